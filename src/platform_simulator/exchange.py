@@ -1,0 +1,124 @@
+"""One request from its arrival to its answer: planned faults and gates, truth, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .answers import GENERAL_ERROR, Answer, AnswerStyle, render
+from .delivery import deliver
+from .faults import Fault
+from .gates import Gate
+from .http1 import HttpRequest, Reply
+from .interfaces import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Form, Interfaces, Result
+from .journal import STOPPED, WAITING, Journal, RecordedRequest, masked
+from .script import Plan, Script
+from .server import Link
+from .truth import ACCESS_TOKEN, JS_TICKET
+
+_AS_USUAL = Fault("", executed=True)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    reply: Reply
+    status: int | None
+    executed: bool
+
+
+@dataclass
+class Exchange:
+    """The server's handler. `style` and `latency_s` (real seconds) may change at any time."""
+
+    clock: Callable[[], float]
+    interfaces: Interfaces
+    journal: Journal
+    script: Script
+    style: AnswerStyle
+    latency_s: float
+
+    def __call__(self, request: HttpRequest, link: Link) -> bool:
+        """Answer one request; returns whether the connection stays open."""
+        form = request.form()
+        record = _record(self.clock(), request.path, form or {}, link.peer)
+        position = self.journal.arrived(record)
+        plan = self.script.take(request.path, record.app_id)
+        fault = plan.fault or _AS_USUAL
+        if not self._let_through(position, plan, fault, link):
+            return False
+        decision = self._decide(request, form, link.ip, fault)
+        outcome = fault.name or _outcome(decision)
+        self.journal.decided(position, outcome, decision.status, decision.executed)
+        for gate in (plan.before, fault.execute_at):
+            if isinstance(gate, Gate):
+                gate.mark_passed()
+        if plan.after is not None and not plan.after.block(link.stopping):
+            return False
+        try:
+            if not link.pause(self.latency_s + fault.delay_s):
+                return False
+            keep_alive = request.keep_alive and request.method == "POST"
+            return deliver(link, decision.reply, keep_alive, fault.delivery, fault.interval_s)
+        finally:
+            if plan.after is not None:
+                plan.after.mark_passed()
+
+    def _let_through(self, position: int, plan: Plan, fault: Fault, link: Link) -> bool:
+        if plan.before is None and fault.execute_at is None:
+            return True
+        self.journal.parked(position)
+        free = all(
+            hindrance.block(link.stopping) if isinstance(hindrance, Gate) else link.pause(hindrance)
+            for hindrance in (plan.before, fault.execute_at)
+            if hindrance is not None
+        )
+        if not free:
+            self.journal.decided(position, STOPPED, None, executed=False)
+        return free
+
+    def _decide(self, request: HttpRequest, form: Form | None, ip: str, fault: Fault) -> _Decision:
+        reply = Reply()
+        if not self.interfaces.knows(request.path):
+            reply = replace(reply, status=404)
+            result = Result(Answer(GENERAL_ERROR, "there is no such interface"))
+        elif request.method != "POST":
+            reply = replace(reply, status=405, headers=(*reply.headers, ("Allow", "POST")))
+            result = Result(Answer(GENERAL_ERROR, "only POST is served"))
+        elif form is None:
+            result = Result(Answer(GENERAL_ERROR, "the body is not a form"))
+        elif fault.executed:
+            result = self.interfaces.carry_out(request.path, form, ip, fault.order)
+        else:
+            result = Result(Answer(GENERAL_ERROR, "not carried out"))
+        answer = fault.edit(result.answer, self.clock())
+        reply = fault.respond(replace(reply, body=render(answer, self.style)))
+        decided = fault.executed or answer is not result.answer
+        return _Decision(reply, answer.status if decided else None, result.executed)
+
+
+def _outcome(decision: _Decision) -> str:
+    reply = decision.reply
+    return str(decision.status) if reply.status == 200 else f"http {reply.status}"
+
+
+def _record(at: float, path: str, form: Form, peer: str) -> RecordedRequest:
+    grant_type = form.get("grant_type")
+    kind = None
+    if path == TOKEN_PATH and grant_type == "client_credential":
+        kind = ACCESS_TOKEN
+    elif path == TICKET_PATH:
+        kind = JS_TICKET
+    elif path == CHECK_PATH:
+        kind = form.get("type")
+    return RecordedRequest(
+        at=at,
+        path=path,
+        app_id=form.get("app_id", ""),
+        form=masked(form),
+        grant_type=grant_type,
+        kind=kind,
+        peer=peer,
+        outcome=WAITING,
+        status=None,
+        executed=False,
+    )

@@ -1,0 +1,120 @@
+"""The platform's three interfaces: a form goes in, an answer comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .answers import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, OK, Answer, whole
+from .apps import App, Apps
+from .logins import Logins
+from .truth import ACCESS_TOKEN, JS_TICKET, KINDS, Order, Truth
+
+TOKEN_PATH = "/OAuth2/token"  # noqa: S105 -- an address, not a password
+TICKET_PATH = "/OAuth2/ticket"
+CHECK_PATH = "/OAuth2/checkCode"
+
+Form = Mapping[str, str]
+
+
+_WRONG_SECRET = Answer(GENERAL_ERROR, "app_id or secret is wrong")
+_NOT_WHITE_LISTED = Answer(NO_PERMISSION, "ip is not in the white list")
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """The answers the platform's pages leave open; a test may try others."""
+
+    secret: Answer = _WRONG_SECRET
+    white_list: Answer = _NOT_WHITE_LISTED
+
+
+@dataclass(frozen=True)
+class Result:
+    """An answer, and whether a code was issued (or a login-free code used up) for it."""
+
+    answer: Answer
+    executed: bool = False
+
+
+class Interfaces:
+    """Carries requests out against the truth."""
+
+    def __init__(
+        self, apps: Apps, truth: Truth, logins: Logins, refusals: Refusals, checkcode_lag_s: float
+    ) -> None:
+        self._apps = apps
+        self._truth = truth
+        self._logins = logins
+        self._refusals = refusals
+        self._lag_s = checkcode_lag_s
+        self._by_path: dict[str, Callable[[App, Form, Order], Result]] = {
+            TOKEN_PATH: self._token,
+            TICKET_PATH: self._ticket,
+            CHECK_PATH: self._check_code,
+        }
+
+    def knows(self, path: str) -> bool:
+        """Whether there is an interface at this path."""
+        return path in self._by_path
+
+    def carry_out(self, path: str, form: Form, ip: str, order: Order) -> Result:
+        """Answer one request; `order` says how a code is made if one is issued."""
+        app = self._apps.get(form.get("app_id", ""))
+        if app is None:
+            return Result(self._refusals.secret)
+        if app.allowed_ips is not None and ip not in app.allowed_ips:
+            return Result(self._refusals.white_list)
+        return self._by_path[path](app, form, order)
+
+    def _token(self, app: App, form: Form, order: Order) -> Result:
+        if form.get("secret") != app.secret:
+            return Result(self._refusals.secret)
+        grant_type = form.get("grant_type")
+        if grant_type == "client_credential":
+            return self._issue(app, ACCESS_TOKEN, "access_token", order)
+        if grant_type == "authorization_code":
+            return self._user_token(app, form)
+        return Result(Answer(GENERAL_ERROR, "grant_type is invalid"))
+
+    def _user_token(self, app: App, form: Form) -> Result:
+        token = self._logins.exchange(app.app_id, form.get("code", ""))
+        if token is None:
+            return Result(Answer(INVALID_CODE, "authorization_code is invalid"))
+        data = {
+            "open_id": token.open_id,
+            "access_token": token.access_token,
+            "expires_in": whole(self._logins.lifetime_s),
+            "refresh_token": token.refresh_token,
+            "scope": "sns_base",
+        }
+        return Result(Answer(OK, "ok", data), executed=True)
+
+    def _ticket(self, app: App, form: Form, order: Order) -> Result:
+        if form.get("type") != JS_TICKET:
+            return Result(Answer(GENERAL_ERROR, "type is invalid"))
+        if not self._truth.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+            return Result(_invalid_code())
+        return self._issue(app, JS_TICKET, "ticket", order)
+
+    def _issue(self, app: App, kind: str, member: str, order: Order) -> Result:
+        grant = self._truth.issue(app.app_id, kind, order, over_the_wire=True)
+        data = {member: grant.issued.code, "expires_in": whole(grant.lifetime_s)}
+        return Result(Answer(OK, "ok", data), executed=grant.new)
+
+    def _check_code(self, app: App, form: Form, _order: Order) -> Result:
+        kind, code, open_id = form.get("type", ""), form.get("code", ""), form.get("open_id")
+        if kind not in KINDS:
+            return Result(Answer(GENERAL_ERROR, "type is invalid"))
+        if open_id and kind == ACCESS_TOKEN:
+            until = self._logins.valid_until(app.app_id, open_id, code)
+        else:
+            until = self._truth.was_valid_until(app.app_id, kind, code, self._lag_s)
+        if until is None:
+            return Result(_invalid_code())
+        return Result(Answer(OK, "ok", {"expires_in": whole(until)}))
+
+
+def _invalid_code() -> Answer:
+    # The pages show this one message for a dead token and for whatever checkCode refuses.
+    return Answer(INVALID_CODE, "server_access_token is invalid")

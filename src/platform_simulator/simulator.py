@@ -1,0 +1,191 @@
+"""The simulator as its users hold it: one object over truth, script, journal and server."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from .answers import AnswerStyle
+from .apps import App, Apps
+from .exchange import Exchange
+from .faults import Fault
+from .gates import Gate
+from .interfaces import Interfaces, Refusals
+from .journal import Journal, RecordedRequest
+from .logins import Logins
+from .script import Script, Where
+from .server import Server
+from .truth import IssuedCode, Truth
+
+
+class Simulator:
+    """The open platform on a local port, for tests only. All methods are thread-safe.
+
+    `clock` gives unix seconds and rules all codes; delays (`latency_s`, faults, time-outs) are
+    in real seconds. `lifetime_s` and `grace_s`: a code's life, and what a newer code leaves of
+    it. `checkcode_lag_s`: checkCode answers as it would have that many seconds ago.
+    """
+
+    def __init__(
+        self,
+        apps: Mapping[str, str] | Iterable[App] = (),
+        clock: Callable[[], float] = time.time,
+        style: AnswerStyle = AnswerStyle.STATUS_TEXT,
+        latency_s: float = 0.0,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        lifetime_s: float = 7200,
+        grace_s: float = 600,
+        shortens_access_token: bool = True,
+        checkcode_lag_s: float = 0.0,
+        refusals: Refusals | None = None,
+    ) -> None:
+        self._apps = Apps(apps)
+        self._truth = Truth(clock, lifetime_s, grace_s, shortens_access_token)
+        self._logins = Logins(clock, lifetime_s)
+        self._journal = Journal()
+        self._script = Script()
+        interfaces = Interfaces(
+            self._apps, self._truth, self._logins, refusals or Refusals(), checkcode_lag_s
+        )
+        self._exchange = Exchange(clock, interfaces, self._journal, self._script, style, latency_s)
+        self._tls, self._host, self._port = tls, host, port
+        self._server: Server | None = None
+
+    # -- running -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen. After a `stop`, on the same port and with everything remembered.
+
+        Raises RuntimeError when already started, OSError when the port cannot be had.
+        """
+        if self._server is not None:
+            raise RuntimeError("the simulator is already started")
+        self._server = Server(self._host, self._port, self._tls, self._exchange)
+        self._port = self._server.port
+
+    def stop(self) -> None:
+        """Break all connections off and free the port; requests held up are never executed."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stopping.set()
+            self._script.wake_gates()
+            server.stop()
+
+    def __enter__(self) -> Simulator:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The base address, without a trailing slash; the port is known from `start` on."""
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
+
+    @property
+    def style(self) -> AnswerStyle:
+        """How answers are written; may be changed at any time."""
+        return self._exchange.style
+
+    @style.setter
+    def style(self, style: AnswerStyle) -> None:
+        self._exchange.style = style
+
+    # -- applications ------------------------------------------------------------------------
+
+    def add_app(self, app_id: str, secret: str) -> None:
+        """Add an application that may be called from anywhere, or replace one."""
+        self._apps.add(App(app_id, secret))
+
+    def rotate_secret(self, app_id: str, new: str) -> None:
+        """From now on only the secret `new` counts. Raises KeyError for an unknown app."""
+        self._apps.rotate_secret(app_id, new)
+
+    def white_list(self, app_id: str, ips: Iterable[str] | None) -> None:
+        """Accept an app's calls from these addresses only; None: from all. May raise KeyError."""
+        self._apps.white_list(app_id, ips)
+
+    def login_code(self, app_id: str, open_id: str) -> str:
+        """A login-free code of this visitor, good for one exchange."""
+        return self._logins.register(app_id, open_id)
+
+    # -- ground truth ------------------------------------------------------------------------
+
+    def valid(self, app_id: str, kind: str, code: str) -> bool:
+        """Whether the platform accepts this code now; kind "access_token" or "js_ticket"."""
+        return self._truth.valid(app_id, kind, code)
+
+    def valid_until(self, app_id: str, kind: str, code: str) -> float | None:
+        """The instant (unix seconds) at which the code dies or died; None: never issued."""
+        return self._truth.valid_until(app_id, kind, code)
+
+    def issued(self, app_id: str, kind: str) -> list[IssuedCode]:
+        """Every code of a target in the order of issue, each with its expiry as it is now."""
+        return self._truth.issued(app_id, kind)
+
+    def newest(self, app_id: str, kind: str) -> IssuedCode | None:
+        """The code issued last, alive or not; None when there is none."""
+        return self._truth.newest(app_id, kind)
+
+    def codes(self) -> set[str]:
+        """Every code ever issued, visitors' codes and tokens included."""
+        return self._truth.codes() | self._logins.codes()
+
+    def issue(self, app_id: str, kind: str) -> IssuedCode:
+        """Issue a code out of band, as somebody else's refresh would. May raise ValueError."""
+        return self._truth.issue(app_id, kind).issued
+
+    def revoke(self, app_id: str, kind: str, code: str) -> None:
+        """The code dies now. Raises KeyError for an unknown code."""
+        self._truth.shorten(app_id, kind, code, 0.0)
+
+    def shorten(self, app_id: str, kind: str, code: str, lifetime_s: float) -> None:
+        """Leave the code at most this many seconds. Raises KeyError for an unknown code."""
+        self._truth.shorten(app_id, kind, code, lifetime_s)
+
+    # -- faults ------------------------------------------------------------------------------
+
+    def script(
+        self, path: str, fault: Fault, times: int | None = 1, app_id: str | None = None
+    ) -> None:
+        """Spoil the next `times` requests of a path (and app); None: until `clear_faults`.
+
+        Scripts queue up: a request takes the first that fits. ValueError if times is below 1.
+        """
+        self._script.add(path, fault, times, app_id)
+
+    def hold(self, path: str, where: Where, app_id: str | None = None) -> Gate:
+        """Keep the next request "before" the issue, or "after" it without its answer."""
+        return self._script.hold(path, where, app_id)
+
+    def clear_faults(self) -> None:
+        """Forget scripts and gates no request has met yet."""
+        self._script.clear()
+
+    # -- the record --------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request so far, in the order of arrival."""
+        return self._journal.records()
+
+    def count(self, path: str | None = None, app_id: str | None = None) -> int:
+        """How many requests arrived, of a path and an application if given."""
+        return self._journal.count(path, app_id)
+
+    def fetches(self, app_id: str, kind: str) -> int:
+        """How many codes were issued to requests, not by `issue`."""
+        return self._truth.fetches(app_id, kind)
+
+    def wait_for_request(
+        self, path: str | None, n: int = 1, timeout_s: float = 10.0, app_id: str | None = None
+    ) -> None:
+        """Return once `n` requests of a path have been carried out, refused or held up.
+
+        Counts from the beginning. Raises TimeoutError after `timeout_s` real seconds.
+        """
+        self._journal.wait_for(path, n, app_id, timeout_s)

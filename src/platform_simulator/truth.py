@@ -1,0 +1,179 @@
+"""Which codes exist and how long each really lives: the ground truth.
+
+Pure apart from the clock that is handed in and the chance in a new code.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+ACCESS_TOKEN = "access_token"  # noqa: S105 -- the name of a kind, not a password
+JS_TICKET = "js_ticket"
+KINDS = (ACCESS_TOKEN, JS_TICKET)
+
+
+def new_code() -> str:
+    """64 random hex characters, as the platform's samples look."""
+    return secrets.token_hex(32)
+
+
+@dataclass(frozen=True)
+class IssuedCode:
+    """A code and its life in unix seconds; `expires_at` is what holds now, cuts included."""
+
+    code: str
+    issued_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a code is to be issued: its text, its real life in seconds (None: the usual one).
+
+    `reuse` hands out the newest code again while it is valid: with what remains of its life, or
+    with its life really renewed to the full.
+    """
+
+    make: Callable[[], str] = new_code
+    lifetime_s: float | None = None
+    reuse: Literal["remaining", "full"] | None = None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What an issue gave: the code, its life from now in seconds, and whether it is a new one."""
+
+    issued: IssuedCode
+    lifetime_s: float
+    new: bool
+
+
+class _Life:
+    """One code and every change of its expiry, so that the past can be asked for too."""
+
+    __slots__ = ("changes", "code", "issued_at", "over_the_wire")
+
+    def __init__(self, code: str, now: float, expires_at: float, over_the_wire: bool) -> None:
+        self.code = code
+        self.issued_at = now
+        self.over_the_wire = over_the_wire
+        self.changes = [(now, expires_at)]
+
+    @property
+    def expires_at(self) -> float:
+        return self.changes[-1][1]
+
+    def end_at(self, expires_at: float, now: float) -> None:
+        self.changes.append((now, expires_at))
+
+    def cut_to(self, expires_at: float, now: float) -> None:
+        if expires_at < self.expires_at:
+            self.end_at(expires_at, now)
+
+    def seen_at(self, when: float) -> float | None:
+        known = [expires_at for at, expires_at in self.changes if at <= when]
+        return known[-1] if known else None
+
+    def shown(self) -> IssuedCode:
+        return IssuedCode(self.code, self.issued_at, self.expires_at)
+
+
+class Truth:
+    """All codes of all applications. Every method is atomic."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        lifetime_s: float,
+        grace_s: float,
+        shortens_access_token: bool,
+    ) -> None:
+        self._clock = clock
+        self._lifetime_s = lifetime_s
+        self._grace_s = grace_s
+        self._shortening = {JS_TICKET, ACCESS_TOKEN} if shortens_access_token else {JS_TICKET}
+        self._lock = threading.Lock()
+        self._lives: dict[tuple[str, str], dict[str, _Life]] = {}
+        # Per target the lives no successor has cut yet, so that an issue never walks them all.
+        self._uncut: dict[tuple[str, str], list[_Life]] = {}
+
+    def issue(
+        self, app_id: str, kind: str, order: Order | None = None, over_the_wire: bool = False
+    ) -> Grant:
+        """Issue a code; older ones are cut to the grace. Raises ValueError for an unknown kind."""
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
+        order = order or Order()
+        with self._lock:
+            now = self._clock()
+            lives = self._lives.setdefault((app_id, kind), {})
+            newest = next(reversed(lives.values()), None)
+            if order.reuse and newest and now < newest.expires_at:
+                return self._hand_out_again(newest, now, order.reuse)
+            lifetime_s = self._lifetime_s if order.lifetime_s is None else order.lifetime_s
+            life = _Life(order.make(), now, now + lifetime_s, over_the_wire)
+            uncut = self._uncut.setdefault((app_id, kind), [])
+            if kind in self._shortening:
+                for older in uncut:
+                    older.cut_to(now + self._grace_s, now)
+                uncut.clear()
+            uncut.append(life)
+            lives[life.code] = life
+            return Grant(life.shown(), lifetime_s, new=True)
+
+    def _hand_out_again(self, life: _Life, now: float, reuse: str) -> Grant:
+        lifetime_s = life.expires_at - now
+        if reuse == "full":
+            lifetime_s = self._lifetime_s
+            life.end_at(now + lifetime_s, now)
+        return Grant(life.shown(), lifetime_s, new=False)
+
+    def valid(self, app_id: str, kind: str, code: str) -> bool:
+        """Whether the platform accepts this code now."""
+        until = self.valid_until(app_id, kind, code)
+        return until is not None and self._clock() < until
+
+    def valid_until(self, app_id: str, kind: str, code: str) -> float | None:
+        """The instant (unix seconds) at which the code dies or died; None: never issued."""
+        with self._lock:
+            life = self._lives.get((app_id, kind), {}).get(code)
+            return life.expires_at if life else None
+
+    def was_valid_until(self, app_id: str, kind: str, code: str, ago_s: float) -> float | None:
+        """The expiry the code had `ago_s` seconds ago; None when it was not valid then."""
+        with self._lock:
+            when = self._clock() - ago_s
+            life = self._lives.get((app_id, kind), {}).get(code)
+            until = life.seen_at(when) if life else None
+            return until if until is not None and when < until else None
+
+    def issued(self, app_id: str, kind: str) -> list[IssuedCode]:
+        """Every code of a target in the order of issue."""
+        with self._lock:
+            return [life.shown() for life in self._lives.get((app_id, kind), {}).values()]
+
+    def newest(self, app_id: str, kind: str) -> IssuedCode | None:
+        """The code issued last, alive or not; None when there is none."""
+        with self._lock:
+            life = next(reversed(self._lives.get((app_id, kind), {}).values()), None)
+            return life.shown() if life else None
+
+    def fetches(self, app_id: str, kind: str) -> int:
+        """How many codes of a target were issued to a request, not out of band."""
+        with self._lock:
+            return sum(v.over_the_wire for v in self._lives.get((app_id, kind), {}).values())
+
+    def shorten(self, app_id: str, kind: str, code: str, lifetime_s: float) -> None:
+        """Leave the code at most `lifetime_s` from now. Raises KeyError for an unknown code."""
+        with self._lock:
+            now = self._clock()
+            self._lives[app_id, kind][code].cut_to(now + lifetime_s, now)
+
+    def codes(self) -> set[str]:
+        """Every code ever issued, of any application and kind."""
+        with self._lock:
+            return {code for lives in self._lives.values() for code in lives}
