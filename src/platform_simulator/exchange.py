@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 
 from .answers import GENERAL_ERROR, Answer, AnswerStyle, render
 from .delivery import deliver
@@ -28,7 +29,7 @@ class _Decision:
 
 @dataclass
 class Exchange:
-    """The server's handler. `style` and `latency_s` (real seconds) may change at any time."""
+    """The server's handler. `style`, `latency_s` and `date_offset_s` (real seconds) may change at any time."""
 
     clock: Callable[[], float]
     interfaces: Interfaces
@@ -36,6 +37,8 @@ class Exchange:
     script: Script
     style: AnswerStyle
     latency_s: float
+    # How far the Date header is ahead of the clock; None: answers carry none.
+    date_offset_s: float | None = 0.0
 
     def __call__(self, request: HttpRequest, link: Link) -> bool:
         """Answer one request; returns whether the connection stays open."""
@@ -91,9 +94,15 @@ class Exchange:
         else:
             result = Result(Answer(GENERAL_ERROR, "not carried out"))
         answer = fault.edit(result.answer, self.clock())
-        reply = fault.respond(replace(reply, body=render(answer, self.style)))
+        reply = self._dated(fault.respond(replace(reply, body=render(answer, self.style))))
         decided = fault.executed or answer is not result.answer
         return _Decision(reply, answer.status if decided else None, result.executed)
+
+    def _dated(self, reply: Reply) -> Reply:
+        if self.date_offset_s is None:
+            return reply
+        date = formatdate(self.clock() + self.date_offset_s, usegmt=True)
+        return replace(reply, headers=(*reply.headers, ("Date", date)))
 
 
 def _outcome(decision: _Decision) -> str:

@@ -95,6 +95,15 @@ class Simulator:
     def style(self, style: AnswerStyle) -> None:
         self._exchange.style = style
 
+    @property
+    def date_offset_s(self) -> float | None:
+        """How far the Date header is ahead of the clock (seconds); None: answers carry none."""
+        return self._exchange.date_offset_s
+
+    @date_offset_s.setter
+    def date_offset_s(self, offset_s: float | None) -> None:
+        self._exchange.date_offset_s = offset_s
+
     # -- applications ------------------------------------------------------------------------
 
     def add_app(self, app_id: str, secret: str) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -235,3 +236,17 @@ def test_nothing_outside_the_package_and_the_standard_library_is_imported() -> N
             if words[:1] in (["import"], ["from"]) and not words[1].startswith("."):
                 name = words[1].split(".")[0]
                 assert name in sys.stdlib_module_names, f"{module.name}: {line}"
+
+
+def test_the_date_header_goes_by_the_clock_of_the_simulator_and_can_be_wrong_or_absent(
+    sim: Simulator, clock: Callable[[], float], fetch: Callable[..., Any]
+) -> None:
+    def date() -> float | None:
+        text = fetch("/OAuth2/checkCode", app_id="app1", type="js_ticket", code="x")[1]["Date"]
+        return parsedate_to_datetime(text).timestamp() if text else None
+
+    assert date() == clock()
+    sim.date_offset_s = 86400
+    assert date() == clock() + 86400
+    sim.date_offset_s = None
+    assert date() is None

@@ -1,0 +1,1 @@
+"""Real servers, real processes and the guards that every test runs under."""

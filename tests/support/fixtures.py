@@ -1,0 +1,72 @@
+"""The servers of `support` as fixtures. A pytest plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from platform_simulator import Simulator
+
+from .guards import see
+from .planted import plant
+from .redis_server import RedisServer
+from .world import World
+
+# Longer values make no readable name of a test, and what is not the same each time makes no name at all: two
+# workers must find the same tests.
+_LONGEST_NAME = 60
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A short name for a long value; pytest adds a number."""
+    return argname if isinstance(val, (bytes, str)) and len(repr(val)) > _LONGEST_NAME else None
+
+
+@pytest.fixture(scope="session")
+def _lasting_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_lasting_redis: RedisServer) -> RedisServer:
+    """A Redis without data, by the machine's clock. One that may be spoilt comes from `start_redis`."""
+    if _lasting_redis.paused or not _lasting_redis.alive:
+        _lasting_redis.restart(keep_data=False)
+    _lasting_redis.flush()
+    return _lasting_redis
+
+
+@pytest.fixture
+def start_redis() -> Iterator[Callable[..., RedisServer]]:
+    """Start a Redis of one's own, with the arguments of RedisServer; stopped after the test."""
+    with ExitStack() as started:
+        yield lambda *arguments, **kwargs: started.enter_context(RedisServer(*arguments, **kwargs))
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """The platform by the machine's clock, with the application "app0000" and a planted secret."""
+    with Simulator({"app0000": plant("secret-of-app0000")}) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def start_world() -> Iterator[Callable[..., World]]:
+    """Start a World of one's own, with the arguments of World; stopped after the test."""
+    with ExitStack() as started:
+        yield lambda *arguments, **kwargs: started.enter_context(World(*arguments, **kwargs))
+
+
+@pytest.fixture
+def world(start_world: Callable[..., World]) -> World:
+    """A fresh Redis and the platform under one clock."""
+    return start_world()
+
+
+@pytest.fixture
+def no_secrets() -> Callable[[object], None]:
+    """Call it with a text (a returned report, a file's content): the guard looks through it, too."""
+    return lambda text: see("a text that the test handed in", text)
