@@ -1,0 +1,28 @@
+"""Keeps both codes of every application fresh in Redis.
+
+For applications that read them: `from token_refresher import Reader` (or `AsyncReader`). Both are imported when they
+are first asked for, so that the refresher does not pay for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .async_reader import AsyncReader
+    from .reader import Reader
+
+__version__ = "0.1.0"
+__all__ = ["AsyncReader", "Reader", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Reader":
+        from .reader import Reader
+
+        return Reader
+    if name == "AsyncReader":
+        from .async_reader import AsyncReader
+
+        return AsyncReader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,180 @@
+"""Everything that can go wrong, as one tree.
+
+    TokenRefresherError
+    ├── InputError             what a person wrote is wrong; nothing was done
+    │   ├── SettingsError        environment or configuration file
+    │   ├── CommandError         event, manual invocation or command line
+    │   └── SigningError         address of a page that cannot be signed
+    ├── StoreError             Redis did not do what was asked
+    ├── PlatformError          one call to the open platform did not bring what it should
+    │   ├── RefusedError         a definite no: nothing was issued
+    │   │   └── NotSentError       the request never left this machine
+    │   └── UnknownOutcomeError  no definite answer: a code may have been issued, or may yet be
+    ├── RefreshFailedError     after a run, some code is missing or about to be
+    └── NoCodeError            a reader found no code
+
+Every error has a `code` out of CATALOGUE, says whether trying again may help (`retryable`), to which application
+and kind it happened, and what to do (`advice`). None ever holds a secret or a code of the platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """What is known of an error code: may a repeat help, and what should a person do."""
+
+    retryable: bool
+    advice: str
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    # what a person wrote
+    "invalid_settings": Entry(False, "correct the settings named; nothing was read or fetched"),
+    "invalid_url": Entry(False, "pass the page's location.href as the browser gives it"),
+    "invalid_command": Entry(False, "send one of the accepted forms; nothing was fetched"),
+    # Redis
+    "redis_unreachable": Entry(True, "check host, port, network and white list of the Redis instance"),
+    "redis_timeout": Entry(True, "Redis is slow or frozen: look at its load and at the network between"),
+    "redis_auth": Entry(False, "check user name and password of Redis"),
+    "redis_no_permission": Entry(False, "give the Redis user the rights listed in the README"),
+    "redis_read_only": Entry(True, "this is a replica: point the URL at the primary, or use Sentinel"),
+    "redis_out_of_memory": Entry(True, "free memory in Redis or raise maxmemory"),
+    "redis_loading": Entry(True, "Redis is starting or failing over: the next run tries again"),
+    "redis_error": Entry(True, "look at the Redis server's log"),
+    # the platform said no
+    "wrong_secret": Entry(False, "check app_id and secret on the open platform's console"),
+    "not_white_listed": Entry(
+        False, "add this machine's outgoing address to the application's IP white list"
+    ),
+    "no_permission": Entry(False, "give the application the permission on the platform's console"),
+    "not_added": Entry(False, "the user has to add the application first"),
+    "token_invalid": Entry(True, "the access_token is dead: it is fetched anew, then the ticket"),
+    "code_invalid": Entry(False, "use a code that is still valid; a login-free code works once"),
+    "no_token": Entry(True, "a js_ticket needs a live access_token: see why that one failed"),
+    "platform_refused": Entry(
+        True, "read the platform's message; check secret, IP white list and permissions"
+    ),
+    # the request never left
+    "not_sent_dns": Entry(True, "the platform's name could not be resolved: check DNS"),
+    "not_sent_connect": Entry(True, "no connection to the platform: check network and NAT gateway"),
+    "not_sent_tls": Entry(False, "TLS to the platform failed: check CA certificates, clock and proxy"),
+    "not_sent_proxy": Entry(False, "the proxy refused or failed: check its address, user and password"),
+    "not_sent_late": Entry(True, "no time was left to send it safely; the next run does it"),
+    # nobody knows
+    "no_answer": Entry(True, "no answer in time: the next runs ask the platform what became of it"),
+    "cut_answer": Entry(True, "the connection broke before the answer was whole: the next runs find out"),
+    "bad_answer": Entry(True, "the answer was not what the platform documents: the next runs find out"),
+    # results of a run
+    "internal_error": Entry(True, "this is a defect: report it with the place named"),
+    "store_lost": Entry(True, "another run took over meanwhile: the next run settles it"),
+    "codes_in_danger": Entry(True, "a code is missing or expires soon: act on the errors listed with it"),
+    "no_code": Entry(True, "run `token-refresher status` to see why nothing is stored"),
+}
+
+
+class TokenRefresherError(Exception):
+    """Base of all errors of this package.
+
+    Attributes: `code` (str, a key of CATALOGUE), `what` (str, what happened), `app_id` and `kind` (str or None),
+    `retryable` (bool), `advice` (str).
+    """
+
+    default_code = "internal_error"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: str | None = None,
+        app_id: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        self.code = code or self.default_code
+        self.retryable, self.advice = CATALOGUE[self.code]
+        self.what, self.app_id, self.kind = what, app_id, kind
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        whose = f" ({self.app_id}, {self.kind})" if self.app_id and self.kind else ""
+        whose = whose or (f" ({self.app_id})" if self.app_id else "")
+        return f"{self.code}{whose}: {self.what}. What to do: {self.advice}."
+
+
+class InputError(TokenRefresherError):
+    """What a person wrote is wrong; nothing was done."""
+
+    default_code = "invalid_command"
+
+
+class SettingsError(InputError):
+    """Settings are wrong. `problems` (tuple of str) names every mistake, without any value that may be secret."""
+
+    default_code = "invalid_settings"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class CommandError(InputError):
+    """An event, invocation or command line asks for something that does not exist."""
+
+
+class SigningError(InputError):
+    """The address of a page, or a nonce, cannot be signed."""
+
+    default_code = "invalid_url"
+
+
+class StoreError(TokenRefresherError):
+    """Redis did not do what was asked; `code` tells which way."""
+
+    default_code = "redis_error"
+
+
+class PlatformError(TokenRefresherError):
+    """One call to the platform did not bring what it should.
+
+    `status` (int or None) is the platform's own status, where it gave one.
+    """
+
+    default_code = "platform_refused"
+
+    def __init__(self, what: str, *, status: int | None = None, code: str | None = None) -> None:
+        self.status = status
+        super().__init__(what, code=code)
+
+
+class RefusedError(PlatformError):
+    """A definite no: the platform did not issue a code for this request and will not."""
+
+
+class NotSentError(RefusedError):
+    """The request certainly never left this machine, so nothing can have been issued."""
+
+    default_code = "not_sent_connect"
+
+
+class UnknownOutcomeError(PlatformError):
+    """No definite answer: the platform may have issued a code, or may still do so."""
+
+    default_code = "no_answer"
+
+
+class RefreshFailedError(TokenRefresherError):
+    """After a run some code is missing, or has less than `alarm_below_s` left."""
+
+    default_code = "codes_in_danger"
+
+
+class NoCodeError(TokenRefresherError):
+    """A reader found no code under the key it looked at (`key`, str)."""
+
+    default_code = "no_code"
+
+    def __init__(self, what: str, *, key: str, app_id: str, kind: str) -> None:
+        self.key = key
+        super().__init__(what, app_id=app_id, kind=kind)

@@ -1,0 +1,83 @@
+"""The numbers of the algorithm, each with its reason, and the inequalities that make it safe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All durations are in seconds. Smaller values scale the whole system down, which is how it is tested."""
+
+    # What the platform promises: a code's life, and how long a superseded code is still accepted.
+    lifetime_s: float = 7200
+    grace_s: float = 600
+    # Refresh when less than this is left: a quarter of the life, so that half an hour of outage goes unnoticed.
+    margin_s: float = 1800
+    # From the start of an attempt, no request is sent later than this ...
+    work_s: float = 30
+    # ... and none that was sent is still under way this long after.
+    flight_s: float = 60
+    # How often the timer fires. A longer timer is allowed up to the inequalities below.
+    tick_s: float = 60
+    # One request to the platform, from name resolution to the last byte; twice this fits into work_s (ask, then fetch).
+    request_total_s: float = 10
+    connect_timeout_s: float = 3
+    read_timeout_s: float = 8
+    # One command to Redis. Redis answers within milliseconds; a frozen one must not eat the run.
+    redis_timeout_s: float = 3
+    # How often checkCode is asked about a stored code; 0 turns it off.
+    audit_interval_s: float = 240
+    # checkCode and our own reckoning of an expiry may differ by this much.
+    audit_tolerance_s: float = 60
+    # A code younger than this is not audited: the platform's own replicas may lag.
+    audit_min_age_s: float = 10
+    # Complaints of readers lead to at most one question in this time, for each target.
+    complaint_interval_s: float = 60
+    # Not even force renews a code younger than this.
+    cooldown_s: float = 30
+    # A run raises an alarm when some code has less than this left.
+    alarm_below_s: float = 600
+    # After a definite no: 30, 60, 120, 240, 300, 300 ... seconds; five attempts and more fit into the margin.
+    retry_base_s: float = 30
+    retry_cap_s: float = 300
+    # Control hashes of applications that are gone disappear after a day.
+    lease_ttl_s: float = 86400
+    # How old a reader's own copy may be; the process-local cache of the library.
+    reader_cache_s: float = 5
+    # Applications worked on at once: bounds threads, sockets and the load on the platform.
+    concurrency: int = 16
+
+    def problems(self) -> list[str]:
+        """Every way in which these numbers do not fit together, as sentences; empty when they do."""
+        found = [
+            f"policy.{name} must be greater than 0"
+            for name, value in vars(self).items()
+            if value <= 0 and name not in _MAY_BE_ZERO
+        ]
+        found += [f"policy.{n} must not be negative" for n in _MAY_BE_ZERO if getattr(self, n) < 0]
+        heal = self.work_s + self.flight_s + self.tick_s + self.work_s
+        if found:
+            return found
+        rules = (
+            ("request_total_s <= work_s / 2", self.request_total_s <= self.work_s / 2),
+            ("work_s + flight_s + tick_s + work_s <= grace_s", heal <= self.grace_s),
+            (
+                "audit_interval_s + tick_s + work_s <= grace_s",
+                self.audit_interval_s + self.tick_s + self.work_s <= self.grace_s,
+            ),
+            ("grace_s <= margin_s", self.grace_s <= self.margin_s),
+            ("margin_s < lifetime_s / 2", self.margin_s < self.lifetime_s / 2),
+            ("reader_cache_s <= grace_s / 10", self.reader_cache_s <= self.grace_s / 10),
+            ("five attempts (retry_base_s, retry_cap_s, tick_s) <= margin_s", self._five() <= self.margin_s),
+        )
+        return found + [f"policy does not satisfy {rule}" for rule, holds in rules if not holds]
+
+    def _five(self) -> float:
+        """Duration until the fifth attempt has begun, when every tick comes late and every delay jitters upwards."""
+        delays_s = (min(self.retry_base_s * 2.0**n, self.retry_cap_s) * 1.1 for n in range(4))
+        return self.tick_s * (1 + sum(math.ceil(delay_s / self.tick_s) for delay_s in delays_s))
+
+
+_MAY_BE_ZERO = ("audit_interval_s", "audit_min_age_s", "audit_tolerance_s", "cooldown_s", "reader_cache_s")

@@ -1,0 +1,131 @@
+"""What a run did, as values that go out as JSON. Holds fingerprints, never codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import TokenRefresherError
+from .model import Outcome, Snapshot, Target
+
+# A report lists every target up to this many; of more, the uneventful ones are only counted.
+_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One target's failure, as a value."""
+
+    code: str
+    message: str
+    advice: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: TokenRefresherError) -> Failure:
+        return cls(error.code, error.what, error.advice, error.retryable)
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """One target after a run: why it was due or not, what came of it, and how long its code lasts.
+
+    `asks`: a run would ask checkCode about the stored code before anything else.
+    `fetches` and `questions` count requests to the platform's issuing interfaces and to checkCode. `in_danger`: missing
+    or nearly expired. `superseded_at` are instants (unix seconds) at which somebody else's refresh was noticed.
+    """
+
+    target: Target
+    reason: str
+    sentence: str
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    warnings: tuple[str, ...] = ()
+    fingerprint: str | None = None
+    expires_at: int | None = None
+    seconds_left: int = 0
+    fence: int = 0
+    fetches: int = 0
+    questions: int = 0
+    in_danger: bool = False
+    settled: bool = True
+    last_outcome: str = ""
+    last_outcome_at: int = 0
+    superseded_at: tuple[int, ...] = ()
+    asks: bool = False
+
+    @property
+    def eventful(self) -> bool:
+        return bool(self.outcome or self.failure or self.warnings or self.in_danger)
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = {name: value for name, value in vars(self).items() if value not in (None, (), "")}
+        plain.pop("target")
+        if self.outcome:
+            plain["outcome"] = self.outcome.value
+        if self.failure:
+            plain["failure"] = vars(self.failure)
+        return {"app_id": self.target.app_id, "kind": self.target.kind.value, **plain}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run did. `at` is an instant (unix seconds, Redis's clock), `took_ms` a duration."""
+
+    run_id: str
+    action: str
+    at: int
+    took_ms: int
+    targets: tuple[TargetReport, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def in_danger(self) -> tuple[TargetReport, ...]:
+        return tuple(each for each in self.targets if each.in_danger)
+
+    def as_dict(self, listed: int = _LISTED) -> dict[str, Any]:
+        """JSON-able; at most `listed` targets in full, or more when more had something to tell."""
+        whole = len(self.targets) <= listed
+        shown = [each for each in self.targets if whole or each.eventful]
+        return {
+            "run_id": self.run_id,
+            "action": self.action,
+            "at": self.at,
+            "took_ms": self.took_ms,
+            "summary": self.summary(),
+            "warnings": list(self.warnings),
+            "targets": [each.as_dict() for each in shown],
+            "not_listed": len(self.targets) - len(shown),
+        }
+
+    def summary(self) -> dict[str, int]:
+        """Counts: targets, fetches, questions, in_danger, and each outcome and reason that occurred."""
+        counts = Counter(each.outcome.value for each in self.targets if each.outcome)
+        counts.update(each.reason for each in self.targets)
+        return {
+            "targets": len(self.targets),
+            "fetches": sum(each.fetches for each in self.targets),
+            "questions": sum(each.questions for each in self.targets),
+            "in_danger": len(self.in_danger),
+            **counts,
+        }
+
+
+def of_snapshot(snapshot: Snapshot, reason: str, sentence: str, **more: Any) -> TargetReport:
+    """A target's report from what Redis holds of it; `more` are further fields of TargetReport."""
+    live, lease = snapshot.live, snapshot.lease
+    return TargetReport(
+        snapshot.target,
+        reason,
+        sentence,
+        fingerprint=live.fingerprint if live else None,
+        expires_at=live.expires_at if live else None,
+        seconds_left=snapshot.seconds_left,
+        fence=live.fence if live else 0,
+        settled=lease.settled,
+        last_outcome=lease.outcome,
+        last_outcome_at=lease.outcome_at // 1000,
+        superseded_at=tuple(at // 1000 for at in lease.superseded),
+        **more,
+    )

@@ -1,0 +1,26 @@
+"""Which targets a command is about. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+from .model import Command, Kind, Target
+
+
+def wanted(app_ids: tuple[str, ...], command: Command) -> list[Target]:
+    """The targets a command is about, each application's token before its ticket."""
+    kinds = [kind for kind in Kind if not command.kinds or kind in command.kinds]
+    chosen = [app for app in app_ids if (not command.apps or app in command.apps) and in_shard(app, command.shard)]
+    return [Target(app_id, kind) for app_id in chosen for kind in kinds]
+
+
+def tokens_for(targets: list[Target]) -> list[Target]:
+    """The access_tokens that tickets among `targets` need and that are not among them."""
+    tokens = [Target(each.app_id, Kind.ACCESS_TOKEN) for each in targets if each.kind is Kind.JS_TICKET]
+    chosen = set(targets)
+    return [token for token in tokens if token not in chosen]
+
+
+def in_shard(app_id: str, shard: tuple[int, int] | None) -> bool:
+    """Whether an application belongs to the k-th of n shards (k from 1)."""
+    return shard is None or zlib.crc32(app_id.encode()) % shard[1] == shard[0] - 1

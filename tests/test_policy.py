@@ -1,0 +1,104 @@
+"""The numbers of the algorithm: which hold together, and which do not."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from token_refresher.policy import Policy
+
+
+def _scaled(factor: float) -> Policy:
+    """The whole system that many times as fast."""
+    numbers = {field.name: getattr(Policy(), field.name) / factor for field in fields(Policy)}
+    return Policy(**{**numbers, "concurrency": 16})
+
+
+HOLDS = {
+    "the numbers as they are": Policy(),
+    "a timer that fires every five minutes": Policy(tick_s=300),
+    "a timer as slow as five attempts in the margin allow": Policy(tick_s=360, audit_interval_s=210),
+    "the audit turned off": Policy(audit_interval_s=0),
+    "nothing that may be zero": Policy(
+        audit_interval_s=0, audit_min_age_s=0, audit_tolerance_s=0, cooldown_s=0, reader_cache_s=0
+    ),
+    "ten times as fast": _scaled(10),
+    "a hundred times as fast": _scaled(100),
+    "a thousand times as fast": _scaled(1000),
+    # each inequality at its very edge
+    "a request as long as half the work": Policy(request_total_s=15),
+    "healing that takes the whole grace": Policy(flight_s=480),
+    "an audit that takes the whole grace": Policy(audit_interval_s=510),
+    "a margin as long as the grace": Policy(grace_s=1800),
+    "a margin just below half the life": Policy(margin_s=3599),
+    "a reader's copy as old as a tenth of the grace": Policy(reader_cache_s=60),
+}
+
+
+@pytest.mark.parametrize("sentence", HOLDS)
+def test_these_numbers_hold_together(sentence: str) -> None:
+    assert HOLDS[sentence].problems() == []
+
+
+BROKEN = {
+    "request_total_s <= work_s / 2": Policy(request_total_s=15.1),
+    "work_s + flight_s + tick_s + work_s <= grace_s": Policy(flight_s=480.1),
+    "audit_interval_s + tick_s + work_s <= grace_s": Policy(audit_interval_s=510.1),
+    "grace_s <= margin_s": Policy(grace_s=1800.1),
+    "margin_s < lifetime_s / 2": Policy(margin_s=3600),
+    "reader_cache_s <= grace_s / 10": Policy(reader_cache_s=60.1),
+    "five attempts (retry_base_s, retry_cap_s, tick_s) <= margin_s": Policy(retry_base_s=400, retry_cap_s=400),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_each_inequality_is_named_when_it_alone_is_broken(rule: str) -> None:
+    assert BROKEN[rule].problems() == [f"policy does not satisfy {rule}"]
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    problems = Policy(request_total_s=20, flight_s=500, reader_cache_s=100).problems()
+    assert len(problems) == 3
+    assert len(Policy(work_s=0, tick_s=-1, cooldown_s=-1).problems()) == 3
+
+
+MAY_BE_ZERO = {"audit_interval_s", "audit_min_age_s", "audit_tolerance_s", "cooldown_s", "reader_cache_s"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
+def test_no_number_is_negative_and_few_are_zero(name: str) -> None:
+    assert [problem for problem in replace(Policy(), **{name: -1}).problems() if name in problem]
+    zero = replace(Policy(), **{name: 0}).problems()
+    assert zero == ([] if name in MAY_BE_ZERO else [f"policy.{name} must be greater than 0"])
+
+
+# Shows defects: numbers that are accepted and defeat the algorithm.
+DEFEATING = {
+    "a lease forgotten while its request is still under way": (
+        "lease_ttl_s",
+        Policy(lease_ttl_s=60),
+    ),
+    "a code that cools down for longer than it lives": (
+        "cooldown_s",
+        Policy(cooldown_s=7200),
+    ),
+    "an alarm for codes that nobody would renew yet": (
+        "alarm_below_s",
+        Policy(alarm_below_s=1801),
+    ),
+    "a code first audited when its grace is over": (
+        "audit_min_age_s",
+        Policy(audit_min_age_s=3600),
+    ),
+    "a tolerance longer than what a supersession takes off": (
+        "audit_tolerance_s",
+        Policy(audit_tolerance_s=7200),
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", DEFEATING)
+def test_numbers_that_defeat_the_algorithm_are_refused(sentence: str) -> None:
+    name, policy = DEFEATING[sentence]
+    assert any(name in problem for problem in policy.problems())

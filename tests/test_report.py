@@ -1,0 +1,217 @@
+"""What a run did, as it leaves: JSON of bounded size without secrets, and the sentence of an alarm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from token_refresher.errors import RefreshFailedError, StoreError
+from token_refresher.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
+from token_refresher.refresh import alarm
+from token_refresher.report import Failure, Report, TargetReport, of_snapshot
+
+NOW_S = 1_700_000_000
+CODE = "a-code-that-nobody-may-see"
+FAILURE = Failure("wrong_secret", 'the platform answered 4001 "secret is wrong"', "check the secret", False)
+
+
+def target(number: int = 0, kind: Kind = Kind.ACCESS_TOKEN) -> Target:
+    return Target(f"app{number:04d}", kind)
+
+
+def fresh(number: int = 0) -> TargetReport:
+    return TargetReport(target(number), "FRESH", "5000 s left", seconds_left=5000, expires_at=NOW_S + 5000)
+
+
+def missing(number: int = 0, failure: Failure | None = FAILURE) -> TargetReport:
+    return TargetReport(
+        target(number), "MISSING", "nothing is stored", Outcome.REFUSED, failure, fetches=1, in_danger=True
+    )
+
+
+def run(*targets: TargetReport) -> Report:
+    return Report("0123456789abcdef", "refresh", NOW_S, 12, targets, ("a warning",))
+
+
+def test_a_report_leaves_as_json_and_comes_back_the_same() -> None:
+    told = run(fresh(1), missing(2)).as_dict()
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_a_report_in_full() -> None:
+    assert run(fresh(1), missing(2)).as_dict() == {
+        "run_id": "0123456789abcdef",
+        "action": "refresh",
+        "at": NOW_S,
+        "took_ms": 12,
+        "summary": {
+            "targets": 2,
+            "fetches": 1,
+            "questions": 0,
+            "in_danger": 1,
+            "refused": 1,
+            "FRESH": 1,
+            "MISSING": 1,
+        },
+        "warnings": ["a warning"],
+        "targets": [
+            {
+                "app_id": "app0001",
+                "kind": "access_token",
+                "reason": "FRESH",
+                "sentence": "5000 s left",
+                "expires_at": NOW_S + 5000,
+                "seconds_left": 5000,
+                "fence": 0,
+                "fetches": 0,
+                "questions": 0,
+                "in_danger": False,
+                "settled": True,
+                "last_outcome_at": 0,
+                "asks": False,
+            },
+            {
+                "app_id": "app0002",
+                "kind": "access_token",
+                "reason": "MISSING",
+                "sentence": "nothing is stored",
+                "outcome": "refused",
+                "failure": {
+                    "code": "wrong_secret",
+                    "message": 'the platform answered 4001 "secret is wrong"',
+                    "advice": "check the secret",
+                    "retryable": False,
+                },
+                "seconds_left": 0,
+                "fence": 0,
+                "fetches": 1,
+                "questions": 0,
+                "in_danger": True,
+                "settled": True,
+                "last_outcome_at": 0,
+                "asks": False,
+            },
+        ],
+        "not_listed": 0,
+    }
+
+
+def test_every_member_of_a_target_s_report_leaves_with_it() -> None:
+    full = TargetReport(
+        target(), "MISSING", "nothing", Outcome.LOST, FAILURE, ("w",), "f" * 8, 1, 2, 3, 4, 5, True, False,
+        "issued", 6, (7,),
+    )  # fmt: skip
+    names = {field.name for field in fields(TargetReport)} - {"target"}
+    told = full.as_dict()
+    assert set(told) == names | {"app_id", "kind"}
+    assert json.loads(json.dumps(told))["superseded_at"] == [7]
+
+
+def test_a_report_does_not_change_by_being_told() -> None:
+    report = run(fresh(1))
+    report.as_dict()["warnings"].append("of the door")
+    assert report.as_dict()["warnings"] == ["a warning"]
+
+
+@pytest.mark.parametrize("count", [1, 99, 100])
+def test_up_to_a_hundred_targets_are_all_listed(count: int) -> None:
+    told = run(*(fresh(number) for number in range(count))).as_dict()
+    assert (len(told["targets"]), told["not_listed"]) == (count, 0)
+
+
+def test_of_more_the_uneventful_are_only_counted() -> None:
+    told = run(*(fresh(number) for number in range(100)), missing(100)).as_dict()
+    assert [each["app_id"] for each in told["targets"]] == ["app0100"]
+    assert told["not_listed"] == 100
+    assert told["summary"]["targets"] == 101
+
+
+EVENTFUL = {
+    "an outcome": TargetReport(target(), "NEAR_EXPIRY", "", Outcome.ISSUED),
+    "a failure": TargetReport(target(), "NEAR_EXPIRY", "", failure=FAILURE),
+    "a warning": TargetReport(target(), "FRESH", "", warnings=("odd",)),
+    "danger": TargetReport(target(), "LOCKED", "", in_danger=True),
+}
+
+
+@pytest.mark.parametrize("sentence", EVENTFUL)
+def test_a_target_is_listed_among_many_for(sentence: str) -> None:
+    told = run(*(fresh(number) for number in range(1, 201)), EVENTFUL[sentence]).as_dict()
+    assert [each["app_id"] for each in told["targets"]] == ["app0000"]
+
+
+def test_a_report_of_ten_thousand_quiet_targets_is_small() -> None:
+    told = run(*(fresh(number) for number in range(10_000))).as_dict()
+    assert len(json.dumps(told)) < 1000
+    assert told["summary"]["FRESH"] == told["not_listed"] == 10_000
+
+
+def test_a_report_of_many_failures_takes_little_room_for_each() -> None:
+    told = run(*(missing(number) for number in range(1_000))).as_dict()
+    assert len(told["targets"]) == 1_000
+    assert len(json.dumps(told)) < 600 * 1_000
+
+
+# -- from what Redis holds -------------------------------------------------------------------
+
+
+def test_a_live_code_is_shown_by_its_fingerprint() -> None:
+    lease = Lease(True, fence=7, outcome="issued", outcome_at=NOW_S * 1000, superseded=(NOW_S * 1000 - 1,))
+    raw = json.dumps({"server_access_token": CODE}).encode()
+    snapshot = Snapshot(target(), NOW_S * 1000, Record(CODE, NOW_S + 50, NOW_S - 9, 7), lease, raw)
+    report = of_snapshot(snapshot, "FRESH", "50 s left", questions=1)
+    assert report.fingerprint == fingerprint(CODE)
+    assert (report.expires_at, report.seconds_left, report.fence) == (NOW_S + 50, 50, 7)
+    assert (report.settled, report.last_outcome, report.last_outcome_at) == (True, "issued", NOW_S)
+    assert (report.superseded_at, report.questions) == ((NOW_S - 1,), 1)
+    for text in (json.dumps(report.as_dict()), repr(report), repr(snapshot)):
+        assert CODE not in text
+
+
+@pytest.mark.parametrize("record", [None, Unreadable("not JSON"), Record(CODE, NOW_S, NOW_S - 7200, 7)])
+def test_without_a_live_code_nothing_is_left(record: Record | Unreadable | None) -> None:
+    report = of_snapshot(Snapshot(target(), NOW_S * 1000, record), "MISSING", "nothing")
+    assert (report.fingerprint, report.expires_at, report.seconds_left, report.fence) == (None, None, 0, 0)
+    assert not report.settled
+
+
+# -- the alarm -------------------------------------------------------------------------------
+
+
+def test_there_is_no_alarm_as_long_as_no_code_is_in_danger() -> None:
+    failed = TargetReport(target(), "NEAR_EXPIRY", "", Outcome.REFUSED, FAILURE, seconds_left=1700)
+    assert alarm(run()) is None
+    assert alarm(run(fresh(), failed)) is None
+
+
+def test_an_alarm_names_whose_code_is_in_danger_and_why() -> None:
+    error = alarm(run(fresh(1), missing(2), missing(3, failure=None)))
+    assert isinstance(error, RefreshFailedError)
+    assert error.code == "codes_in_danger"
+    assert error.what == (
+        'app0002 access_token: 0 s left, wrong_secret: the platform answered 4001 "secret is wrong"; '
+        "app0003 access_token: 0 s left, nothing is stored"
+    )
+
+
+def test_a_defect_of_ours_is_an_alarm_even_when_all_codes_are_well() -> None:
+    defect = TargetReport(target(4), "NOT_READ", "", failure=Failure("internal_error", "unexpected", "", True))
+    assert "app0004" in str(alarm(run(fresh(1), defect)))
+
+
+@pytest.mark.parametrize(("count", "ending"), [(10, False), (11, " and 1 more"), (500, " and 490 more")])
+def test_an_alarm_names_at_most_ten(count: int, ending: str | bool) -> None:
+    error = alarm(run(*(missing(number) for number in range(count))))
+    assert error is not None
+    assert error.what.count("access_token") == 10
+    assert "app0009" in error.what
+    assert "app0010" not in error.what
+    assert len(str(error)) < 4000
+    assert error.what.endswith(ending) if isinstance(ending, str) else "more" not in error.what
+
+
+def test_a_failure_says_what_its_error_said_of_itself() -> None:
+    error = StoreError("Redis did not answer in time", code="redis_timeout", app_id="app0000")
+    assert Failure.of(error) == Failure("redis_timeout", error.what, error.advice, True)
