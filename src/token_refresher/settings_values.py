@@ -1,0 +1,140 @@
+"""The values that settings may have: each function turns the text given into a value, or raises `Mistake`.
+
+A mistake is the end of a sentence that begins with the setting's name ("must be ..."). It says what is
+accepted and never what was given: a password easily ends up in the wrong place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Union
+
+Value = Union[str, "list[Value]", "Section", None]
+
+
+class Section(dict[str, "Value"]):
+    """A mapping of the configuration file; `lines` tells on which line (from 1) each of its names stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+
+
+class Mistake(ValueError):
+    """What is wrong with one setting, as the end of a sentence, without the value."""
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# Passwords and URLs have some hundred characters; anything longer is the wrong file.
+LARGEST_SECRET_FILE = 64_000
+LONGEST_NAME = 128
+# A century. Bounds keep every sum and quotient of policy numbers finite ...
+LARGEST_NUMBER = 3_155_760_000
+# ... and leases are kept in milliseconds, so less than one is nothing.
+SMALLEST_NUMBER = 0.001
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{0,15})?([eE][+-]?[0-9]{1,3})?")
+
+
+def text(value: Value) -> str:
+    """`value` as it is, when it is text on one line."""
+    if not isinstance(value, str):
+        raise Mistake("must be a single value")
+    if _CONTROL.search(value):
+        raise Mistake("must not hold line breaks, control characters or bytes that are not UTF-8")
+    return value
+
+
+def resolve(given: str, environ: Mapping[str, str]) -> str:
+    """The secret that `${NAME}` (an environment variable) or `file:PATH` stands for; any other text as it is.
+
+    Only whole values are references, so that a password with `${` in it keeps working. What is found is not
+    resolved again.
+    """
+    reference = _REFERENCE.fullmatch(given)
+    if reference:
+        name = reference[1]
+        if not environ.get(name):
+            raise Mistake(f"refers to the environment variable {name}, which is missing or empty")
+        return text(environ[name])
+    if given.startswith("file:"):
+        found = read_text_file(given[len("file:") :], LARGEST_SECRET_FILE)
+        found = found[:-1] if found.endswith("\n") else found
+        found = found[:-1] if found.endswith("\r") else found
+        if not found:
+            raise Mistake("refers to a file that is empty")
+        return text(found)
+    return given
+
+
+def read_text_file(path: str, largest: int) -> str:
+    """The file's text (UTF-8; a byte order mark is dropped), when it has at most `largest` bytes."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise Mistake(f"refers to a file of more than {largest} bytes")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Mistake("refers to a file that is not UTF-8") from None
+    except (OSError, UnicodeEncodeError) as error:
+        # strerror is the system's own sentence, without the path.
+        why = getattr(error, "strerror", None) or "not a path"
+        raise Mistake(f"refers to a file that cannot be read ({why})") from None
+
+
+def name(given: str) -> str:
+    """An app id or key prefix. Braces would break the hash tag that keeps a target's keys in one slot."""
+    if len(given) > LONGEST_NAME or not given.isprintable() or re.search(r"[\s{}]", given):
+        raise Mistake(f"must be at most {LONGEST_NAME} printable characters, without blanks and braces")
+    return given
+
+
+def log_level(given: str) -> str:
+    if given.upper() not in LOG_LEVELS:
+        raise Mistake(f"must be one of {', '.join(LOG_LEVELS)}")
+    return given.upper()
+
+
+def existing_file(given: str) -> str:
+    """A path that exists. Told at start, since a missing CA bundle otherwise looks like a TLS failure."""
+    if not os.path.exists(given):
+        raise Mistake("refers to a file that does not exist")
+    return given
+
+
+def whole(given: str, low: int, high: int) -> int:
+    number = int(given) if _WHOLE.fullmatch(given) else low - 1
+    if not low <= number <= high:
+        raise Mistake(f"must be a whole number from {low} to {high}")
+    return number
+
+
+def port(given: str) -> int:
+    return whole(given, 1, 65535)
+
+
+def database(given: str) -> int:
+    # Redis itself cannot be built with more databases than this.
+    return whole(given, 0, 2**31 - 1)
+
+
+def seconds(given: str) -> float:
+    """A duration; an int where it is one, as Redis takes no `60.0`. Policy judges its sign."""
+    if _WHOLE.fullmatch(given):
+        number: float = int(given)
+    else:
+        number = float(given) if _DECIMAL.fullmatch(given) else math.nan
+    if not (number == 0 or SMALLEST_NUMBER <= abs(number) <= LARGEST_NUMBER):
+        raise Mistake(f"must be a number of seconds: 0, or {SMALLEST_NUMBER} to {LARGEST_NUMBER}")
+    return number
+
+
+def concurrency(given: str) -> int:
+    return whole(given, 1, 256)
