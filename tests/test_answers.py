@@ -1,0 +1,345 @@
+"""Answers, judged: a success, a definite no, or nothing to rely on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+
+from token_refresher.answers import (
+    MAX_BODY,
+    Envelope,
+    Reply,
+    code_in,
+    instant_in,
+    lifetime_in,
+    masked,
+    open_envelope,
+    refusal,
+    server_time,
+    whole,
+)
+from token_refresher.errors import PlatformError, UnknownOutcomeError
+
+_GOOD = b'{"status": "2000", "message": "ok", "data": {"ticket": "abc", "expires_in": 7200}}'
+
+
+def _reply(body: bytes = _GOOD, http_status: int = 200, encoding: str = "") -> Reply:
+    return Reply(http_status, encoding, "", body, 0.0)
+
+
+def _is_bad(error: PlatformError) -> bool:
+    return isinstance(error, UnknownOutcomeError) and error.code == "bad_answer"
+
+
+@pytest.mark.parametrize("status", ["2000", '"2000"', "2000.0", '"2000.0"'])
+def test_a_success_may_write_its_status_as_number_or_text(status: str) -> None:
+    body = f'{{"status": {status}, "message": "ok", "data": {{"ticket": "abc"}}}}'
+    envelope = open_envelope(_reply(body.encode()))
+    assert (envelope.ok, envelope.data) == (True, {"ticket": "abc"})
+
+
+@pytest.mark.parametrize("http_status", [200, 201, 400, 401, 403, 404, 429])
+@pytest.mark.parametrize("data", ["[]", "{}", "null"])
+def test_a_no_is_a_no_below_http_500(http_status: int, data: str) -> None:
+    body = f'{{"status": "4103", "message": "no", "data": {data}}}'
+    envelope = open_envelope(_reply(body.encode(), http_status))
+    assert (envelope.status, envelope.message, envelope.data) == (4103, "no", {})
+
+
+@pytest.mark.parametrize(
+    "http_status", [100, 204, 301, 302, 303, 304, 307, 308, 500, 502, 503, 504, 599, 600]
+)
+def test_other_http_answers_say_nothing(http_status: int) -> None:
+    body = b"" if http_status == 204 else b'{"status": "4000", "message": "no", "data": []}'
+    with pytest.raises(UnknownOutcomeError) as caught:
+        open_envelope(_reply(body, http_status))
+    assert _is_bad(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b'"2000"',
+        b"2000",
+        b"null",
+        b"[]",
+        b"{}",
+        _GOOD[:-1],
+        _GOOD + b"x",
+        b'{"message": "ok", "data": []}',
+        b'{"status": null, "message": "ok", "data": []}',
+        b'{"status": true, "message": "ok", "data": []}',
+        b'{"status": [2000], "message": "ok", "data": []}',
+        b'{"status": "ok", "message": "ok", "data": []}',
+        b'{"status": 2000.5, "message": "ok", "data": []}',
+        b'{"status": NaN, "message": "ok", "data": []}',
+        b'{"status": 1e999, "message": "ok", "data": []}',
+        b'{"status": -Infinity, "message": "ok", "data": []}',
+        b'{"status": "\xd9\xa2000", "message": "ok", "data": []}',
+        b'{"status": 2000, "message": ["ok"], "data": []}',
+        b'{"status": 2000, "message": "ok", "data": "ok"}',
+        b'{"status": 2000, "status": 2000, "message": "ok", "data": {}}',
+        b'{"status": 2000, "message": "ok", "data": {"a": 1, "a": 1}}',
+        b'{"status": 2011, "message": "ok", "data": []}',
+        b'{"status": 2999, "message": "ok", "data": {}}',
+        b'{"status": 0, "message": "ok", "data": {}}',
+        b'{"status": 5000, "message": "ok", "data": {}}',
+        b'{"status": 3999, "message": "ok", "data": {}}',
+        b'{"status": 200, "message": "ok", "data": {}}',
+        b'{"status": 2000, "message": "ok", "data": {"expires_in": ' + b"9" * 5000 + b"}}",
+        b'{"status": 2000, "message": "ok", "data": {"expires_in": 0.' + b"9" * 5000 + b"}}",
+        b'{"status": 2000, "message": "' + b"x" * MAX_BODY + b'", "data": {}}',
+        b"[" * 60_000,
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        b'{"status": 2000, "message": "\xff", "data": {}}',
+        _GOOD.decode().encode("utf-16"),
+    ],
+)
+def test_what_is_no_documented_envelope_says_nothing(body: bytes) -> None:
+    with pytest.raises(UnknownOutcomeError) as caught:
+        open_envelope(_reply(body))
+    assert _is_bad(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_success_inside_an_http_error_says_nothing() -> None:
+    with pytest.raises(UnknownOutcomeError):
+        open_envelope(_reply(http_status=400))
+
+
+@pytest.mark.parametrize("message", ["null", "7", '"ok"'])
+def test_the_message_is_only_for_people(message: str) -> None:
+    body = f'{{"status": 4000, "message": {message}, "data": []}}'
+    assert open_envelope(_reply(body.encode())).status == 4000
+
+
+def test_a_no_may_do_without_a_message() -> None:
+    assert open_envelope(_reply(b'{"status": 4000}')).message == ""
+
+
+def test_a_byte_order_mark_is_no_reason_to_lose_a_code() -> None:
+    assert open_envelope(_reply(b"\xef\xbb\xbf" + _GOOD)).ok
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
+def test_gzip_is_read_though_nobody_asked_for_it(encoding: str) -> None:
+    assert open_envelope(_reply(gzip.compress(_GOOD, mtime=0), encoding=encoding)).ok
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (gzip.compress(_GOOD + b" " * MAX_BODY, mtime=0), "gzip"),
+        (gzip.compress(b" " * 20_000_000, 1, mtime=0)[:MAX_BODY], "gzip"),
+        (gzip.compress(_GOOD, mtime=0)[:-3], "gzip"),
+        (_GOOD, "gzip"),
+        (b"", "gzip"),
+        (gzip.compress(gzip.compress(_GOOD), mtime=0), "gzip, gzip"),
+        (zlib.compress(_GOOD), "deflate"),
+        (_GOOD, "br"),
+        (b"x" * (MAX_BODY + 1), "gzip"),
+    ],
+    ids=str,
+)
+def test_other_packings_and_bombs_say_nothing(body: bytes, encoding: str) -> None:
+    with pytest.raises(UnknownOutcomeError) as caught:
+        open_envelope(_reply(body, encoding=encoding))
+    assert _is_bad(caught.value)
+
+
+def test_a_bomb_is_not_unpacked_further_than_an_answer_may_be_long() -> None:
+    bomb = gzip.compress(b" " * 20_000_000, mtime=0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnknownOutcomeError):
+            open_envelope(_reply(bomb, encoding="gzip"))
+        assert tracemalloc.get_traced_memory()[1] < 20 * MAX_BODY
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("leaf", "number"),
+    [
+        (7200, 7200),
+        ("7200", 7200),
+        (7200.0, 7200),
+        ("7200.0", 7200),
+        (-1, -1),
+        ("-1", -1),
+        (0, 0),
+        (1e12, 10**12),
+        (7200.5, None),
+        ("7200.5", None),
+        ("", None),
+        (" 7200", None),
+        ("7200\n", None),
+        ("+7200", None),
+        ("7_200", None),
+        ("0x10", None),
+        ("٧٢٠٠", None),
+        ("9" * 16, None),
+        (1e300, None),
+        (float("inf"), None),
+        (float("nan"), None),
+        (True, None),
+        (None, None),
+        ([], None),
+        ({}, None),
+    ],
+)
+def test_a_leaf_is_a_whole_number_or_none(leaf: object, number: int | None) -> None:
+    assert whole(leaf) == number
+
+
+@pytest.mark.parametrize("code", ["a", "x" * 128, "猿之棒", "a/b+c=", "\N{ZERO WIDTH JOINER}"])
+def test_a_code_is_any_text_without_blanks(code: str) -> None:
+    assert code_in({"ticket": code}, "ticket") == (code, ())
+
+
+@pytest.mark.parametrize("length", [129, 512, 4096])
+def test_a_code_longer_than_documented_is_taken_with_a_warning(length: int) -> None:
+    code, warnings = code_in({"ticket": "x" * length}, "ticket")
+    assert code == "x" * length
+    assert str(length) in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [None, 7, True, [], {}, "", " ", "a b", "a\n", "a\0", "a\x7f", "a\u2028", "\ud800", "x" * 4097],
+    ids=repr,
+)
+def test_anything_else_is_no_code(code: object) -> None:
+    with pytest.raises(UnknownOutcomeError) as caught:
+        code_in({"ticket": code}, "ticket")
+    assert _is_bad(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "counted", "warned"),
+    [(1, 1, 0), (60, 60, 0), ("7200", 7200, 0), (7201, 7200, 1), (1e12, 7200, 1), ("9" * 15, 7200, 1)],
+)
+def test_a_life_is_believed_up_to_the_documented_one(said: object, counted: int, warned: int) -> None:
+    lifetime_s, warnings = lifetime_in({"expires_in": said}, 7200)
+    assert (lifetime_s, len(warnings)) == (counted, warned)
+
+
+@pytest.mark.parametrize("said", [0, -1, "0", "-5", None, "soon", 0.5, True, [7200], float("inf"), "9" * 16])
+def test_what_is_no_life_is_not_believed(said: object) -> None:
+    with pytest.raises(UnknownOutcomeError):
+        lifetime_in({"expires_in": said}, 7200)
+
+
+def test_a_missing_life_is_not_believed() -> None:
+    with pytest.raises(UnknownOutcomeError):
+        lifetime_in({}, 7200)
+
+
+def test_an_instant_is_told_from_a_duration_and_from_milliseconds() -> None:
+    assert instant_in({"expires_in": "1654576906"}) == 1654576906
+    for said in (7200, 0, -1, 1654576906000, None, "soon", True):
+        with pytest.raises(UnknownOutcomeError):
+            instant_in({"expires_in": said})
+
+
+@pytest.mark.parametrize(
+    ("date", "instant"),
+    [
+        ("Tue, 07 Jun 2022 04:41:46 GMT", 1654576906.0),
+        ("Tue, 07 Jun 2022 04:41:46 -0000", 1654576906.0),
+        ("Tue, 07 Jun 2022 12:41:46 +0800", 1654576906.0),
+        ("", None),
+        ("yesterday", None),
+        ("Tue, 99 Jun 2022 04:41:46 GMT", None),
+        ("Tue, 07 Jun 99999999999999999999 04:41:46 GMT", None),
+        ("Tue, 07 Jun 2022 04:41:46 +99999999999999999999", None),
+        ("\0" * 100, None),
+    ],
+)
+def test_the_platforms_clock_is_known_when_it_says_so(date: str, instant: float | None) -> None:
+    assert server_time(date) == instant
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "meaning", "code"),
+    [
+        (4102, "server_access_token is invalid", "token_invalid", "token_invalid"),
+        (4102, "authorization_code is invalid", "code_invalid", "code_invalid"),
+        (4102, "secret is invalid", "", "wrong_secret"),
+        (4102, "x", "", "platform_refused"),
+        (4103, "no permission", "", "no_permission"),
+        (4103, "app_id has no permission", "", "no_permission"),
+        (4103, "ip is not in the white list", "", "not_white_listed"),
+        (4103, "IP不在白名单", "", "not_white_listed"),
+        (4103, "来源ip未授权", "", "not_white_listed"),
+        (4103, "not in whitelist", "", "not_white_listed"),
+        (4000, "1.2.3.4 not in white-list", "", "not_white_listed"),
+        (4103, "no recipient, no description", "", "no_permission"),
+        (4104, "not added", "", "not_added"),
+        (4000, "app_id or secret is wrong", "", "wrong_secret"),
+        (4000, "密钥错误", "", "wrong_secret"),
+        (4000, "", "", "platform_refused"),
+        (4999, "too many requests", "", "platform_refused"),
+    ],
+)
+def test_a_refusal_says_what_to_do(status: int, message: str, meaning: str, code: str) -> None:
+    error = refusal(Envelope(status, message, {}), (), meaning)
+    assert (error.code, error.status) == (code, status)
+    assert message in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret pa$$ wörd/1 is wrong",
+        "SECRET PA$$ WÖRD/1",
+        "pa%24%24+w%C3%B6rd%2F1",
+        "pa%24%24%20w%C3%B6rd%2F1",
+        "pa$$ w\\u00f6rd/1",
+        "pa$$\nwörd/1",
+        "pa\0$$ w\u200börd/1",
+        "pa$$ wörd/1pa$$ wörd/1",
+    ],
+)
+def test_a_secret_that_is_echoed_is_masked(text: str) -> None:
+    shown = masked(text, ["pa$$ wörd/1"])
+    assert "****" in shown
+    for part in ("$$", "rd/1", "rd%2F1"):
+        assert part not in shown
+
+
+def test_whatever_looks_like_a_code_is_masked() -> None:
+    assert masked(f"the code {'0a' * 12}!", ()) == "the code ****!"
+    assert masked("QUJDREVGR0hJSktMTU5PUFFS+/==", ()) == "****"
+    assert masked("a message with words of usual length", ()) == "a message with words of usual length"
+
+
+def test_a_quoted_message_is_one_short_printable_line() -> None:
+    shown = masked("a\r\nERROR forged\x1b[2J\u2028line \ud800" + " long" * 100, ["", "unused"])
+    assert shown.startswith("a ERROR forged[2J line long")
+    assert shown.isprintable()
+    assert len(shown) == 200
+
+
+def test_a_secret_at_the_edge_of_the_quotation_is_masked_before_it_is_cut() -> None:
+    shown = masked("x " * 97 + "my-short-secret", ["my-short-secret"])
+    assert "my-" not in shown
+
+
+def test_values_print_without_codes() -> None:
+    from token_refresher.open_platform import Issued, User
+
+    values: list[Any] = [
+        Issued("code-x", 1, 0.0, None),
+        User("code-x", "", 1, None),
+        _reply(b"code-x"),
+        Envelope(2000, "code-x", {"ticket": "code-x"}),
+    ]
+    assert "code-x" not in json.dumps([repr(value) for value in values])

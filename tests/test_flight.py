@@ -1,0 +1,354 @@
+"""A request's flight: sent or never sent, and nobody waits longer than agreed."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from token_refresher.errors import NotSentError, PlatformError, UnknownOutcomeError
+from token_refresher.flight import AbandonedError, Cord, Flight, Phase, current, steady
+from token_refresher.wire import prepare
+
+# Only a bug makes a test wait this long.
+_WAIT_S = 10.0
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _flight(until: float, clock: Callable[[], float] = steady) -> Flight[None]:
+    return Flight(until, clock)
+
+
+def _soon() -> float:
+    return steady() + 0.1
+
+
+def _flights() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "token-refresher-flight"]
+
+
+def _all_landed() -> bool:
+    for thread in _flights():
+        thread.join(_WAIT_S)
+    return not _flights()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connected client and its server side, over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), _WAIT_S)
+        server, _ = listener.accept()
+    server.settimeout(_WAIT_S)
+    with client, server:
+        yield client, server
+
+
+def test_what_the_work_returns_is_what_the_caller_gets() -> None:
+    flight: Flight[int] = Flight(steady() + _WAIT_S, steady)
+    assert flight.fly(lambda: 7) == 7
+
+
+def test_the_work_runs_in_a_daemon_thread_that_knows_its_flight() -> None:
+    flight: Flight[tuple[bool, object]] = Flight(steady() + _WAIT_S, steady)
+    assert flight.fly(lambda: (threading.current_thread().daemon, current())) == (True, flight)
+    assert current() is None
+
+
+def test_nothing_is_begun_at_or_after_the_end() -> None:
+    begun = threading.Event()
+    clock = Clock()
+    with pytest.raises(NotSentError) as caught:
+        _flight(clock.now, clock).fly(begun.set)
+    assert caught.value.code == "not_sent_late"
+    assert not begun.is_set()
+
+
+def test_departure_is_noted_with_the_instant_just_before_it() -> None:
+    clock = Clock()
+    flight = _flight(clock.now + 1, clock)
+    clock.now += 0.5
+    flight.depart()
+    assert flight.sent_at == 1000.5
+
+
+def test_departure_is_refused_at_the_end_and_not_only_after_it() -> None:
+    clock = Clock()
+    flight = _flight(clock.now + 1, clock)
+    clock.now += 1
+    with pytest.raises(AbandonedError):
+        flight.depart()
+    assert flight.sent_at is None
+
+
+def test_a_departure_refused_stays_refused_when_the_clock_goes_back() -> None:
+    clock = Clock()
+    flight = _flight(clock.now, clock)
+    with pytest.raises(AbandonedError):
+        flight.depart()
+    clock.now -= 100
+    with pytest.raises(AbandonedError):
+        flight.depart()
+
+
+def test_nothing_departs_twice() -> None:
+    flight = _flight(steady() + _WAIT_S)
+
+    def work() -> None:
+        flight.depart()
+        flight.depart()
+
+    with pytest.raises(UnknownOutcomeError):
+        flight.fly(work)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code"),
+    [
+        (Phase.START, "not_sent_late"),
+        (Phase.DNS, "not_sent_dns"),
+        (Phase.CONNECT, "not_sent_connect"),
+        (Phase.PROXY, "not_sent_proxy"),
+        (Phase.TLS, "not_sent_tls"),
+        (Phase.READY, "not_sent_late"),
+    ],
+)
+def test_a_caller_leaves_in_time_and_names_the_phase_that_hangs(phase: Phase, code: str) -> None:
+    flight = _flight(_soon())
+    go_on, too_late = threading.Event(), threading.Event()
+
+    def work() -> None:
+        flight.enter(phase)
+        go_on.wait(_WAIT_S)
+        try:
+            flight.depart()
+        except AbandonedError:
+            too_late.set()
+            raise
+
+    with pytest.raises(NotSentError) as caught:
+        flight.fly(work)
+    assert caught.value.code == code
+    go_on.set()
+    assert too_late.wait(_WAIT_S)
+    assert flight.sent_at is None
+    assert _all_landed()
+
+
+def test_no_new_phase_and_no_new_connection_begins_once_the_caller_has_left(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    flight = _flight(_soon())
+    left, refused = threading.Event(), []
+    cord = Cord(pair[0], pair[0])
+
+    def work() -> None:
+        left.wait(_WAIT_S)
+        steps: tuple[Callable[[], None], ...] = (lambda: flight.enter(Phase.TLS), lambda: flight.hold(cord))
+        for step in steps:
+            with contextlib.suppress(AbandonedError):
+                step()
+                continue
+            refused.append(step)
+
+    with pytest.raises(NotSentError):
+        flight.fly(work)
+    left.set()
+    assert _all_landed()
+    assert len(refused) == 2
+    cord.release(pair[0])
+
+
+def test_an_interrupted_caller_takes_its_request_along() -> None:
+    go_on = threading.Event()
+    calls = iter((0.0, 0.0))
+
+    def clock() -> float:
+        with contextlib.suppress(StopIteration):
+            return next(calls)
+        raise KeyboardInterrupt
+
+    flight = _flight(0.05, clock)
+
+    def work() -> None:
+        flight.enter(Phase.DNS)
+        go_on.wait(_WAIT_S)
+        flight.depart()
+
+    flight_ended_by: list[BaseException] = []
+    try:
+        flight.fly(work)
+    except KeyboardInterrupt as error:
+        flight_ended_by.append(error)
+    go_on.set()
+    assert _all_landed()
+    assert flight_ended_by
+    assert flight.sent_at is None
+
+
+def test_without_a_thread_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(NotSentError):
+        _flight(steady() + _WAIT_S).fly(lambda: None)
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, MemoryError])
+@pytest.mark.parametrize("sent", [False, True])
+def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(
+    error: type[Exception], sent: bool
+) -> None:
+    flight = _flight(steady() + _WAIT_S)
+
+    def work() -> None:
+        if sent:
+            flight.depart()
+        raise error("secret-word")
+
+    with pytest.raises(PlatformError) as caught:
+        flight.fly(work)
+    assert isinstance(caught.value, UnknownOutcomeError if sent else NotSentError)
+    assert "secret-word" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+def test_sent_and_reported_as_not_sent_never_happen_together() -> None:
+    """The deadline falls now before, now after the departure; whichever comes first, both sides agree."""
+    for turn in range(300):
+        flight = _flight(steady() + 0.0005 + turn % 10 * 0.0001)
+
+        def work(flight: Flight[None] = flight) -> None:
+            while True:
+                flight.enter(Phase.READY)
+                if flight.left_s() < 0.0011:
+                    flight.depart()
+                    return
+
+        try:
+            flight.fly(work)
+        except NotSentError:
+            assert _all_landed()
+            assert flight.sent_at is None
+        except UnknownOutcomeError:
+            assert flight.sent_at is not None
+        else:
+            assert flight.sent_at is not None
+            assert flight.sent_at < flight.until
+
+
+def test_an_answer_that_does_not_come_is_waited_for_until_the_end_and_the_connection_is_reset(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, server = pair
+    client.settimeout(_WAIT_S)
+    prepare(client)
+    flight: Flight[bytes] = Flight(_soon(), steady)
+
+    def work() -> bytes:
+        cord = Cord(client, client)
+        flight.hold(cord)
+        flight.depart()
+        try:
+            client.sendall(b"request")
+            return client.recv(1)
+        finally:
+            client.close()
+            cord.release(client)
+
+    with pytest.raises(UnknownOutcomeError) as caught:
+        flight.fly(work)
+    assert caught.value.code == "no_answer"
+    assert _all_landed()
+    assert server.recv(100) == b"request"
+    with pytest.raises(ConnectionResetError):
+        server.recv(100)
+
+
+def test_a_cord_is_not_pulled_under_someone_who_came_later(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, server = pair
+    client.settimeout(_WAIT_S)
+    cord = Cord(client, client)
+    cord.take("first")
+    cord.take("second")
+    cord.pull("first")
+    assert not cord.hung_up()
+    client.sendall(b"still there")
+    assert server.recv(100) == b"still there"
+    cord.pull("second")
+    assert client.recv(1) == b""
+    cord.pull("second", socket.SHUT_RDWR)
+    with pytest.raises(OSError):  # noqa: PT011 - which one depends on how far the shutdown has come
+        client.sendall(b"x")
+    for holder in ("first", "second", client):
+        cord.release(holder)
+
+
+def test_a_connection_stays_open_until_its_last_holder_leaves(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, server = pair
+    cord = Cord(client, client)
+    cord.take("flight")
+    client.close()
+    cord.release(client)
+    server.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        server.recv(1)
+    server.settimeout(_WAIT_S)
+    cord.release("flight")
+    assert server.recv(1) == b""
+    cord.pull("flight")
+    cord.calm()
+
+
+def test_whether_the_other_side_hung_up_is_seen_without_taking_anything(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    client, server = pair
+    cord = Cord(client, client)
+    client.settimeout(_WAIT_S)
+    assert not cord.hung_up()
+    server.sendall(b"ab")
+    assert client.recv(1) == b"a"
+    assert not cord.hung_up()
+    assert client.recv(1) == b"b"
+    server.close()
+    client.recv(1)
+    assert cord.hung_up()
+    cord.release(client)
+    assert cord.hung_up()
+
+
+def test_bytes_of_ours_do_not_wait_long_in_the_kernel(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = pair
+    prepare(client)
+    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == b"\x01\0\0\0\0\0\0\0"
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= steady() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_a_system_without_that_clock_gets_the_next_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    before = time.monotonic()
+    assert before <= steady() <= time.monotonic()
