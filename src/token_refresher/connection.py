@@ -1,0 +1,166 @@
+"""Redis: from a URL to a client, and from its many exceptions to one.
+
+| form                                                   | what it reaches                             |
+|--------------------------------------------------------|---------------------------------------------|
+| `redis://[user:password@]host[:port][/db]`             | one server; `rediss://` with TLS            |
+| `unix://[user:password@]/path/to/socket[?db=n]`        | one server over a socket file               |
+| `redis+sentinel://[user:password@]h1[:p],h2/name[/db]` | the primary `name`, asked of the sentinels  |
+| `redis+cluster://[user:password@]h1[:p],h2`            | a cluster, found through any of these nodes |
+
+`rediss+sentinel` and `rediss+cluster` use TLS. Options as a query: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`
+(paths), and for sentinels that have users of their own `sentinel_username`, `sentinel_password`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+
+from .errors import SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from .policy import Policy
+    from .settings import RedisSettings
+
+_SENTINEL_PORT, _REDIS_PORT = 26379, 6379
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = False) -> Any:
+    """A client for the URL in `settings`; nothing is sent yet, except that a cluster is asked for its slots.
+
+    Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
+    """
+    url = settings.url.reveal()
+    scheme = urlsplit(url).scheme
+    package = "redis.asyncio" if asynchronous else "redis"
+    try:
+        options = _options(policy, package)
+        if scheme.endswith("+sentinel"):
+            return _through_sentinels(url, options, package)
+        if scheme.endswith("+cluster"):
+            return _to_cluster(url, options, package)
+        library = import_module(package)
+        return library.Redis(connection_pool=library.ConnectionPool.from_url(url, **options))
+    except redis.RedisError as error:
+        raise translated(error) from None
+    except (ValueError, TypeError):
+        raise SettingsError(["redis url: not a form that is listed in the README"]) from None
+
+
+def _options(policy: Policy, package: str) -> dict[str, Any]:
+    """Timeouts on everything; no retries of the library's own, which would repeat writes for a minute."""
+    return {
+        "socket_connect_timeout": policy.redis_timeout_s,
+        "socket_timeout": policy.redis_timeout_s,
+        "retry": import_module(f"{package}.retry").Retry(NoBackoff(), 0),
+        "protocol": 2,
+        # Two commands less on every new connection: the server need not know our version.
+        "lib_name": None,
+        "lib_version": None,
+    }
+
+
+def _parts(url: str) -> tuple[list[tuple[str, int]], list[str], dict[str, Any]]:
+    """Hosts, path segments and credentials of a URL with several hosts."""
+    split = urlsplit(url)
+    userinfo, _, hosts = split.netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    default = _SENTINEL_PORT if "sentinel" in split.scheme else _REDIS_PORT
+    addresses = []
+    for host in hosts.split(","):
+        name, _, port = host.rpartition(":") if not host.endswith("]") else ("", "", host)
+        addresses.append((name.strip("[]"), int(port)) if name else (port.strip("[]"), default))
+    query = dict(parse_qsl(split.query))
+    login = {"username": unquote(user) or None, "password": unquote(password) or None}
+    tls = {name: query[name] for name in _TLS_OPTIONS if name in query}
+    if split.scheme.startswith("rediss"):
+        tls["ssl"] = "yes"
+    return addresses, [part for part in split.path.split("/") if part], {**login, **tls, "query": query}
+
+
+def _through_sentinels(url: str, options: dict[str, Any], package: str) -> Any:
+    addresses, path, more = _parts(url)
+    query = more.pop("query")
+    if not path:
+        raise ValueError("the name of the primary is missing")
+    to_sentinels = {
+        **options,
+        "username": query.get("sentinel_username"),
+        "password": query.get("sentinel_password"),
+        **{name: value for name, value in more.items() if name.startswith("ssl")},
+    }
+    library = import_module(f"{package}.sentinel")
+    sentinels = library.Sentinel(addresses, sentinel_kwargs=to_sentinels, **options, **more)
+    return sentinels.master_for(path[0], db=int(path[1]) if len(path) > 1 else 0)
+
+
+def _to_cluster(url: str, options: dict[str, Any], package: str) -> Any:
+    addresses, _, more = _parts(url)
+    more.pop("query")
+    library = import_module(f"{package}.cluster")
+    nodes = [library.ClusterNode(host, port) for host, port in addresses]
+    return library.RedisCluster(startup_nodes=nodes, **options, **more)
+
+
+def ask_afresh(client: Any) -> None:
+    """Before a run: a client that goes through sentinels asks them again who the primary is.
+
+    After a switchover the old primary may still accept what it is sent on an old connection.
+    """
+    pool: Any = getattr(client, "connection_pool", None)
+    if hasattr(pool, "sentinel_manager"):
+        pool.disconnect()
+
+
+# What stands in an error's text, whichever exception the client made of it, and the code it gets here.
+_BY_TEXT = (
+    ("OOM ", "redis_out_of_memory"),
+    ("READONLY", "redis_read_only"),
+    ("read only replica", "redis_read_only"),
+    ("NOPERM", "redis_no_permission"),
+    ("no permissions", "redis_no_permission"),
+    ("WRONGPASS", "redis_auth"),
+    ("NOAUTH", "redis_auth"),
+    ("invalid username-password", "redis_auth"),
+    ("invalid password", "redis_auth"),
+    ("Authentication required", "redis_auth"),
+    ("AUTH ", "redis_auth"),
+    ("LOADING", "redis_loading"),
+    ("loading the dataset", "redis_loading"),
+    ("MASTERDOWN", "redis_loading"),
+    ("CLUSTERDOWN", "redis_loading"),
+    ("No master found", "redis_unreachable"),
+    ("Timeout", "redis_timeout"),
+)
+_SENTENCE = {
+    "redis_out_of_memory": "Redis is out of memory",
+    "redis_read_only": "this Redis server only reads",
+    "redis_no_permission": "the Redis user may not run a command that is needed",
+    "redis_auth": "Redis did not accept the login",
+    "redis_loading": "Redis is not ready",
+    "redis_timeout": "Redis did not answer in time",
+    "redis_unreachable": "Redis cannot be reached",
+}
+
+
+def translated(error: Exception) -> StoreError:
+    """A StoreError for what redis-py raised.
+
+    Of the server's own words only the first is kept: the rest may quote arguments, and those may hold a code.
+    """
+    text = str(error)
+    code = next((code for mark, code in _BY_TEXT if mark in text), None)
+    if code is None and isinstance(error, redis.TimeoutError):
+        code = "redis_timeout"
+    elif code is None and isinstance(error, (redis.ConnectionError, OSError)):
+        code = "redis_unreachable"
+    if code:
+        return StoreError(_SENTENCE[code], code=code)
+    word = (text.split() or [""])[0][:20]
+    shown = word if word.isalpha() and word.isupper() else type(error).__name__
+    return StoreError(f"Redis answered with an error ({shown})", code="redis_error")
