@@ -1,0 +1,194 @@
+"""One run: read everything, decide, renew what is due, report. `run_once` is the program; all else are doors to it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from .course import Course
+from .errors import RefreshFailedError, StoreError, TokenRefresherError
+from .model import Action, App, Command, Kind, Outcome, Snapshot, Target
+from .open_platform import OpenPlatform
+from .plan import Condemned, Reason, Step, Verdict, at_work, decide
+from .policy import Policy
+from .renewal import Renewal
+from .report import Failure, Report, TargetReport
+from .selection import tokens_for, wanted
+from .store import Store
+
+# Somebody else's refreshes, noticed this often within an hour, are no accident.
+_OTHERS, _OTHERS_WITHIN_S = 3, 3600
+
+Read = Snapshot | StoreError
+
+
+@dataclass(frozen=True)
+class Refresher:
+    """Everything a run needs, handed in.
+
+    `platform` opens connections to the platform for one run. `clock` is steady (seconds). `new_id` makes a text that
+    nobody else ever makes. `on_done` is told of each finished application (for a progress bar).
+    """
+
+    apps: Sequence[App]
+    policy: Policy
+    store: Store
+    platform: Callable[[], OpenPlatform]
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    on_done: Callable[[str], None] = lambda app_id: None
+
+    def run_once(self, command: Command, time_limit_s: float | None = None) -> Report:
+        """Do one run within `time_limit_s` (duration; None: two working times) and tell what came of it.
+
+        Raises StoreError when Redis could not be read: then nothing was fetched. Failures of single targets are values
+        in the report; `alarm` tells whether they are worth an exception.
+        """
+        began = self.clock()
+        until = began + (2 * self.policy.work_s if time_limit_s is None else time_limit_s)
+        targets = wanted(tuple(app.app_id for app in self.apps), command)
+        needed = targets if not command.kinds else [*targets, *tokens_for(targets)]
+        found = dict(zip(needed, self.store.load(needed), strict=True))
+        job = _Job(self, command, found, self.clock(), until)
+        reports = job.run([app for app in self.apps if any(each.app_id == app.app_id for each in targets)], targets)
+        at = max((read.now_ms for read in found.values() if isinstance(read, Snapshot)), default=0) // 1000
+        took_ms = round((self.clock() - began) * 1000)
+        return Report(self.new_id(), command.action.value, at, took_ms, tuple(reports), _warnings(reports, at))
+
+
+def alarm(report: Report) -> RefreshFailedError | None:
+    """The error to raise when some code is missing or about to expire, or the program itself failed; else None."""
+    defects = [each for each in report.targets if each.failure and each.failure.code == "internal_error"]
+    bad = report.in_danger or tuple(defects)
+    if not bad:
+        return None
+    told = [
+        f"{each.target.app_id} {each.target.kind.value}: {each.seconds_left} s left, "
+        + (f"{each.failure.code}: {each.failure.message}" if each.failure else each.sentence)
+        for each in bad[:10]
+    ]
+    more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+    return RefreshFailedError("; ".join(told) + more)
+
+
+class _Job:
+    """The work of one run, application by application."""
+
+    def __init__(
+        self, refresher: Refresher, command: Command, found: dict[Target, Read], read_at: float, until: float
+    ) -> None:
+        self._refresher, self._command, self._found = refresher, command, found
+        self._read_at, self._until = read_at, until
+        self._alarm_below_s = refresher.policy.alarm_below_s
+
+    def run(self, apps: Sequence[App], targets: Sequence[Target]) -> list[TargetReport]:
+        """Reports for every target, in order. Only applications with something to do cost a thread."""
+        wanted_of: dict[str, list[Target]] = {}
+        for target in targets:
+            wanted_of.setdefault(target.app_id, []).append(target)
+        busy = [app for app in apps if any(self._has_work(target) for target in wanted_of[app.app_id])]
+        done: dict[str, list[TargetReport]] = {}
+        if busy:
+            workers = min(self._refresher.policy.concurrency, len(busy))
+            with self._refresher.platform() as platform, ThreadPoolExecutor(workers) as pool:
+                renewal = Renewal(
+                    self._refresher.store,
+                    platform,
+                    self._refresher.policy,
+                    self._command,
+                    clock=self._refresher.clock,
+                    read_at=self._read_at,
+                    until=self._until,
+                    new_attempt=self._refresher.new_id,
+                )
+                work = [pool.submit(self._application, renewal, app, wanted_of[app.app_id]) for app in busy]
+                done = {app.app_id: each.result() for app, each in zip(busy, work, strict=True)}
+        reports: list[TargetReport] = []
+        for app in apps:
+            reports += done.get(app.app_id) or [self._idle(target) for target in wanted_of[app.app_id]]
+        return reports
+
+    def _has_work(self, target: Target) -> bool:
+        read = self._found[target]
+        if isinstance(read, StoreError) or self._command.action is Action.STATUS:
+            return False
+        step = decide(read, self._refresher.policy, self._command)
+        return step.due or step.ask or (self._command.action is Action.CHECK and read.live is not None)
+
+    def _idle(self, target: Target) -> TargetReport:
+        read = self._found[target]
+        if isinstance(read, StoreError):
+            return TargetReport(target, "NOT_READ", read.what, Outcome.DEFERRED, Failure.of(read), in_danger=True)
+        step = decide(read, self._refresher.policy, self._command)
+        elsewhere = step.reason is Reason.LOCKED and at_work(read, self._refresher.policy)
+        return Course(read, step, elsewhere).report(self._alarm_below_s)
+
+    def _application(self, renewal: Renewal, app: App, targets: Sequence[Target]) -> list[TargetReport]:
+        """Renew one application's targets; a defect of ours in it is reported and stops no other."""
+        try:
+            return self._renewed(renewal, app, targets)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} in {place.name}, line {place.lineno}"
+            failure = Failure.of(TokenRefresherError(f"unexpected {where}"))
+            return [TargetReport(each, "NOT_READ", failure.message, Outcome.DEFERRED, failure) for each in targets]
+        finally:
+            self._refresher.on_done(app.app_id)
+
+    def _renewed(self, renewal: Renewal, app: App, targets: Sequence[Target]) -> list[TargetReport]:
+        """A token comes before its ticket; a ticket refused for its token renews the token and tries once more."""
+        courses: dict[Target, Course] = {}
+        token_target = Target(app.app_id, Kind.ACCESS_TOKEN)
+        for target in targets:
+            read = self._found[target]
+            if isinstance(read, StoreError):
+                continue
+            if target.kind is Kind.ACCESS_TOKEN:
+                courses[target] = renewal.renew(app, read)
+                continue
+            token = self._token(renewal, app, token_target, courses, read)
+            course = renewal.renew(app, read, token)
+            if course.failure and course.failure.code == "token_invalid" and token and token.live:
+                dead = Condemned(
+                    token.live.fingerprint, Verdict(Reason.REFUSED, "the ticket interface refuses the access_token")
+                )
+                again = renewal.renew(app, token, None, dead)
+                first = courses.get(token_target)
+                courses[token_target] = first.merged_into(again) if first else again
+                renewed = courses[token_target].snapshot
+                if renewed.live and renewed.live.code != token.live.code:
+                    course = course.merged_into(renewal.renew(app, course.snapshot, renewed, at_once=True))
+            if course.failure and course.failure.code == "no_token" and courses[token_target].elsewhere:
+                course.step = Step(target, Reason.LOCKED, "another run is fetching the access_token that it needs")
+                course.outcome, course.failure, course.elsewhere = None, None, True
+            courses[target] = course
+        reports = [course.report(self._alarm_below_s) for course in courses.values()]
+        return reports + [self._idle(target) for target in targets if target not in courses]
+
+    def _token(
+        self, renewal: Renewal, app: App, target: Target, courses: dict[Target, Course], ticket: Snapshot
+    ) -> Snapshot | None:
+        """The application's access_token; where only tickets were asked for, it is renewed when there is none."""
+        if target in courses:
+            return courses[target].snapshot
+        read = self._found[target]
+        if isinstance(read, StoreError):
+            return None
+        if read.live or not decide(ticket, self._refresher.policy, self._command).due:
+            return read
+        courses[target] = renewal.renew(app, read)
+        return courses[target].snapshot
+
+
+def _warnings(reports: Sequence[TargetReport], at: int) -> tuple[str, ...]:
+    """What concerns more than one target or one run."""
+    return tuple(
+        f"someone else refreshes application {each.target.app_id} too: its {each.target.kind.value} was superseded "
+        f"{len(recent)} times within the hour, at {', '.join(str(when) for when in recent)} (unix seconds)"
+        for each in reports
+        if len(recent := [when for when in each.superseded_at if at - when < _OTHERS_WITHIN_S]) >= _OTHERS
+    )
+
+

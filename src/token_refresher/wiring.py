@@ -1,0 +1,55 @@
+"""Settings to live objects. The real clock and the identity of attempts enter here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from .connection import connect
+from .flight import steady
+from .open_platform import OpenPlatform
+from .refresh import Refresher
+from .settings import Settings
+from .store import Store
+
+
+def new_id() -> str:
+    """16 hex digits that nobody else ever makes; straight from the kernel, so also after a fork."""
+    return os.urandom(8).hex()
+
+
+def store(settings: Settings) -> Store:
+    """The store that `settings` name. Raises SettingsError or StoreError as `connect` does."""
+    return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
+
+
+def platform(settings: Settings, clock: Callable[[], float] = steady) -> OpenPlatform:
+    """Connections to the platform for one run; to be closed at its end."""
+    return OpenPlatform(
+        policy=settings.policy,
+        proxies=settings.proxies,
+        pool_size=settings.policy.concurrency,
+        ca_bundle=settings.ca_bundle,
+        clock=clock,
+    )
+
+
+def refresher(
+    settings: Settings,
+    on_done: Callable[[str], None] = lambda app_id: None,
+    clock: Callable[[], float] = steady,
+) -> Refresher:
+    """The program, ready to run. Raises SettingsError or StoreError as `connect` does.
+
+    `clock` (seconds) is steady and goes on while the process is stopped; tests hand in their own.
+    """
+    return Refresher(
+        apps=settings.apps,
+        policy=settings.policy,
+        store=store(settings),
+        platform=lambda: platform(settings, clock),
+        clock=clock,
+        new_id=new_id,
+        on_done=on_done,
+    )
