@@ -155,13 +155,13 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a timer's payload in words": (_timer(payload="refresh"), "not JSON"),
     "a timer's payload of null in words": (_timer(payload="null"), "not a JSON object"),
     "a timer within a timer": (_timer(payload=json.dumps(_timer(payload=""))), "unknown member 'payload'"),
-    "a forged log line as action": ({"action": FORGED}, "unknown action 'x?ERROR?all?is?lost???31m"),
-    "a forged log line as member": ({FORGED: 1}, "unknown member 'x?ERROR?all?is?lost???31m"),
-    "a forged log line as application": ({"apps": [FORGED]}, "application 'x?ERROR?all?is?lost???31m"),
-    "a forged log line as kind": ({"kinds": [FORGED]}, "unknown kind 'x?ERROR?all?is?lost???31m"),
+    "a forged log line as action": ({"action": FORGED}, "unknown action 'x?ERROR?all?is?lost?' (cut)"),
+    "a forged log line as member": ({FORGED: 1}, "unknown member 'x?ERROR?all?is?lost?' (cut)"),
+    "a forged log line as application": ({"apps": [FORGED]}, "application 'x?ERROR?all?is?lost?' (cut)"),
+    "a forged log line as kind": ({"kinds": [FORGED]}, "unknown kind 'x?ERROR?all?is?lost?' (cut)"),
     "half a surrogate pair": ({"apps": ["\ud800"]}, "application '?' is not configured"),
-    "5000 characters as action": ({"action": LONG}, f"unknown action {LONG[:32]!r} (cut)"),
-    "5000 characters as application": ({"apps": [LONG]}, f"application {LONG[:32]!r} (cut)"),
+    "5000 characters as action": ({"action": LONG}, f"unknown action {LONG[:20]!r} (cut)"),
+    "5000 characters as application": ({"apps": [LONG]}, f"application {LONG[:20]!r} (cut)"),
 }
 
 

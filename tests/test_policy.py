@@ -48,6 +48,12 @@ BROKEN = {
     "grace_s <= margin_s": Policy(grace_s=1800.1),
     "margin_s < lifetime_s / 2": Policy(margin_s=3600),
     "reader_cache_s <= grace_s / 10": Policy(reader_cache_s=60.1),
+    "audit_min_age_s <= grace_s / 10": Policy(audit_min_age_s=60.1),
+    "audit_tolerance_s <= grace_s / 2": Policy(audit_tolerance_s=300.1),
+    "cooldown_s <= grace_s / 10": Policy(cooldown_s=60.1),
+    "alarm_below_s <= margin_s": Policy(alarm_below_s=1800.1),
+    "lifetime_s <= lease_ttl_s": Policy(lease_ttl_s=7199.9),
+    "retry_base_s <= retry_cap_s": Policy(retry_base_s=300.1),
     "five attempts (retry_base_s, retry_cap_s, tick_s) <= margin_s": Policy(retry_base_s=400, retry_cap_s=400),
 }
 

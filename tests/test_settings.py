@@ -143,7 +143,7 @@ def test_every_number_of_the_policy_can_be_set_in_both_places(field: str, config
 
 
 def test_whole_numbers_stay_whole_since_redis_takes_no_others() -> None:
-    assert type(read(ALONE | {"POLICY_LEASE_TTL_S": "3600"}).policy.lease_ttl_s) is int
+    assert type(read(ALONE | {"POLICY_LEASE_TTL_S": "7200"}).policy.lease_ttl_s) is int
 
 
 def test_an_empty_variable_is_an_absent_one() -> None:

@@ -12,6 +12,9 @@ from .model import Action, Command, Kind
 
 _LARGEST = 131072  # bytes: the platform's own limit for the payload of a timer
 
+# So much of a wrong value is quoted: a name is known by it, and of a code pasted by mistake it is a fraction.
+_SHOWN = 20
+
 # What the task published in 2022 was told by its timers; they go on working.
 _OLDER = {"update_server_access_token": Kind.ACCESS_TOKEN, "update_js_ticket": Kind.JS_TICKET}
 _ACTIONS = (Action.REFRESH, Action.AUDIT, Action.STATUS)
@@ -104,8 +107,8 @@ def _shown(value: Any) -> str:
     """A value as it may stand in a log: one line, short, without anything that could be a secret."""
     if not isinstance(value, str):
         return f"of type {type(value).__name__}"
-    shown = "".join(char if char.isalnum() or char in "_-./" else "?" for char in value[:32])
-    return f"{shown!r}" + (" (cut)" if len(value) > 32 else "")
+    shown = "".join(char if char.isalnum() or char in "_-./" else "?" for char in value[:_SHOWN])
+    return f"{shown!r}" + (" (cut)" if len(value) > _SHOWN else "")
 
 
 def _refuse(what: str) -> NoReturn:

@@ -67,9 +67,19 @@ class Policy:
                 "audit_interval_s + tick_s + work_s <= grace_s",
                 self.audit_interval_s + self.tick_s + self.work_s <= self.grace_s,
             ),
+            # What blinds the audit has to be short beside what it looks for.
+            ("audit_min_age_s <= grace_s / 10", self.audit_min_age_s <= self.grace_s / 10),
+            ("audit_tolerance_s <= grace_s / 2", self.audit_tolerance_s <= self.grace_s / 2),
             ("grace_s <= margin_s", self.grace_s <= self.margin_s),
             ("margin_s < lifetime_s / 2", self.margin_s < self.lifetime_s / 2),
             ("reader_cache_s <= grace_s / 10", self.reader_cache_s <= self.grace_s / 10),
+            # Cooling down delays healing, so it has to be short beside the grace.
+            ("cooldown_s <= grace_s / 10", self.cooldown_s <= self.grace_s / 10),
+            # An alarm about what is not even due would be none.
+            ("alarm_below_s <= margin_s", self.alarm_below_s <= self.margin_s),
+            # A lease that Redis forgets early locks nobody out.
+            ("lifetime_s <= lease_ttl_s", self.lifetime_s <= self.lease_ttl_s),
+            ("retry_base_s <= retry_cap_s", self.retry_base_s <= self.retry_cap_s),
             ("five attempts (retry_base_s, retry_cap_s, tick_s) <= margin_s", self._five() <= self.margin_s),
         )
         return found + [f"policy does not satisfy {rule}" for rule, holds in rules if not holds]

@@ -9,8 +9,8 @@ from typing import Any
 from .errors import TokenRefresherError
 from .model import Outcome, Snapshot, Target
 
-# A report lists every target up to this many; of more, the uneventful ones are only counted.
-_LISTED = 100
+# A report lists every target up to this many; of more, only eventful ones, those in trouble first, up to the second.
+_LISTED, _MOST_LISTED = 100, 500
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,11 @@ class Report:
         return tuple(each for each in self.targets if each.in_danger)
 
     def as_dict(self, listed: int = _LISTED) -> dict[str, Any]:
-        """JSON-able; at most `listed` targets in full, or more when more had something to tell."""
+        """JSON-able; all targets up to `listed`, of more only those that have something to tell, 500 at most."""
         whole = len(self.targets) <= listed
         shown = [each for each in self.targets if whole or each.eventful]
+        if not whole:
+            shown = sorted(shown, key=lambda each: not (each.in_danger or each.failure))[:_MOST_LISTED]
         return {
             "run_id": self.run_id,
             "action": self.action,
