@@ -17,7 +17,19 @@ _PACKAGE = _SOURCES / "token_refresher"
 # From the top down; a module imports from layers below its own. A star stands for any ending.
 LAYERS = {
     # how the program is started and how the report leaves; __init__ is the door for other services
-    "doors": ("index", "__main__", "__init__", "cli", "cli_*", "daemon"),
+    "doors": (
+        "index",
+        "__main__",
+        "__init__",
+        "cli",
+        "cli_*",
+        "daemon",
+        "daemon_*",
+        "doctor",
+        "doctor_*",
+        "page",
+        "page_*",
+    ),
     # settings -> live objects; the real clock and owner id enter here
     "assembly": ("wiring",),
     # the story of the algorithm; the library that other services import
@@ -37,8 +49,7 @@ LAYERS = {
         "configuration_file",
         "events",
         "invoke",
-        "invoke_*",
-        "credentials",
+        "logs",
         "invoke_*",
         "credentials",
     ),
@@ -52,6 +63,16 @@ LAYERS = {
 WITHIN = (
     ("__main__", "cli"),
     ("cli", "cli_*"),
+    ("cli*", "doctor*"),
+    ("cli*", "daemon*"),
+    ("cli*", "page*"),
+    ("doctor*", "cli_screen"),
+    ("doctor*", "cli_table"),
+    ("doctor*", "doctor_*"),
+    ("daemon*", "daemon_*"),
+    ("daemon*", "page*"),
+    ("page*", "page_*"),
+    ("page*", "daemon_*"),
     ("cli_*", "cli_*"),
     ("refresh", "renewal"),
     ("refresh", "asking"),
@@ -85,11 +106,8 @@ WITHIN = (
     ("report", "model"),
     ("report", "errors"),
     ("course", "plan"),
-    ("invoke", "invoke_*"),
     ("invoke", "credentials"),
-    ("invoke_*", "invoke_*"),
     ("invoke_*", "credentials"),
-    ("credentials", "settings_*"),
 )
 
 # The others are moved by arguments alone, so they need nothing but the standard library. Readers stand in

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from redis.crc import key_slot
+
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
-
 from token_refresher.connection import connect
 from token_refresher.keys import keys_of
 from token_refresher.model import Kind, Lease, Record, Secret, Snapshot, Target

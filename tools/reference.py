@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,18 +19,19 @@ from token_refresher import keys  # noqa: E402 - after the path is set
 from token_refresher.cli_arguments import EXIT_CODES, build_parser  # noqa: E402 - likewise
 from token_refresher.errors import CATALOGUE  # noqa: E402 - likewise
 from token_refresher.plan import Reason  # noqa: E402 - likewise
-from token_refresher.settings_table import SETTINGS  # noqa: E402 - likewise
+from token_refresher.settings_table import INVOKE_SETTINGS, SETTINGS, Setting  # noqa: E402 - likewise
 
 
 def tables() -> dict[str, str]:
     """Every table by its name, as Markdown."""
     return {
         "environment": _table(
-            ("Variable", "Meaning", "Default"), (row for row in _settings() if re.match(r"`[A-Z]", row[0]))
+            ("Variable", "Meaning", "Default"), (row for row in _settings(SETTINGS) if re.match(r"`[A-Z]", row[0]))
         ),
+        "invoke": _table(("Variable", "Meaning", "Default"), _settings(INVOKE_SETTINGS)),
         "file": _table(
             ("Name in the file", "Meaning", "Default"),
-            (row for row in _settings() if not re.match(r"`[A-Z]|`policy\.", row[0])),
+            (row for row in _settings(SETTINGS) if not re.match(r"`[A-Z]|`policy\.", row[0])),
         ),
         "reasons": _table(("Reason", "Meaning"), ((f"`{each.value}`", each.meaning) for each in Reason)),
         "errors": _table(
@@ -49,8 +50,8 @@ def commands() -> dict[str, str]:
     return {each.dest: str(each.help) for each in group._choices_actions}
 
 
-def _settings() -> Iterable[tuple[str, str, str]]:
-    for name, setting in SETTINGS.items():
+def _settings(settings: Mapping[str, Setting]) -> Iterable[tuple[str, str, str]]:
+    for name, setting in settings.items():
         yield f"`{name}`", setting.meaning, f"`{setting.default}`" if setting.default else ""
 
 

@@ -10,13 +10,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .cli_arguments import EXIT_CODES, PROGRAM, build_parser, parse, selected, validated
+from .cli_arguments import EXIT_CODES, build_parser, parse, selected
+from .cli_more import invoke, open_id, show_version, sign, simulate_platform
 from .cli_screen import Screen
-from .errors import CommandError, PlatformError, SettingsError, StoreError, TokenRefresherError
-from .model import Action, App, Command
+from .errors import CommandError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
+from .model import Action, Command
 
 if TYPE_CHECKING:
     from .report import Report
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_CODES", "build_parser", "main"]
 
-_WELL, _DANGER, _USAGE, _SETTINGS, _REDIS, _PLATFORM, _INTERRUPTED, _NO_READER = EXIT_CODES
-# The longest code that the refresher accepts from the platform, and some blanks.
-_LONGEST_INPUT = 5000
+_WELL, _DANGER, _USAGE, _SETTINGS, _REDIS, _PLATFORM, _INVOKE, _INTERRUPTED, _NO_READER = EXIT_CODES
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -77,6 +75,7 @@ def _exit_code(error: TokenRefresherError) -> int:
         (CommandError, _USAGE),
         (StoreError, _REDIS),
         (PlatformError, _PLATFORM),
+        (InvokeError, _INVOKE),
     ):
         if isinstance(error, kind):
             return code
@@ -153,76 +152,14 @@ def _verdict(report: Report, action: Action) -> int:
     return _PLATFORM if action is Action.CHECK and unanswered(report) else _WELL
 
 
-# -- the others ------------------------------------------------------------------------------
-
-
-def _open_id(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
-    """Print who stands behind a login-free code. Raises CommandError, SettingsError, PlatformError."""
-    from .flight import steady
-    from .settings import read
-    from .wiring import platform
-
-    settings = read(environ)
-    app = _application(settings, options.app)
-    code = sys.stdin.readline(_LONGEST_INPUT) if options.code == "-" else options.code
-    if not code.strip():
-        raise CommandError("no login-free code was given")
-    with platform(settings) as connections:
-        user = connections.exchange(app, code.strip(), steady() + settings.policy.request_total_s)
-    if options.json:
-        told = {"open_id": user.open_id, "scope": user.scope, "lifetime_s": user.lifetime_s}
-        screen.document({"app_id": app.app_id, **told})
-    else:
-        screen.result(user.open_id)
-    return _WELL
-
-
-def _application(settings: Settings, app_id: str | None) -> App:
-    """The application meant; where there is only one it need not be named. Raises CommandError."""
-    known = [app.app_id for app in settings.apps]
-    if app_id is not None:
-        validated({"apps": [app_id]}, known)
-        return settings.apps[known.index(app_id)]
-    if len(known) > 1:
-        whose = "say by --app which application the code belongs to"
-        raise CommandError(f"{whose}; configured: {', '.join(known)}")
-    return settings.apps[0]
-
-
-def _simulate(options: argparse.Namespace, _: Mapping[str, str], screen: Screen) -> int:
-    from .cli_simulate import simulate
-
-    return simulate(options, screen)
-
-
-def _version(options: argparse.Namespace, _: Mapping[str, str], screen: Screen) -> int:
-    if options.json:
-        screen.document({"version": version()})
-    else:
-        screen.result(f"{PROGRAM} {version()}")
-    return _WELL
-
-
-def version() -> str:
-    """The version that is installed; in a checkout, the one that it would install as."""
-    import re
-    from importlib import metadata
-
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        project = Path(__file__).parents[2] / "pyproject.toml"
-        text = project.read_text("utf-8") if project.is_file() else ""
-        found = re.search(r'^name = "token-refresher"\nversion = "([^"]+)"', text, re.MULTILINE)
-        return found[1] if found else "of unknown number"
-
-
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Screen], int]] = {
     "refresh": _refresh,
     "plan": _plan,
     "status": _status,
     "check": _check,
-    "open-id": _open_id,
-    "simulate": _simulate,
-    "version": _version,
+    "sign": sign,
+    "invoke": invoke,
+    "open-id": open_id,
+    "simulate": simulate_platform,
+    "version": show_version,
 }

@@ -9,9 +9,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NoReturn
 
-from .errors import CommandError
+from .cli_options import COMMANDS
+from .errors import CommandError, UsageError
 from .events import ACCEPTED, command
-from .model import Action, Command, Kind
+from .model import Action, Command
 
 PROGRAM = "token-refresher"
 
@@ -23,6 +24,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         3: "the settings are wrong: nothing was done",
         4: "Redis did not do what was asked",
         5: "the platform refused or did not answer (open-id, check)",
+        6: "the function was not started, or brought no report (invoke)",
         130: "interrupted by Ctrl-C",
         141: "the reader of the output went away",
     }
@@ -30,44 +32,6 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
 
 # Anything else that was typed by mistake may be a code, and is not repeated.
 _LOOKS_LIKE_AN_OPTION = re.compile(r"--[a-z][a-z-]{0,20}")
-
-_EXAMPLES = {
-    "refresh": (
-        ("refresh", "what the timer does: fetch what is due, and nothing else"),
-        ("refresh --app 100027 --kind js_ticket --force", "one code by hand, even a fresh one"),
-        ("refresh --shard 2/8 --json", "the second of eight parts; the report as JSON"),
-    ),
-    "plan": (
-        ("plan", "which codes are due, and why; nothing is fetched"),
-        ("plan --app 100027 --force", "what `refresh --force` would do"),
-    ),
-    "status": (
-        ("status", "every code that is stored, and its time left"),
-        ("status --app 100027 100028 --json", "the same of two applications, for a program"),
-    ),
-    "check": (
-        ("check", "ask the platform about every stored code; changes nothing"),
-        ("check --repair", "ask, and renew at once what is dead or superseded"),
-    ),
-    "open-id": (
-        ("open-id CODE --app 100027", "the code is seen in the list of processes: for trials only"),
-        ("open-id - --app 100027 < code.txt", "the code from standard input"),
-    ),
-    "simulate": (
-        ("simulate", "one application, demo, on port 8700"),
-        ("simulate --port 0 --app 100027 100028", "two applications on any free port"),
-    ),
-    "version": (("version", ""), ("version --json", "")),
-}
-
-
-class UsageError(CommandError):
-    """The command line is not one of those accepted; `usage` (str) is the one that comes nearest."""
-
-    def __init__(self, what: str, usage: str) -> None:
-        self.usage = usage
-        super().__init__(what)
-
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of printing, so that --json also holds for mistakes."""
@@ -98,15 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help=_JSON)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, add, line in (
-        ("refresh", _refresh, "fetch the codes that are due"),
-        ("plan", _refresh, "show what refresh would do, and why; fetches nothing"),
-        ("status", _selection, "show what is stored, and how long it lasts"),
-        ("check", _check, "ask the platform whether it still accepts the stored codes"),
-        ("open-id", _open_id, "exchange a page's login-free code for the user's open_id"),
-        ("simulate", _simulate, "run a stand-in of the platform, for tests only"),
-        ("version", _nothing, "show the version"),
-    ):
+    for name, (line, add, _) in COMMANDS.items():
         one = commands.add_parser(
             name,
             help=line,
@@ -125,74 +81,10 @@ _JSON = "write exactly one JSON document to standard output"
 
 def _epilog(name: str) -> str:
     lines = []
-    for line, meaning in _EXAMPLES[name]:
+    for line, meaning in COMMANDS[name].examples:
         lines += [f"  # {meaning}"] if meaning else []
         lines.append(f"  {PROGRAM} {line}")
     return "examples:\n" + "\n".join(lines)
-
-
-def _nothing(parser: argparse.ArgumentParser) -> None:
-    pass
-
-
-def _selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--app", nargs="+", action="extend", metavar="ID", help="only these applications; repeatable"
-    )
-    parser.add_argument(
-        "--kind",
-        nargs="+",
-        action="extend",
-        metavar="KIND",
-        choices=[kind.value for kind in Kind],
-        help="only these kinds: " + ", ".join(kind.value for kind in Kind),
-    )
-    parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts of all applications, from 1")
-
-
-def _refresh(parser: argparse.ArgumentParser) -> None:
-    _selection(parser)
-    parser.add_argument("--force", action="store_true", help="even what is fresh; not what is a moment old")
-
-
-def _check(parser: argparse.ArgumentParser) -> None:
-    _selection(parser)
-    parser.add_argument("--repair", action="store_true", help="renew what is dead, superseded or due")
-
-
-def _open_id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "code",
-        metavar="CODE",
-        help="a login-free code, good for one use; - reads it from standard input, which keeps it out of the"
-        " list of processes and the shell's history",
-    )
-    parser.add_argument("--app", metavar="ID", help="the application it belongs to, where there are several")
-
-
-def _simulate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=8700, help="0 takes any free port (%(default)s)")
-    parser.add_argument(
-        "--app",
-        nargs="+",
-        action="extend",
-        metavar="ID",
-        help="ids of its applications (demo); their secrets are made up and shown: they are worth nothing",
-    )
-    parser.add_argument("--latency-ms", type=_milliseconds, default=0.0, help="wait before every answer")
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError("not a port: 0 to 65535")
-    return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
-        raise argparse.ArgumentTypeError("not a number of milliseconds")
-    return float(text)
 
 
 def selected(options: argparse.Namespace, action: Action, app_ids: Sequence[str]) -> Command:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from .cli_arguments import UsageError
 from .cli_table import BAR_WIDTH, Cell, Tone, as_plain, filled
-from .errors import SettingsError, TokenRefresherError
+from .errors import SettingsError, TokenRefresherError, UsageError
 
 # Fewer applications are done before a bar could be read.
 _MANY = 5

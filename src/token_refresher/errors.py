@@ -4,12 +4,14 @@
     ├── InputError             what a person wrote is wrong; nothing was done
     │   ├── SettingsError        environment or configuration file
     │   ├── CommandError         event, manual invocation or command line
+    │   │   └── UsageError         the command line, with its usage
     │   └── SigningError         address of a page that cannot be signed
     ├── StoreError             Redis did not do what was asked
     ├── PlatformError          one call to the open platform did not bring what it should
     │   ├── RefusedError         a definite no: nothing was issued
     │   │   └── NotSentError       the request never left this machine
     │   └── UnknownOutcomeError  no definite answer: a code may have been issued, or may yet be
+    ├── InvokeError            the function was not started, or brought no report
     ├── RefreshFailedError     after a run, some code is missing or about to be
     └── NoCodeError            a reader found no code
 
@@ -67,6 +69,18 @@ CATALOGUE: Mapping[str, Entry] = {
     "no_answer": Entry(True, "no answer in time: the next runs ask the platform what became of it"),
     "cut_answer": Entry(True, "the connection broke before the answer was whole: the next runs find out"),
     "bad_answer": Entry(True, "the answer was not what the platform documents: the next runs find out"),
+    # starting the deployed function by hand
+    "invoke_unreachable": Entry(True, "check FUNCTION_ENDPOINT, account, region, network, proxy and CA certificates"),
+    "invoke_no_answer": Entry(True, "the function may run all the same: look at `status` before trying again"),
+    "invoke_denied": Entry(
+        False, "check the access key, its right fc:InvokeFunction, its token's age and this machine's clock"
+    ),
+    "invoke_not_found": Entry(False, "check FUNCTION_NAME, FUNCTION_SERVICE, FUNCTION_QUALIFIER, account and region"),
+    "invoke_throttled": Entry(True, "too many run at once: wait, or raise the function's limit of instances"),
+    "invoke_refused": Entry(False, "look the error's name up in Function Compute's list; check the deployment"),
+    "invoke_server_error": Entry(True, "Function Compute itself failed: try again, look at its status page"),
+    "invoke_function_failed": Entry(True, "do what the function's own message says; its log tells more"),
+    "invoke_bad_answer": Entry(False, "this is no answer of our function: check FUNCTION_NAME and what lies between"),
     # results of a run
     "internal_error": Entry(True, "this is a defect: report it with the place named"),
     "store_lost": Entry(True, "another run took over meanwhile: the next run settles it"),
@@ -123,6 +137,14 @@ class CommandError(InputError):
     """An event, invocation or command line asks for something that does not exist."""
 
 
+class UsageError(CommandError):
+    """The command line is not one of those accepted; `usage` (str) is the one that comes nearest."""
+
+    def __init__(self, what: str, usage: str) -> None:
+        self.usage = usage
+        super().__init__(what)
+
+
 class SigningError(InputError):
     """The address of a page, or a nonce, cannot be signed."""
 
@@ -162,6 +184,28 @@ class UnknownOutcomeError(PlatformError):
     """No definite answer: the platform may have issued a code, or may still do so."""
 
     default_code = "no_answer"
+
+
+class InvokeError(TokenRefresherError):
+    """The function was not started, or did not bring a report.
+
+    `status` (int or None) is the HTTP status where one came, `request_id` (str) Function Compute's name for the request
+    in its logs, `error_type` (str or None) the type of the error that the function raised.
+    """
+
+    default_code = "invoke_bad_answer"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str = "",
+        error_type: str | None = None,
+    ) -> None:
+        self.status, self.request_id, self.error_type = status, request_id, error_type
+        super().__init__(what, code=code)
 
 
 class RefreshFailedError(TokenRefresherError):

@@ -28,6 +28,7 @@ class Reason(str, Enum):
     LOCKED = "LOCKED", "not now: another run is at work, or was and did not end"
     BACKING_OFF = "BACKING_OFF", "not now: the platform refused a moment ago"
     COOLING_DOWN = "COOLING_DOWN", "not now: the code was issued a moment ago"
+    NOT_READ = "NOT_READ", "not now: Redis could not be read for it"
     FRESH = "FRESH", "nothing to do"
 
     def __new__(cls, value: str, meaning: str) -> Reason:
@@ -38,7 +39,10 @@ class Reason(str, Enum):
 
     @property
     def due(self) -> bool:
-        return self not in (Reason.LOCKED, Reason.BACKING_OFF, Reason.COOLING_DOWN, Reason.FRESH)
+        return self not in _NOT_DUE
+
+
+_NOT_DUE = (Reason.LOCKED, Reason.BACKING_OFF, Reason.COOLING_DOWN, Reason.NOT_READ, Reason.FRESH)
 
 
 class Verdict(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .course import Course
 from .errors import RefreshFailedError, StoreError, TokenRefresherError
@@ -120,7 +120,8 @@ class _Job:
     def _idle(self, target: Target) -> TargetReport:
         read = self._found[target]
         if isinstance(read, StoreError):
-            return TargetReport(target, "NOT_READ", read.what, Outcome.DEFERRED, Failure.of(read), in_danger=True)
+            reason, failure = Reason.NOT_READ.value, Failure.of(read)
+            return TargetReport(target, reason, read.what, Outcome.DEFERRED, failure, in_danger=True)
         step = decide(read, self._refresher.policy, self._command)
         elsewhere = step.reason is Reason.LOCKED and at_work(read, self._refresher.policy)
         return Course(read, step, elsewhere).report(self._alarm_below_s)
@@ -133,7 +134,7 @@ class _Job:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{type(error).__name__} in {place.name}, line {place.lineno}"
             failure = Failure.of(TokenRefresherError(f"unexpected {where}"))
-            return [TargetReport(each, "NOT_READ", failure.message, Outcome.DEFERRED, failure) for each in targets]
+            return [replace(self._idle(each), outcome=Outcome.DEFERRED, failure=failure) for each in targets]
         finally:
             self._refresher.on_done(app.app_id)
 

@@ -1,7 +1,8 @@
 """What the program is told, read once: from environment variables alone, or from a file which they override.
 
 `read(environ)` is all there is. It finds every mistake before it raises, names each, and quotes no value.
-SETTINGS lists every name that is read. Nothing else looks at the environment.
+SETTINGS lists every name that is read. Only `invoke` has names of its own (INVOKE_SETTINGS), which `credentials.py` and
+`invoke_address.py` read.
 """
 
 from __future__ import annotations

@@ -105,3 +105,21 @@ def names_in(section: str) -> tuple[str, ...]:
         return tuple(name.rpartition(".")[2] for name in SETTINGS if name.rpartition(".")[0] == section)
     tops = (name.partition(".")[0].removesuffix("[]") for name in SETTINGS if not name.isupper())
     return tuple(dict.fromkeys(tops))
+
+
+# What `invoke` alone is told, by the environment alone.
+INVOKE_SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "FUNCTION_NAME": Setting("the deployed function's name"),
+        "FUNCTION_SERVICE": Setting("its service; with one it is of FC 2.0, without of FC 3.0"),
+        "FUNCTION_QUALIFIER": Setting("version or alias"),
+        "FUNCTION_ENDPOINT": Setting("Function Compute's address; instead of account and region"),
+        "ALIBABA_CLOUD_ACCOUNT_ID": Setting("the account's number"),
+        "ALIBABA_CLOUD_REGION_ID": Setting("the region, such as cn-hangzhou"),
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": Setting("the access key"),
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": Setting("its secret", secret=True),
+        "ALIBABA_CLOUD_SECURITY_TOKEN": Setting("the token of a temporary key", secret=True),
+        "ALIBABA_CLOUD_CREDENTIALS_FILE": Setting("keys in a file", "~/.alibabacloud/credentials"),
+        "ALIBABA_CLOUD_PROFILE": Setting("which part of that file", "default"),
+    }
+)
