@@ -61,6 +61,40 @@ bench: tools ## Measure it
 package: venv ## Build dist/token-refresher.zip, for Function Compute's python3.10 and python3.12
 	@$(BIN)/python tools/package.py
 
+# Serverless Devs, which deploys s.yaml.
+S := s
+# Stops with what to do when it is not there.
+define NEEDS_S
+@command -v $(S) >/dev/null || { \
+	echo 'Serverless Devs is not installed. Install it: npm install -g @serverless-devs/s' >&2; \
+	echo 'and give it your keys: s config add. See docs/deploy-function-compute.md.' >&2; exit 1; }
+endef
+# s.yaml wants these set whatever is asked for. Only `deploy` sends them, so the others do with anything.
+ANY := APP_ID=$${APP_ID:-none} APP_SECRET=$${APP_SECRET:-none} REDIS_URL=$${REDIS_URL:-none}
+
+.PHONY: deploy
+deploy: package ## Deploy s.yaml to Function Compute (APP_ID, APP_SECRET, REDIS_URL must be set)
+	$(NEEDS_S)
+	@missing=''; for name in APP_ID APP_SECRET REDIS_URL; do \
+		[ -n "$$(printenv $$name)" ] || missing="$$missing $$name"; done; \
+	[ -z "$$missing" ] || { echo "Not set:$$missing. See docs/deploy-function-compute.md." >&2; exit 1; }
+	$(S) deploy -y
+
+.PHONY: invoke
+invoke: ## Run the deployed function once, and print its report
+	$(NEEDS_S)
+	@echo "$(S) invoke -e '{}'"; $(ANY) $(S) invoke -e '{}'
+
+.PHONY: logs
+logs: ## Follow the deployed function's log
+	$(NEEDS_S)
+	@echo '$(S) logs --tail'; $(ANY) $(S) logs --tail
+
+.PHONY: remove
+remove: ## Remove the deployed function and its timer
+	$(NEEDS_S)
+	@echo '$(S) remove -y'; $(ANY) $(S) remove -y
+
 .PHONY: clean
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) $(TOOLS) dist build .run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
