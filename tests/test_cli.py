@@ -30,7 +30,18 @@ from token_refresher.plan import Reason
 _ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = [sys.executable, "-m", "token_refresher"]
 _NAMES = {"app0000": "商城（测试）", "app0001": "Help desk", "app0002": ""}
-_COMMANDS = ("refresh", "plan", "status", "check", "open-id", "simulate", "version")
+_COMMANDS = (
+    "refresh",
+    "plan",
+    "status",
+    "check",
+    "doctor",
+    "sign",
+    "invoke",
+    "open-id",
+    "simulate",
+    "version",
+)
 _RUNS = ("refresh", "plan", "status", "check")
 _WAIT_S = 30.0
 

@@ -35,6 +35,18 @@ ISSUED, KEPT, REFUSED, RELEASED, UNKNOWN = "issued", "kept", "refused", "release
 STEPS_S = [30, -30, 900, -900, 86400, -86400]
 
 
+def source_of(script: str) -> str:
+    return (pkgutil.get_data("token_refresher", f"lua/{script}.lua") or b"").decode()
+
+
+def last_line(script: str) -> str:
+    """What only the text of that script holds, to tell a command by on the wire."""
+    return source_of(script).splitlines()[-1]
+
+
+ACQUIRE, FINISH, NOTE = (last_line(script).encode() for script in ("acquire", "finish", "note"))
+
+
 class Bench:
     """One target on one Redis: the store under test, and a client beside it, to look and to spoil."""
 
@@ -184,7 +196,7 @@ class TestAcquire:
         self, act: Act, behind: Bench, proxy: TcpProxy
     ) -> None:
         snapshot = behind.seen()
-        script = proxy.script(act, b"work_until")
+        script = proxy.script(act, ACQUIRE)
         acquired = behind.store.acquire(snapshot, "a")
         script.wait_reached()
         assert acquired is not None
@@ -324,7 +336,7 @@ class TestFinish:
         self, outcome: str, act: Act, behind: Bench, proxy: TcpProxy
     ) -> None:
         behind.held("a")
-        script = proxy.script(act, b"orphan")
+        script = proxy.script(act, FINISH)
         ended = behind.issue("a", "code") if outcome == ISSUED else behind.finish("a", outcome)
         script.wait_reached()
         assert ended == "done"
@@ -337,14 +349,14 @@ class TestFinish:
     ) -> None:
         behind.held("a")
         behind.redis.delete(behind.keys.lease)
-        proxy.script(act, b"orphan")
+        proxy.script(act, FINISH)
         assert behind.issue("a", "code") in ("orphan", "done")
         assert behind.code() == "code"
 
     def test_a_code_is_stored_however_often_the_connection_breaks(self, behind: Bench, proxy: TcpProxy) -> None:
         behind.held("a")
         for act in (Act.CUT_BEFORE, Act.CUT_AFTER, Act.CUT_BEFORE):
-            proxy.script(act, b"orphan")
+            proxy.script(act, FINISH)
         expires_at = behind.now_ms() // 1000 + LIFE_S
         value = write_record(TARGET.kind, Record("code", expires_at))
         pauses = (0.0, 0.0, 0.0)
@@ -412,7 +424,7 @@ class TestFinish:
         self, behind: Bench, bench: Bench, proxy: TcpProxy
     ) -> None:
         behind.held("a")
-        held = proxy.script(Act.HOLD, b"orphan")
+        held = proxy.script(Act.HOLD, FINISH)
         # Its first sending is held up and times out; its repeat on a new connection is carried out.
         assert behind.issue("a", "first") == "done"
         bench.renew("b", "second")
@@ -629,7 +641,7 @@ class TestNote:
     def test_after_a_lost_reply_a_supersession_is_entered_once(self, behind: Bench, proxy: TcpProxy) -> None:
         behind.renew("a", "code")
         snapshot = behind.seen()
-        proxy.script(Act.CUT_AFTER, b"superseded")
+        proxy.script(Act.CUT_AFTER, NOTE)
         behind.store.note_superseded(snapshot, None)
         assert len(behind.lease().superseded) == 1
 
@@ -947,10 +959,6 @@ def lint(source: str, n_keys: int) -> list[str]:
     return found
 
 
-def source_of(name: str) -> str:
-    return (pkgutil.get_data("token_refresher", f"lua/{name}.lua") or b"").decode()
-
-
 class TestProxyRules:
     """Proxied Tair looks at a script's text: literal KEYS[n] only, no unpack, at least one key, one slot."""
 
@@ -988,20 +996,12 @@ class TestProxyRules:
         with bench.redis.monitor() as monitor:
             bench.renew("a", "code")
             bench.store.note_alive(bench.seen())
-            handed = []
-            for command in monitor.listen():
-                text = str(command["command"])
-                if command["client_type"] != "lua" and text.startswith("EVAL "):
-                    handed.append(text)
-                if "orphan" not in text and "superseded_code" in text:
-                    break
-        mark = {"acquire": "'held'", "finish": "orphan", "load": "readable", "note": "superseded_code"}[name]
-        found = [text for text in handed if mark in text]
+            bench.redis.echo("the end")
+            commands = itertools.takewhile(lambda each: "the end" not in each["command"], monitor.listen())
+            sent = [each["command"] for each in commands if each["client_type"] != "lua"]
+        found = [text for text in sent if last_line(name) in text]
         assert found
+        count = SCRIPTS[name]
         for text in found:
-            assert text.split(" " + str(SCRIPTS[name]) + " ")[-1].startswith(
-                " ".join(self.keys(bench)[: SCRIPTS[name]])
-            )
-
-    def keys(self, bench: Bench) -> Sequence[str]:
-        return bench.keys
+            arguments = text.rpartition(last_line(name))[2].split()
+            assert arguments[: count + 1] == [str(count), *bench.keys[:count]]

@@ -10,9 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import redis
-
-from .connection import connect, translated
+from .connection import ERRORS, connect, translated
 from .errors import NoCodeError, StoreError
 from .flight import steady
 from .model import Kind, Secret, Target
@@ -102,12 +100,21 @@ class AsyncReader:
         asked_at = self._shelf.clock()
         key = self._shelf.keys_of(target).value
         try:
-            async with self._client.pipeline(transaction=False) as pipe:
-                # The life before the value: if a new code comes in between, the copy only lives too short.
-                life_ms, raw = await self._in_time(pipe.pttl(key).get(key).execute())
+            try:
+                found = await self._load(key)
+            except StoreError as error:
+                if error.code != "redis_unreachable":
+                    raise
+                # A connection that broke while nobody used it is no outage: the second attempt makes a new one.
+                found = await self._load(key)
         except StoreError as error:
             return self._shelf.fail(target, error)
-        return self._shelf.put(target, Found(life_ms, raw), asked_at)
+        return self._shelf.put(target, found, asked_at)
+
+    async def _load(self, key: str) -> Found:
+        # The life before the value: if a new code comes in between, the copy only lives too short.
+        async with self._client.pipeline(transaction=False) as pipe:
+            return Found(*await self._in_time(pipe.pttl(key).get(key).execute()))
 
     async def _in_time(self, reply: Awaitable[T]) -> T:
         """What Redis answers. Raises StoreError."""
@@ -115,8 +122,11 @@ class AsyncReader:
             return await asyncio.wait_for(reply, 2 * self._timeout_s)
         except asyncio.TimeoutError:
             raise StoreError("Redis did not answer in time", code="redis_timeout") from None
-        except (redis.RedisError, OSError) as error:
+        except ERRORS as error:
             raise translated(error) from None
+        except (AttributeError, RuntimeError):
+            # What asyncio (3.12 and 3.13) and uvloop make of a connection that was lost while nobody used it.
+            raise StoreError("Redis cannot be reached", code="redis_unreachable") from None
 
     # -- refusals -----------------------------------------------------------------------------------------------------
 

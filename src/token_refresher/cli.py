@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .cli_arguments import EXIT_CODES, build_parser, parse, selected
-from .cli_more import invoke, open_id, show_version, sign, simulate_platform
+from .cli_more import examine_all, invoke, open_id, show_version, sign, simulate_platform
 from .cli_screen import Screen
 from .errors import CommandError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
 from .model import Action, Command
@@ -157,6 +157,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Screen]
     "plan": _plan,
     "status": _status,
     "check": _check,
+    "doctor": examine_all,
     "sign": sign,
     "invoke": invoke,
     "open-id": open_id,

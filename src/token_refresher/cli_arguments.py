@@ -19,11 +19,11 @@ PROGRAM = "token-refresher"
 EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
         0: "all is well",
-        1: "a code is missing, is about to expire, or (check) is no longer the platform's newest",
+        1: "a code is missing, about to expire or (check) not the newest, or (doctor) runs are not in order",
         2: "wrong usage: nothing was done",
         3: "the settings are wrong: nothing was done",
         4: "Redis did not do what was asked",
-        5: "the platform refused or did not answer (open-id, check)",
+        5: "the platform refused or did not answer (open-id, check, doctor)",
         6: "the function was not started, or brought no report (invoke)",
         130: "interrupted by Ctrl-C",
         141: "the reader of the output went away",

@@ -83,6 +83,14 @@ def version() -> str:
         return found[1] if found else "of unknown number"
 
 
+def examine_all(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
+    """Examine everything that can be wrong, and show what was found."""
+    from .doctor import examine
+    from .doctor_view import show
+
+    return show(examine(environ), screen)
+
+
 def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Print what a page passes to core.config. Raises CommandError, SettingsError, StoreError, NoCodeError."""
     from .reader import Reader

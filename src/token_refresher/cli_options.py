@@ -137,6 +137,14 @@ COMMANDS: Mapping[str, Described] = MappingProxyType(
                 ("check --repair", "ask, and renew at once what is dead or superseded"),
             ),
         ),
+        "doctor": Described(
+            "examine settings, Redis, platform, codes and timer, and say what to do",
+            _nothing,
+            (
+                ("doctor", "a traffic light for everything that can be wrong; fetches and changes nothing"),
+                ("doctor --json", "the same for a program"),
+            ),
+        ),
         "sign": Described(
             "show what a page passes to core.config",
             _sign,

@@ -36,9 +36,9 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
     Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
     """
     url = settings.url.reveal()
-    scheme = urlsplit(url).scheme
     package = "redis.asyncio" if asynchronous else "redis"
     try:
+        scheme = _checked(url)
         options = _options(policy, package)
         if scheme.endswith("+sentinel"):
             return _through_sentinels(url, options, package)
@@ -46,10 +46,24 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
             return _to_cluster(url, options, package)
         library = import_module(package)
         return library.Redis(connection_pool=library.ConnectionPool.from_url(url, **options))
-    except redis.RedisError as error:
+    except ERRORS as error:
         raise translated(error) from None
     except (ValueError, TypeError):
         raise SettingsError(["redis url: not a form that is listed in the README"]) from None
+
+
+def _checked(url: str) -> str:
+    """The scheme of a URL. Raises ValueError for options that mean nothing there: redis-py finds them much later."""
+    split = urlsplit(url)
+    allowed = {"db"} if split.scheme == "unix" else set()
+    if split.scheme.startswith("rediss"):
+        allowed |= set(_TLS_OPTIONS)
+    if split.scheme.endswith("+sentinel"):
+        allowed |= {"sentinel_username", "sentinel_password"}
+    unknown = set(dict(parse_qsl(split.query, keep_blank_values=True))) - allowed
+    if unknown or (split.query and not parse_qsl(split.query, strict_parsing=True)):
+        raise ValueError("unknown options")
+    return split.scheme
 
 
 def _options(policy: Policy, package: str) -> dict[str, Any]:
@@ -117,25 +131,44 @@ def ask_afresh(client: Any) -> None:
         pool.disconnect()
 
 
-# What stands in an error's text, whichever exception the client made of it, and the code it gets here.
+# Everything that redis-py raises; the one about clusters stands outside its tree.
+ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+# redis-py's own distinctions, and what stands in the text of errors that it does not tell apart (those of scripts).
+_BY_CLASS = (
+    (redis.exceptions.OutOfMemoryError, "redis_out_of_memory"),
+    (redis.exceptions.ReadOnlyError, "redis_read_only"),
+    (redis.exceptions.NoPermissionError, "redis_no_permission"),
+    (redis.exceptions.AuthenticationError, "redis_auth"),
+    (redis.exceptions.AuthenticationWrongNumberOfArgsError, "redis_auth"),
+    (redis.exceptions.BusyLoadingError, "redis_loading"),
+    (redis.exceptions.MasterDownError, "redis_loading"),
+    (redis.exceptions.ClusterDownError, "redis_loading"),
+    (redis.exceptions.TimeoutError, "redis_timeout"),
+)
 _BY_TEXT = (
-    ("OOM ", "redis_out_of_memory"),
-    ("READONLY", "redis_read_only"),
+    ("oom command not allowed", "redis_out_of_memory"),
+    ("readonly", "redis_read_only"),
     ("read only replica", "redis_read_only"),
-    ("NOPERM", "redis_no_permission"),
+    ("read only slave", "redis_read_only"),
+    ("noperm", "redis_no_permission"),
     ("no permissions", "redis_no_permission"),
-    ("WRONGPASS", "redis_auth"),
-    ("NOAUTH", "redis_auth"),
+    ("acl failure", "redis_no_permission"),
+    ("user executing the script can't", "redis_no_permission"),
+    ("wrongpass", "redis_auth"),
+    ("noauth", "redis_auth"),
     ("invalid username-password", "redis_auth"),
     ("invalid password", "redis_auth"),
-    ("Authentication required", "redis_auth"),
-    ("AUTH ", "redis_auth"),
-    ("LOADING", "redis_loading"),
-    ("loading the dataset", "redis_loading"),
-    ("MASTERDOWN", "redis_loading"),
-    ("CLUSTERDOWN", "redis_loading"),
-    ("No master found", "redis_unreachable"),
-    ("Timeout", "redis_timeout"),
+    ("authentication required", "redis_auth"),
+    ("auth <password>", "redis_auth"),
+    ("loading", "redis_loading"),
+    ("masterdown", "redis_loading"),
+    ("link with master is down", "redis_loading"),
+    ("clusterdown", "redis_loading"),
+    ("hash slot not served", "redis_loading"),
+    ("cluster cannot be connected", "redis_unreachable"),
+    ("no master found", "redis_unreachable"),
+    ("timeout", "redis_timeout"),
 )
 _SENTENCE = {
     "redis_out_of_memory": "Redis is out of memory",
@@ -154,10 +187,9 @@ def translated(error: Exception) -> StoreError:
     Of the server's own words only the first is kept: the rest may quote arguments, and those may hold a code.
     """
     text = str(error)
-    code = next((code for mark, code in _BY_TEXT if mark in text), None)
-    if code is None and isinstance(error, redis.TimeoutError):
-        code = "redis_timeout"
-    elif code is None and isinstance(error, (redis.ConnectionError, OSError)):
+    code = next((code for kind, code in _BY_CLASS if isinstance(error, kind)), None)
+    code = code or next((code for mark, code in _BY_TEXT if mark in text.lower()), None)
+    if code is None and isinstance(error, (redis.ConnectionError, OSError)):
         code = "redis_unreachable"
     if code:
         return StoreError(_SENTENCE[code], code=code)

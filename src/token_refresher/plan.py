@@ -99,12 +99,17 @@ def _without_code(snapshot: Snapshot, *_: object) -> Verdict | None:
     return None
 
 
+def _impossible(snapshot: Snapshot, policy: Policy, _: Command) -> Verdict | None:
+    if snapshot.seconds_left <= policy.lifetime_s + policy.audit_tolerance_s:
+        return None
+    return Verdict(Reason.UNSETTLED, "its expiry is further ahead than a code can live: a clock has stepped")
+
+
 def _unsettled(snapshot: Snapshot, *_: object) -> Verdict | None:
     if snapshot.lease.settled:
         return None
-    if not snapshot.lease.exists:
-        return Verdict(Reason.UNSETTLED, "nothing is known of how the stored code came here")
-    return Verdict(Reason.UNSETTLED, "an earlier attempt had no definite end: a newer code may exist")
+    known = "an earlier attempt had no definite end: a newer code may exist"
+    return Verdict(Reason.UNSETTLED, known if snapshot.lease.exists else "nothing is known of how the code came here")
 
 
 def _complained(snapshot: Snapshot, policy: Policy, _: Command) -> Verdict | None:
@@ -129,6 +134,7 @@ def _forced(_: Snapshot, __: Policy, command: Command) -> Verdict | None:
 _CHECKS: tuple[Check, ...] = (
     _locked,
     _without_code,
+    _impossible,
     _unsettled,
     _complained,
     _near_expiry,
@@ -153,9 +159,7 @@ def _young(snapshot: Snapshot, below_s: float) -> float | None:
     return age_s if 0 <= age_s < below_s else None
 
 
-def _held_back(
-    verdict: Verdict, snapshot: Snapshot, policy: Policy, command: Command, at_once: bool
-) -> Verdict | None:
+def _held_back(verdict: Verdict, snapshot: Snapshot, policy: Policy, command: Command, at_once: bool) -> Verdict | None:
     """Why something that is due has to wait all the same; None when it need not."""
     age_s = _young(snapshot, policy.cooldown_s)
     if age_s is not None:
@@ -191,8 +195,7 @@ def decide(
             return Step(target, *waits)
         asks_first = verdict.reason in (Reason.UNSETTLED, Reason.REFUSED) and live is not None
         return Step(target, *verdict, ask=asks_first)
-    asks = _audit_due(snapshot, policy, command)
-    return Step(target, Reason.FRESH, f"{snapshot.seconds_left} s left", ask=asks)
+    return Step(target, Reason.FRESH, f"{snapshot.seconds_left} s left", ask=_audit_due(snapshot, policy, command))
 
 
 def _audit_due(snapshot: Snapshot, policy: Policy, command: Command) -> bool:
@@ -208,9 +211,9 @@ def _audit_due(snapshot: Snapshot, policy: Policy, command: Command) -> bool:
 def superseded(record: Record, valid_until: int | None, skew_s: float, policy: Policy) -> bool:
     """Whether checkCode's expiry shows that a newer code than `record` exists.
 
-    `valid_until` is an instant of the platform's clock, None for a code that it refuses. `skew_s` is how far the
-    platform's clock was seen to be ahead of Redis's. The expiry has to look too early both with and without that
-    correction, so neither a wrong clock in Redis nor a wrong Date header makes a good code look superseded.
+    `valid_until` is an instant of the platform's clock, None for a code that it refuses; `skew_s` how far that clock
+    was seen to be ahead of Redis's. It has to look too early with and without that correction, so that neither a wrong
+    clock in Redis nor a wrong Date header makes a good code look superseded.
     """
     if valid_until is None:
         return True

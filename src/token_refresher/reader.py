@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 
-from .connection import connect, translated
+from .connection import ERRORS, connect, translated
 from .errors import NoCodeError, StoreError
 from .flight import steady
 from .model import Kind, Secret, Target
@@ -132,12 +132,19 @@ class Reader:
         asked_at = self._shelf.clock()
         key = self._shelf.keys_of(target).value
         try:
-            # The life before the value: if a new code comes in between, the copy only lives too short.
-            with self._client.pipeline(transaction=False) as pipe:
-                life_ms, raw = pipe.pttl(key).get(key).execute()
-        except (redis.RedisError, OSError) as error:
+            try:
+                found = self._load(key)
+            except (redis.ConnectionError, OSError):
+                # A connection that broke while nobody used it is no outage: the second attempt makes a new one.
+                found = self._load(key)
+        except ERRORS as error:
             return self._shelf.fail(target, translated(error))
-        return self._shelf.put(target, Found(life_ms, raw), asked_at)
+        return self._shelf.put(target, found, asked_at)
+
+    def _load(self, key: str) -> Found:
+        # The life before the value: if a new code comes in between, the copy only lives too short.
+        with self._client.pipeline(transaction=False) as pipe:
+            return Found(*pipe.pttl(key).get(key).execute())
 
     # -- refusals -----------------------------------------------------------------------------------------------------
 
@@ -163,7 +170,7 @@ class Reader:
     def _complain(self, target: Target, reading: Reading) -> None:
         try:
             self._client.set(self._shelf.keys_of(target).refused, reading.fingerprint, px=COMPLAINT_TTL_MS)
-        except (redis.RedisError, OSError) as error:
+        except ERRORS as error:
             _log.warning("a complaint about %s could not be left: %s", reading.fingerprint, translated(error))
             return
         _log.warning("the platform refused %s %s: left for the refresher", target.kind.value, reading.fingerprint)

@@ -79,9 +79,7 @@ class Shelf:
     for a `max_age_s` with which a superseded code could outlive its grace.
     """
 
-    def __init__(
-        self, max_age_s: float, prefix: str, clock: Callable[[], float], wall: Callable[[], float]
-    ) -> None:
+    def __init__(self, max_age_s: float, prefix: str, clock: Callable[[], float], wall: Callable[[], float]) -> None:
         if not 0 <= max_age_s <= Policy.grace_s / 10:
             raise ValueError(f"max_age_s must be from 0 to {Policy.grace_s / 10:g}")
         self._max_age_s, self._prefix, self.clock, self._wall = max_age_s, prefix, clock, wall
@@ -172,4 +170,3 @@ class Shelf:
         """The error that says what was found where a code should be."""
         key = self.keys_of(target).value
         return NoCodeError(f"{what} under the key {key}", key=key, app_id=target.app_id, kind=target.kind.value)
-

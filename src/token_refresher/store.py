@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from .connection import ask_afresh, translated
+from .connection import ERRORS, ask_afresh, translated
 from .errors import StoreError
 from .keys import Keys, keys_of
 from .model import Lease, Record, Snapshot, Target, Unreadable
@@ -67,7 +67,8 @@ class Store:
         script = _script("load")
         with self._client.pipeline(transaction=False) as pipe:
             for target in targets:
-                pipe.eval(script, 3, *self.keys_of(target))
+                # A cluster's pipeline has no eval, but sends the command all the same.
+                pipe.execute_command("EVAL", script, 3, *self.keys_of(target))
             replies = pipe.execute(raise_on_error=False)
         lost = next((reply for reply in replies if isinstance(reply, _CONNECTION)), None)
         if lost is not None and len(targets) == sum(isinstance(reply, _CONNECTION) for reply in replies):
@@ -143,7 +144,7 @@ class Store:
         for pause in (*pauses, None):
             try:
                 return call()
-            except (redis.RedisError, OSError) as error:
+            except ERRORS as error:
                 if pause is None or not isinstance(error, _CONNECTION):
                     raise translated(error) from None
                 if pause:

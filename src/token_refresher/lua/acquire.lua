@@ -37,5 +37,8 @@ if not locked then
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'table' then value = 0 end
+if type(value) == 'table' then
+  if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
+  value = 0
+end
 return {'held', now, value, redis.call('HGETALL', KEYS[2])}

@@ -3,12 +3,18 @@
 -- Returns: {seconds, microseconds, value, lease fields, complaint}; false where there is none, and the number 0
 --   where a key holds another type than it should: that is for the caller to report and replace, never fatal.
 -- Race prevented: reading value and lease one after the other could pair an old value with a newer lease.
-local function readable(reply)
-  if type(reply) == 'table' and reply.err then return 0 end
-  return reply
+local function wrong_type(reply)
+  return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
 end
 local time = redis.call('TIME')
-local value = readable(redis.pcall('GET', KEYS[1]))
-local lease = readable(redis.pcall('HGETALL', KEYS[2]))
-local complaint = readable(redis.pcall('GET', KEYS[3]))
+local value = redis.pcall('GET', KEYS[1])
+local lease = redis.pcall('HGETALL', KEYS[2])
+local complaint = redis.pcall('GET', KEYS[3])
+if wrong_type(value) then value = 0 end
+if wrong_type(lease) then lease = 0 end
+if wrong_type(complaint) then complaint = 0 end
+-- Any other error is one: what may not be read is not missing.
+if type(value) == 'table' then return value end
+if type(lease) == 'table' and lease.err then return lease end
+if type(complaint) == 'table' then return complaint end
 return {time[1], time[2], value, lease, complaint}

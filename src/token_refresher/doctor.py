@@ -1,0 +1,193 @@
+"""Examine everything that a new user gets wrong, and what a person woken at night wants to know.
+
+Nothing is fetched and no real key is changed. Whatever fails, the checks that do not depend on it go on; those that do
+are grey and say why. The time is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+
+from . import doctor_codes as codes
+from . import doctor_platform as platforms
+from . import doctor_redis as servers
+from .doctor_address import address_in, outgoing
+from .doctor_bench import Bench, Clocks
+from .doctor_findings import CHECKS, Finding, Light, exit_code, in_order, speaker
+from .doctor_rights import rights
+from .errors import SettingsError
+from .flight import steady
+from .model import Kind, Snapshot, Target
+from .settings import read
+from .store import Store
+from .wiring import new_id, platform
+
+__all__ = ["CHECKS", "Finding", "Light", "examine", "exit_code"]
+
+# The whole examination, in seconds. One application takes one or two.
+_TIME_LIMIT_S = 60.0
+_OF_APPLICATIONS = ("platform reachable", "platform white list", "platform secret", "platform clock", "code accepted")
+_OF_CODES = ("code stored", "code writers", "run lease", "run timer")
+_CHUNK = 500
+
+
+def examine(
+    environ: Mapping[str, str],
+    *,
+    wall: Callable[[], float] = time.time,
+    clock: Callable[[], float] = steady,
+    make_id: Callable[[], str] = new_id,
+    time_limit_s: float = _TIME_LIMIT_S,
+) -> list[Finding]:
+    """Everything that was found, in the order of CHECKS. Raises nothing of our tree.
+
+    `wall` gives this machine's unix seconds, `clock` is steady (seconds), `make_id` makes a text nobody else makes.
+    `time_limit_s` is a duration; what it leaves no time for is grey.
+    """
+    try:
+        settings = read(environ)
+    except SettingsError as error:
+        say = speaker("settings")
+        found = [say(Light.RED, problem, _settings_cure(problem)) for problem in error.problems]
+        rest = [name for name in CHECKS if name != "settings"]
+        return found + [speaker(name)(Light.GREY, "not examined: the settings come first") for name in rest]
+    bench = Bench(settings, Clocks(wall, clock, clock() + time_limit_s), make_id)
+    bench.found += _settings_in_order(bench)
+    try:
+        _examine_redis(bench)
+        targets = _read(bench)
+        _examine_platform(bench, environ, targets)
+    finally:
+        _close(bench)
+    return in_order(bench.found)
+
+
+def _settings_cure(problem: str) -> str:
+    if "exclude each other" in problem:
+        return "unset CONFIG_FILE, or unset APP_ID, APP_SECRET and APP_NAME"
+    if problem.startswith("CONFIG_FILE") and "file" in problem:
+        return "correct the path in CONFIG_FILE; it is read by the user that runs this"
+    if problem.startswith("policy does not"):
+        return "correct these POLICY_... variables (policy in the file) so that the inequality holds, or leave them out"
+    if "is missing" in problem or "no application is given" in problem:
+        return "set what is missing; the README lists every setting"
+    return "correct the setting named; the README lists every setting"
+
+
+def _settings_in_order(bench: Bench) -> list[Finding]:
+    say, settings = speaker("settings"), bench.settings
+    cure = "correct or remove it: it has no effect as it is"
+    odd = [say(Light.YELLOW, warning, cure) for warning in settings.warnings]
+    count = len(settings.apps)
+    return odd or [say(Light.GREEN, f"in order, with {count} application{'s' if count > 1 else ''}")]
+
+
+def _examine_redis(bench: Bench) -> None:
+    bench.check("redis encryption", lambda: servers.encryption(bench), of_redis=False)
+    bench.check("redis reachable", lambda: servers.reach(bench), of_redis=False)
+    bench.check("redis clock", lambda: servers.clock(bench))
+    bench.check(servers.REST, lambda: servers.server(bench))
+    bench.check("redis rights", lambda: rights(bench))
+
+
+# -- what is stored ----------------------------------------------------------------------------------------------------
+
+
+def _read(bench: Bench) -> list[codes.Stored]:
+    """Every target as it is, with its findings; empty when nothing can be read."""
+    targets = [Target(app.app_id, kind) for app in bench.settings.apps for kind in Kind]
+    found: list[codes.Stored] = []
+
+    def look() -> list[Finding]:
+        policy, prefix = bench.settings.policy, bench.settings.redis.key_prefix
+        store = Store(bench.client, policy, prefix, lambda seconds: None)
+        findings = []
+        for target, loaded in zip(targets, store.load(targets), strict=True):
+            if isinstance(loaded, Snapshot):
+                found.append(codes.Stored(loaded))
+            else:
+                say = speaker("code stored", f"{target.app_id} {target.kind.value}")
+                findings.append(say(Light.RED, loaded.what, loaded.advice))
+        found[:] = _with_lives(bench, store, found)
+        for each in found:
+            findings += [codes.stored(each, policy), codes.writers(each), codes.lease(each, policy)]
+        return findings + list(codes.timer(found, policy))
+
+    bench.check(_OF_CODES, look)
+    return found
+
+
+def _with_lives(bench: Bench, store: Store, found: Sequence[codes.Stored]) -> list[codes.Stored]:
+    """The same with the TTL of each value, where the user may ask for it."""
+    lives: list[int | None] = []
+    for start in range(0, len(found), _CHUNK):
+        with bench.client.pipeline(transaction=False) as pipe:
+            for each in found[start : start + _CHUNK]:
+                pipe.pttl(store.keys_of(each.snapshot.target).value)
+            lives += [reply if isinstance(reply, int) else None for reply in pipe.execute(raise_on_error=False)]
+    return [codes.Stored(each.snapshot, life_ms) for each, life_ms in zip(found, lives, strict=True)]
+
+
+# -- the platform ------------------------------------------------------------------------------------------------------
+
+
+def _examine_platform(bench: Bench, environ: Mapping[str, str], targets: Sequence[codes.Stored]) -> None:
+    bench.check("platform address", lambda: outgoing(bench, environ), of_redis=False)
+    bench.check("platform reachable", lambda: platforms.unused_proxies(bench), of_redis=False)
+    address = next((address_in(each) for each in bench.found if each.name == "platform address"), "")
+    of_app: dict[str, list[codes.Stored]] = {}
+    for each in targets:
+        of_app.setdefault(each.snapshot.target.app_id, []).append(each)
+
+    def ask() -> list[Finding]:
+        findings: list[Finding] = []
+        for answers in _asked(bench, of_app):
+            mine = of_app.get(answers.app.app_id, [])
+            findings += platforms.judged(bench, answers, address)
+            findings += [codes.accepted(each, answers, bench) for each in mine]
+            findings += _clock(bench, answers)
+        return findings
+
+    bench.check(_OF_APPLICATIONS, ask, of_redis=False)
+    if not targets:
+        bench.found.append(speaker("code accepted")(Light.GREY, f"not examined: {bench.gone or 'no code was read'}"))
+
+
+def _asked(bench: Bench, of_app: Mapping[str, Sequence[codes.Stored]]) -> list[platforms.Answers]:
+    """The questions about every application, several at once."""
+    apps = bench.settings.apps
+    with platform(bench.settings, bench.clocks.steady) as connections:
+
+        def ask(position: int) -> platforms.Answers:
+            app = apps[position]
+            snapshots = [each.snapshot for each in of_app.get(app.app_id, [])]
+            return platforms.asked(app, snapshots, connections, bench.clocks)
+
+        with ThreadPoolExecutor(min(bench.settings.policy.concurrency, len(apps))) as pool:
+            return list(pool.map(ask, range(len(apps))))
+
+
+def _clock(bench: Bench, answers: platforms.Answers) -> list[Finding]:
+    """The platform's clock by its Date header, against Redis's, by whose clock codes expire."""
+    say = speaker("platform clock", answers.app.app_id)
+    if not answers.ahead_s:
+        return [say(Light.GREY, "not known: no answer with a Date header came")]
+    ahead_s = next(iter(answers.ahead_s.values()))
+    if bench.redis_ahead_s is None:
+        return [servers.clocks_apart(say, "the platform's clock", "this machine's", ahead_s, bench)]
+    return [servers.clocks_apart(say, "the platform's clock", "Redis's", ahead_s - bench.redis_ahead_s, bench)]
+
+
+def _close(bench: Bench) -> None:
+    if bench.client is not None:
+        with contextlib.suppress(redis.RedisError, OSError):
+            bench.client.close()
+            # The client does not close a pool that it was handed; one of a cluster has none.
+            pool = getattr(bench.client, "connection_pool", None)
+            if pool is not None:
+                pool.disconnect()

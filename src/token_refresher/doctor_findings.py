@@ -1,0 +1,117 @@
+"""What an examination finds, as values: a light, a sentence, a cure. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import groupby
+from typing import Any
+
+# Of so many findings that differ by their subject alone, the table shows one line.
+_ALIKE = 4
+_NAMED = 3
+
+
+class Light(str, Enum):
+    """How serious a finding is; the worst one decides the exit code."""
+
+    RED = "red"  # does not work, or soon will not
+    YELLOW = "yellow"  # works, and somebody should look at it
+    GREY = "grey"  # not examined, and why
+    GREEN = "green"  # in order
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    `name` is one of CHECKS and begins with its group; `says` is a sentence; `cure` says what to do (empty: nothing).
+    `about` is the application, and the kind where it is about one code; empty for what concerns all.
+    """
+
+    name: str
+    light: Light
+    says: str
+    cure: str = ""
+    about: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = {name: value for name, value in vars(self).items() if value != ""}
+        return {**plain, "light": self.light.value}
+
+
+# Every check, in the order in which they are shown, with what it looks at.
+CHECKS = {
+    "settings": "environment and configuration file",
+    "redis reachable": "Redis answers at its address, and accepts the login",
+    "redis version": "the server can run the scripts",
+    "redis encryption": "nobody between can read the codes",
+    "redis role": "the server takes writes",
+    "redis rights": "the user may run the scripts and touch the keys",
+    "redis eviction": "the server keeps what was stored",
+    "redis memory": "there is room",
+    "redis persistence": "codes outlive a restart of Redis",
+    "redis clock": "Redis and this machine agree on the time",
+    "platform reachable": "the platform answers, directly or by a proxy",
+    "platform address": "from which address this machine goes out",
+    "platform white list": "the platform serves this address",
+    "platform secret": "the platform accepts the application's secret",
+    "platform clock": "Redis and the platform agree on the time",
+    "code stored": "a readable code is stored, with time left",
+    "code accepted": "the platform accepts the stored code, until the expected instant",
+    "code writers": "nobody else writes the same keys or fetches codes",
+    "run lease": "no attempt hangs, is unsettled, or keeps failing",
+    "run timer": "the timer fires",
+}
+
+_SETTINGS, _REDIS, _PLATFORM, _DANGER = 3, 4, 5, 1
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """0 without a red light; else what is wrong at the root: 3 settings, 4 Redis, 5 the platform, 1 codes and runs."""
+    groups = {each.name.partition(" ")[0] for each in findings if each.light is Light.RED}
+    for group, code in (("settings", _SETTINGS), ("redis", _REDIS), ("platform", _PLATFORM)):
+        if group in groups:
+            return code
+    return _DANGER if groups else 0
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings in the order of CHECKS, and within a check in the order in which they came."""
+    order = {name: position for position, name in enumerate(CHECKS)}
+    return sorted(findings, key=lambda each: order[each.name])
+
+
+def gathered(findings: Sequence[Finding]) -> list[Finding]:
+    """For people: many findings of one check that ask for the same are one line, with some of their subjects."""
+    return [each for _, same in groupby(findings, lambda each: each.name) for each in _of_one_check(list(same))]
+
+
+def _of_one_check(findings: list[Finding]) -> Iterator[Finding]:
+    alike: dict[tuple[Light, str], list[Finding]] = {}
+    for each in findings:
+        alike.setdefault((each.light, each.cure), []).append(each)
+    for same in alike.values():
+        if len(same) < _ALIKE:
+            yield from same
+            continue
+        named = ", ".join(dict.fromkeys(each.about for each in same[:_NAMED]))
+        yield replace(same[0], says=f"{same[0].says} (one of {len(same)} alike)", about=f"{named}, ...")
+
+
+def summary(findings: Sequence[Finding]) -> dict[str, int]:
+    """How many findings have each light."""
+    return {light.value: sum(each.light is light for each in findings) for light in Light}
+
+
+Speak = Callable[..., Finding]
+
+
+def speaker(name: str, about: str = "") -> Speak:
+    """A maker of findings of one check: `say(light, says, cure)`."""
+
+    def say(light: Light, says: str, cure: str = "") -> Finding:
+        return Finding(name, light, says, cure, about)
+
+    return say

@@ -1,0 +1,581 @@
+"""What the doctor finds of everything that a new user gets wrong, and that examining harms nothing."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import trustme
+
+from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
+from support.flow import PUBLIC_KEY, Deployment
+from support.planted import plant
+from support.redis_server import RedisServer, free_port
+from support.tcp_proxy import TcpProxy
+from support.world import World
+from token_refresher import doctor_redis
+from token_refresher.cli_screen import Screen
+from token_refresher.doctor import CHECKS, Finding, Light, examine, exit_code
+from token_refresher.doctor_findings import gathered
+from token_refresher.doctor_view import show
+from token_refresher.flight import steady
+from token_refresher.keys import keys_of
+from token_refresher.model import Command, Kind, Target
+
+APP = "app0000"
+TOKEN, TICKET = Target(APP, Kind.ACCESS_TOKEN), Target(APP, Kind.JS_TICKET)
+VALUE, LEASE, _ = keys_of(TICKET)
+# Other tests may stop the time; these only need that a run lies a moment back, so that codes are judged.
+SINCE_THE_RUN_S = 30
+
+
+class Patient:
+    """A World in which one run took place, what the doctor is told of it, and means to spoil it."""
+
+    def __init__(self, world: World, stack: ExitStack, folder: Path) -> None:
+        self.world, self.stack, self.folder = world, stack, folder
+        self.deployment = Deployment(world)
+        self.environ = dict(self.deployment.environ)
+        self.wall_behind_s = 0.0
+        self.admin: Any = world.redis.client()
+
+    def refreshed(self) -> None:
+        self.deployment.run()
+        self.world.advance(SINCE_THE_RUN_S)
+
+    def examined(self, **options: Any) -> list[Finding]:
+        wall = options.pop("wall", lambda: self.world.now() - self.wall_behind_s)
+        return examine(self.environ, wall=wall, clock=self.deployment.clock, **options)
+
+    def holdings(self) -> dict[bytes, bytes]:
+        """Every key with what is in it, byte for byte."""
+        return {key: self.admin.dump(key) for key in self.admin.scan_iter()}
+
+    def user(self, *rules: str) -> None:
+        """Let the program log in as a user with all rights but these."""
+        secret = plant("redis-user")
+        everything = ("reset", "on", f">{secret}", "~*", "+@all")
+        self.admin.execute_command("ACL", "SETUSER", "limited", *everything, *rules)
+        self.environ["REDIS_URL"] = f"redis://limited:{quote(secret)}@127.0.0.1:{self.world.redis.port}/0"
+
+    def serve(self, answer: bytes) -> int:
+        """A server that gives every request the same answer; its port."""
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(answer)
+
+        server = self.stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        self.stack.callback(server.shutdown)
+        port: int = server.server_address[1]
+        return port
+
+    def now_ms(self) -> int:
+        return int(self.world.now() * 1000)
+
+
+@pytest.fixture
+def patient(start_world: Callable[..., World], tmp_path: Path) -> Iterator[Patient]:
+    with ExitStack() as stack:
+        one = Patient(start_world({"appendonly": "yes"}), stack, tmp_path)
+        one.refreshed()
+        yield one
+
+
+def of(findings: list[Finding], name: str) -> list[Finding]:
+    return [each for each in findings if each.name == name]
+
+
+# -- the planted misconfigurations ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong (`plant` does it), which check finds it by which light, and what its cure has to name."""
+
+    sentence: str
+    plant: Callable[[Patient], object]
+    check: str
+    light: Light
+    cure: str
+    exit_code: int = -1
+    marks: tuple[Any, ...] = field(default=())
+
+
+def environ(**values: str | Callable[[Patient], str]) -> Callable[[Patient], None]:
+    """Set variables; a function is given the patient."""
+
+    def change(patient: Patient) -> None:
+        for name, value in values.items():
+            patient.environ[name] = value if isinstance(value, str) else value(patient)
+
+    return change
+
+
+def redis_url(credentials: str = "{password}", host: str = "127.0.0.1", port: int = 0, scheme: str = "redis") -> Any:
+    def url(patient: Patient) -> str:
+        server = patient.world.redis
+        login = credentials.replace("{password}", server.password)
+        database = "" if scheme.endswith("cluster") else "/0"
+        return f"{scheme}://:{login}@{host}:{port or server.port}{database}"
+
+    return environ(REDIS_URL=url)
+
+
+def user(*rules: str) -> Callable[[Patient], None]:
+    return lambda patient: patient.user(*rules)
+
+
+def config(**values: object) -> Callable[[Patient], None]:
+    def change(patient: Patient) -> None:
+        for name, value in values.items():
+            patient.admin.config_set(name.replace("_", "-"), value)
+
+    return change
+
+
+def lease(**fields: Callable[[int], object]) -> Callable[[Patient], None]:
+    """Change the ticket's lease; each value is made from the time (unix milliseconds)."""
+
+    def change(patient: Patient) -> None:
+        now_ms = patient.now_ms()
+        patient.admin.hset(LEASE, mapping={name: str(value(now_ms)) for name, value in fields.items()})
+
+    return change
+
+
+def stored(**members: object) -> Callable[[Patient], None]:
+    """Change members of the stored ticket's value, as somebody else would: None takes one away."""
+
+    def change(patient: Patient) -> None:
+        value = json.loads(patient.admin.get(VALUE)) | members
+        kept = {name: member for name, member in value.items() if member is not None}
+        patient.admin.set(VALUE, json.dumps(kept), ex=7000)
+
+    return change
+
+
+def nearly_full(patient: Patient) -> None:
+    patient.admin.config_set("maxmemory", int(patient.admin.info("memory")["used_memory"] * 1.03))
+
+
+def another_type(patient: Patient) -> None:
+    patient.admin.delete(VALUE)
+    patient.admin.rpush(VALUE, "x")
+    patient.admin.expire(VALUE, 7000)
+
+
+def revoked(patient: Patient) -> None:
+    newest = patient.world.simulator.newest(APP, "js_ticket")
+    assert newest is not None
+    patient.world.simulator.revoke(APP, "js_ticket", newest.code)
+
+
+def clock_of_redis_off(patient: Patient) -> None:
+    """Redis alone goes ahead; a run then stores codes by that clock."""
+    patient.world.advance(600)
+    patient.world.platform_ahead_s = -600
+    patient.wall_behind_s = 600
+    patient.deployment.run(Command(force=True))
+
+
+def speak_tls(patient: Patient) -> None:
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    simulator = Simulator({APP: patient.world.secrets[APP]}, tls=context)
+    patient.environ["PLATFORM_BASE_URL"] = patient.stack.enter_context(simulator).url
+
+
+def behind_proxy(answer: bytes) -> Callable[[Patient], None]:
+    secret = plant("proxy-password")
+    return environ(
+        PLATFORM_BASE_URL="https://platform.invalid",
+        PLATFORM_HTTPS_PROXY=lambda patient: f"http://user:{secret}@127.0.0.1:{patient.serve(answer)}",
+    )
+
+
+class OlderServer(TcpProxy):
+    """Redis as it is, but for the version that it tells."""
+
+    def _downwards(self, link: Any) -> None:
+        while piece := link.server.recv(1 << 20):
+            link.client.sendall(piece.replace(b"redis_version:6.2.14", b"redis_version:4.0.14"))
+
+
+def old_server(patient: Patient) -> None:
+    proxy = patient.stack.enter_context(OlderServer(patient.world.redis.port))
+    patient.environ["REDIS_URL"] = proxy.url(patient.world.redis.password)
+
+
+def configured(content: str) -> Callable[[Patient], None]:
+    def change(patient: Patient) -> None:
+        path = patient.folder / "config.yaml"
+        path.write_text(content)
+        for name in ("APP_ID", "APP_SECRET"):
+            patient.environ.pop(name)
+        patient.environ["CONFIG_FILE"] = str(path)
+
+    return change
+
+
+def without(*names: str) -> Callable[[Patient], None]:
+    return lambda patient: [patient.environ.pop(name) for name in names]
+
+
+def all_of(*plants: Callable[[Patient], object]) -> Callable[[Patient], object]:
+    return lambda patient: [plant(patient) for plant in plants]
+
+
+def faulty(fault: Fault) -> Callable[[Patient], None]:
+    def change(patient: Patient) -> None:
+        for path in (CHECK_PATH, TOKEN_PATH):
+            patient.world.simulator.script(path, fault, times=None)
+
+    return change
+
+
+R, Y = Light.RED, Light.YELLOW
+LIMITS = environ(POLICY_REDIS_TIMEOUT_S="0.2")
+CASES = (
+    # settings
+    Case("CONFIG_FILE names no file", all_of(without("APP_ID", "APP_SECRET"), environ(CONFIG_FILE="/nonexistent.yaml")),
+         "settings", R, "path in CONFIG_FILE", 3),
+    Case("the file is broken YAML", configured("app_info: [\n"), "settings", R, "setting named", 3),
+    Case("both APP_ID and CONFIG_FILE are given", environ(CONFIG_FILE="/nonexistent.yaml"), "settings", R, "unset", 3),
+    Case("the secret is missing", without("APP_SECRET"), "settings", R, "set what is missing", 3),
+    Case("a policy is misspelt", environ(POLICY_MARGINS_S="1800"), "settings", Y, "no effect", 0),
+    Case("policies do not fit together", environ(POLICY_TICK_S="1200"), "settings", R, "inequality", 3),
+    Case("the CA bundle does not exist", environ(PLATFORM_CA_BUNDLE="/nonexistent.pem"), "settings", R, "correct", 3),
+    # Redis
+    Case("Redis's host does not exist", redis_url(host="redis.invalid"), "redis reachable", R, "host in REDIS_URL", 4),
+    Case("Redis's port is wrong", redis_url(port=free_port()), "redis reachable", R, "port in REDIS_URL", 4),
+    Case("Redis's password is wrong", redis_url(plant("wrong-password")), "redis reachable", R, "password", 4),
+    Case("Redis's password is missing", redis_url(""), "redis reachable", R, "password", 4),
+    Case("Redis is no cluster", redis_url(scheme="redis+cluster"), "redis reachable", R, "redis+cluster://", 4),
+    Case("Redis does not speak TLS", all_of(LIMITS, redis_url(scheme="rediss")), "redis reachable", R, "rediss://", 4),
+    Case("Redis stands still", all_of(LIMITS, lambda p: p.world.redis.pause()),
+         "redis reachable", R, "Redis is slow", 4),
+    Case("Redis is another machine's in plain", redis_url(host="redis.invalid"), "redis encryption", Y, "rediss://", 4),
+    Case("the user may not EVAL", user("-eval"), "redis rights", R, "+eval", 4),
+    Case("the user has no right to the keys", user("resetkeys", "~other:*"), "redis rights", R, f"~{VALUE}", 4),
+    Case("the user may not HSET", user("-hset"), "redis rights", R, "+hset", 4),
+    Case("the user may not GET, which looks like a strange value", user("-get"), "redis rights", R, "+get", 4),
+    Case("Redis is a replica", lambda p: p.admin.execute_command("REPLICAOF", "127.0.0.1", "1"),
+         "redis role", R, "primary", 4),
+    Case("a full Redis drops any key", config(maxmemory="1gb", maxmemory_policy="allkeys-lru"),
+         "redis eviction", R, "noeviction", 4),
+    Case("a full Redis drops keys with a TTL", config(maxmemory="1gb", maxmemory_policy="volatile-lru"),
+         "redis eviction", Y, "noeviction", 0),
+    Case("Redis is nearly full", nearly_full, "redis memory", R, "maxmemory", 4),
+    Case("Redis is too old", old_server, "redis version", R, "upgrade", 4),
+    Case("Redis keeps nothing on disk", config(appendonly="no", save=""), "redis persistence", Y, "appendonly yes", 0),
+    Case("Redis's clock is off by ten minutes", clock_of_redis_off, "redis clock", R, "NTP", 4),
+    # the platform
+    Case("the platform's clock is off", lambda p: setattr(p.world, "platform_ahead_s", 600.0),
+         "platform clock", R, "NTP", 5),
+    Case("the secret is wrong", environ(APP_SECRET=plant("wrong-secret")), "platform secret", R, "APP_SECRET", 5),
+    Case("this address is not white-listed", lambda p: p.world.simulator.white_list(APP, ["203.0.113.9"]),
+         "platform white list", R, "IP white list", 5),
+    Case("nobody listens at the platform's address", environ(PLATFORM_BASE_URL=f"http://127.0.0.1:{free_port()}"),
+         "platform reachable", R, "network", 5),
+    Case("the platform's name does not exist", environ(PLATFORM_BASE_URL="https://platform.invalid"),
+         "platform reachable", R, "PLATFORM_BASE_URL", 5),
+    Case("something else answers there", faulty(Fault.html()), "platform reachable", R, "PLATFORM_BASE_URL", 5),
+    Case("the platform does not answer", all_of(environ(POLICY_READ_TIMEOUT_S="0.2"), faulty(Fault.no_answer(False))),
+         "platform reachable", R, "did not answer in time", 5),
+    Case("the proxy wants another password", behind_proxy(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
+         "platform reachable", R, "user and password in PLATFORM_HTTPS_PROXY", 5),
+    Case("the proxy's address is wrong",
+         environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTPS_PROXY=f"http://127.0.0.1:{free_port()}"),
+         "platform reachable", R, "PLATFORM_HTTPS_PROXY", 5),
+    Case("the proxy is set for http, the platform is https",
+         environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTP_PROXY="http://127.0.0.1:9"),
+         "platform reachable", Y, "PLATFORM_HTTPS_PROXY", 5),
+    Case("the platform's certificate is self-signed", speak_tls, "platform reachable", R, "PLATFORM_CA_BUNDLE", 5),
+    Case("the address of one's own address is wrong", environ(OUTGOING_ADDRESS_URL="http://example.invalid"),
+         "platform address", R, "OUTGOING_ADDRESS_URL", 5),
+    # codes
+    Case("the stored code is dead", revoked, "code accepted", R, "check --repair", 1),
+    Case("the stored code is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
+         "code accepted", R, "fetches codes of this application", 1),
+    Case("somebody else writes the key", stored(fence=None), "code writers", R, "old cron task", 1),
+    Case("somebody puts an older value back", stored(fence=7), "code writers", R, "old cron task", 1),
+    Case("somebody else fetches again and again", lease(superseded=lambda now: f"{now - 9} {now - 8} {now - 7}"),
+         "code writers", R, "a colleague", 1),
+    Case("somebody else fetched once", lease(superseded=lambda now: f"{now - 9}"), "code writers", Y, "a colleague", 0),
+    Case("the key has no TTL", lambda p: p.admin.persist(VALUE), "code writers", Y, "TTL", 0,
+         (pytest.mark.keys_without_ttl("it is what is wrong"),)),
+    Case("another type is under the key", another_type, "code stored", R, "who writes this key", 1),
+    Case("the value is not JSON", lambda p: p.admin.set(VALUE, "x", ex=7000),
+         "code stored", R, "who writes this key", 1),
+    Case("nothing is stored", lambda p: p.admin.flushall(), "code stored", R, "token-refresher refresh", 1),
+    Case("a code is about to expire", lambda p: p.world.advance(6900), "code stored", R, "token-refresher refresh", 1),
+    Case("a code was not renewed in time", lambda p: p.world.advance(6000), "code stored", Y, "timer", 1),
+    # runs
+    Case("the timer is dead", lambda p: p.world.advance(1200), "run timer", R, "enable the timer", 1),
+    Case("the timer never fired", lambda p: p.admin.flushall(), "run timer", R, "enable the timer", 1),
+    Case("an attempt was never settled", lease(unsettled_since=lambda now: now - 1_000_000),
+         "run lease", R, "token-refresher refresh", 1),
+    Case("a run was killed in its attempt",
+         lease(work_until=lambda now: now - 1, locked_until=lambda now: now + 50_000),
+         "run lease", Y, "log of the run", 0),
+    Case("a clock set back left an endless lock", lease(locked_until=lambda now: now + 9_000_000),
+         "run lease", Y, "NTP", 0),
+    Case("fetching keeps failing", lease(failures=lambda _: 4, outcome=lambda _: "refused: not_white_listed"),
+         "run lease", R, "white list", 1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [pytest.param(each, id=each.sentence, marks=each.marks) for each in CASES])
+def test_the_doctor_finds_it_names_the_cure_and_touches_nothing(
+    case: Case, patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case.plant(patient)
+    alive = not patient.world.redis.paused
+    before = patient.holdings() if alive else {}
+    requests = patient.world.simulator.count()
+    findings = patient.examined()
+    found = [each for each in of(findings, case.check) if each.light is case.light and case.cure in each.cure]
+    assert found, "\n".join(f"{each.light.value}: {each.says} -> {each.cure}" for each in of(findings, case.check))
+    assert exit_code(findings) == case.exit_code
+    # Everything was looked at, or there is a reason.
+    assert {each.name for each in findings} == set(CHECKS)
+    assert all(each.says and (each.cure or each.light in (Light.GREEN, Light.GREY)) for each in findings)
+    for as_json in (False, True):
+        assert show(findings, Screen({}, as_json)) == case.exit_code
+    assert case.cure in capsys.readouterr().out
+    if alive:
+        assert patient.holdings() == before
+    asked = patient.world.simulator.requests[requests:]
+    assert {each.path for each in asked} <= {CHECK_PATH, TOKEN_PATH}
+    assert not [each for each in asked if each.grant_type == "client_credential"]
+
+
+def test_each_case_has_a_sentence_of_its_own() -> None:
+    sentences = [case.sentence for case in CASES]
+    assert len(set(sentences)) == len(sentences) >= 20
+
+
+# -- a healthy world --------------------------------------------------------------------------------------------------
+
+
+def outgoing(patient: Patient, body: bytes = b"198.51.100.7\n") -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    patient.environ["OUTGOING_ADDRESS_URL"] = f"http://127.0.0.1:{patient.serve(answer)}/ip"
+
+
+def test_a_healthy_world_is_all_green(patient: Patient) -> None:
+    outgoing(patient)
+    before = patient.holdings()
+    findings = patient.examined()
+    assert [each for each in findings if each.light is not Light.GREEN] == []
+    assert {each.name for each in findings} == set(CHECKS)
+    assert exit_code(findings) == 0
+    assert patient.holdings() == before
+    assert [patient.world.simulator.fetches(APP, kind.value) for kind in Kind] == [1, 1]
+
+
+def test_with_a_prefix_and_another_database_a_healthy_world_is_green_too(patient: Patient) -> None:
+    patient.environ["REDIS_KEY_PREFIX"] = "shop:"
+    patient.environ["REDIS_URL"] = patient.world.redis.url.removesuffix("0") + "1"
+    patient.deployment.environ.update(patient.environ)
+    patient.deployment.refresher().run_once(Command())
+    patient.world.advance(SINCE_THE_RUN_S)
+    assert {each.light for each in patient.examined()} == {Light.GREEN, Light.GREY}
+
+
+def test_a_run_at_work_is_no_reason_to_worry(patient: Patient) -> None:
+    lease(work_until=lambda now: now + 20_000, locked_until=lambda now: now + 80_000)(patient)
+    assert {each.light for each in of(patient.examined(), "run lease")} == {Light.GREEN}
+
+
+def test_codes_that_were_issued_this_very_moment_are_not_condemned(patient: Patient) -> None:
+    patient.deployment.run(Command(force=True))
+    patient.world.simulator.issue(APP, "js_ticket")
+    shown = {each.about: each.light for each in of(patient.examined(), "code accepted")}
+    assert shown == {f"{APP} access_token": Light.GREEN, f"{APP} js_ticket": Light.GREY}
+
+
+def test_the_outgoing_address_stands_in_the_cure_for_the_white_list(patient: Patient) -> None:
+    outgoing(patient, b'{"ip": "198.51.100.7", "time": "12:34:56"}')
+    patient.world.simulator.white_list(APP, ["203.0.113.9"])
+    (refused,) = of(patient.examined(), "platform white list")
+    assert refused.light is Light.RED
+    assert refused.cure.endswith("198.51.100.7")
+
+
+@pytest.mark.parametrize("body", [b"", b"nobody knows", b"999.1.2.3"])
+def test_a_page_without_an_address_is_told(patient: Patient, body: bytes) -> None:
+    outgoing(patient, body)
+    (told,) = of(patient.examined(), "platform address")
+    assert told.light is Light.YELLOW
+
+
+def test_without_the_rights_of_an_examination_what_needs_them_is_grey(patient: Patient) -> None:
+    patient.user("-info", "-config", "-pttl")
+    findings = patient.examined()
+    grey = {each.name for each in findings if each.light is Light.GREY}
+    assert grey == {*doctor_redis.REST, "platform address"}
+    assert {each.light for each in findings} == {Light.GREEN, Light.GREY}
+
+
+def test_a_user_who_may_touch_the_real_keys_alone_is_not_blamed(patient: Patient) -> None:
+    rules = [f"~{pattern}" for target in (TOKEN, TICKET) for pattern in keys_of(target)]
+    patient.user("resetkeys", *rules)
+    assert [(each.light, each.cure != "") for each in of(patient.examined(), "redis rights")] == [(Light.GREY, True)]
+
+
+def test_every_command_that_a_script_needs_is_named_when_it_is_missing(patient: Patient) -> None:
+    for command in ("time", "get", "set", "del", "exists", "type", "hset", "hdel", "hmget", "hgetall", "pexpire"):
+        patient.user(f"-{command}")
+        before = patient.holdings()
+        (told,) = of(patient.examined(), "redis rights")
+        assert told.light is Light.RED
+        assert f"+{command}" in told.cure.split(";")[0].split()
+        # What may not be deleted goes by its TTL.
+        left = patient.holdings().keys() - before.keys()
+        assert command == "del" or not left
+        assert all(0 < patient.admin.ttl(key) <= 60 for key in left)
+
+
+def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServer], simulator: Simulator) -> None:
+    server = start_redis({"cluster-enabled": "yes", "appendonly": "yes"}, password=plant("cluster-password"))
+    client: Any = server.client()
+    client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+    deadline = steady() + 20
+    while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")) and steady() < deadline:
+        pass
+    url = f"redis+cluster://:{server.password}@127.0.0.1:{server.port}"
+    environ = {"APP_ID": APP, "APP_SECRET": plant("any"), "REDIS_URL": url, "PLATFORM_BASE_URL": simulator.url}
+    findings = examine(environ)
+    lights = {each.name: each.light for each in findings if each.name in ("redis reachable", *doctor_redis.REST)}
+    assert set(lights.values()) == {Light.GREEN}, [each for each in findings if each.light is Light.RED]
+    assert not [each for each in of(findings, "redis rights") if "may not" in each.says]
+    assert client.dbsize() == 0
+
+
+# -- what stands in its way -------------------------------------------------------------------------------------------
+
+
+def test_when_redis_is_gone_the_platform_is_examined_all_the_same(patient: Patient) -> None:
+    redis_url(port=free_port())(patient)
+    lights = {each.name: each.light for each in patient.examined()}
+    assert lights["platform reachable"] is lights["platform secret"] is lights["platform white list"] is Light.GREEN
+    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Light.GREY
+
+
+def test_when_the_platform_is_gone_the_rest_is_examined_all_the_same(patient: Patient) -> None:
+    patient.environ["PLATFORM_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
+    lights = {each.name: each.light for each in patient.examined()}
+    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Light.GREEN
+    assert lights["platform secret"] is lights["platform white list"] is lights["code accepted"] is Light.GREY
+
+
+def test_what_there_is_no_time_for_is_grey(patient: Patient) -> None:
+    lights = {each.name: each.light for each in patient.examined(time_limit_s=0)}
+    assert lights.pop("settings") is Light.GREEN
+    assert set(lights.values()) == {Light.GREY}
+    assert set(lights) == set(CHECKS) - {"settings"}
+
+
+def test_a_defect_in_one_check_stops_no_other(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("words that could be anything")
+
+    monkeypatch.setattr(doctor_redis, "memory", broken)
+    findings = patient.examined()
+    assert "this check itself failed: KeyError in broken" in of(findings, "redis memory")[0].says
+    assert "words that could be anything" not in str(findings)
+    assert {each.light for each in of(findings, "run timer")} == {Light.GREEN}
+
+
+def test_one_mistake_is_one_finding_and_the_others_say_why_they_are_missing(patient: Patient) -> None:
+    patient.environ |= {"POLICY_TICK_S": "soon", "APP_SECRET": ""}
+    findings = patient.examined()
+    assert [each.light for each in of(findings, "settings")] == [Light.RED, Light.RED]
+    assert {each.says for each in findings if each.light is Light.GREY} == {"not examined: the settings come first"}
+
+
+# -- many applications ------------------------------------------------------------------------------------------------
+
+
+def test_many_applications_are_summed_up_for_people_and_listed_in_json(
+    start_world: Callable[..., World], capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = start_world({"appendonly": "yes"})
+    deployment = Deployment(world, app_count=12)
+    deployment.run()
+    world.advance(SINCE_THE_RUN_S)
+    world.simulator.white_list("app0003", ["203.0.113.9"])
+    findings = examine(deployment.environ, wall=world.now, clock=deployment.clock)
+    assert show(findings, Screen({}, False)) == 5
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 60
+    assert "one of 12 alike" in shown
+    assert "app0003" in next(line for line in shown.splitlines() if line.startswith("x red"))
+    show(findings, Screen({}, True))
+    document = json.loads(capsys.readouterr().out)
+    assert len([each for each in document["findings"] if each["name"] == "code stored"]) == 24
+    assert document["exit_code"] == 5
+    assert document["summary"]["red"] == 1
+
+
+def test_a_shard_whose_timer_is_dead_is_told_apart(start_world: Callable[..., World]) -> None:
+    world = start_world({"appendonly": "yes"})
+    deployment = Deployment(world, app_count=4)
+    deployment.run()
+    world.advance(1200)
+    deployment.run(Command(apps=("app0000", "app0001")))
+    (told,) = of(examine(deployment.environ, wall=world.now, clock=deployment.clock), "run timer")
+    assert told.light is Light.RED
+    assert "2 of 4 applications of late: app0002, app0003" in told.says
+    assert "shard" in told.cure
+
+
+def test_different_cures_are_never_gathered() -> None:
+    one = Finding("run lease", Light.RED, "says", "cure", "a")
+    assert gathered([one, replace(one, cure="another"), one, one]) == [one, one, one, replace(one, cure="another")]
+    assert len(gathered([one] * 3 + [replace(one, about="b")])) == 1
+
+
+# -- judgements of what INFO says -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("finding", "light"),
+    [
+        (doctor_redis.version({"redis_version": "7.0.15"}), Light.GREEN),
+        (doctor_redis.version({"redis_version": "5.0.5"}), Light.YELLOW),
+        (doctor_redis.version({"redis_version": "3.2"}), Light.RED),
+        (doctor_redis.version({}), Light.GREY),
+        (doctor_redis.memory({"used_memory": 85, "maxmemory": 100}), Light.YELLOW),
+        (doctor_redis.memory({"used_memory": 10, "maxmemory": 0, "total_system_memory": 100}), Light.GREEN),
+        (doctor_redis.memory({"used_memory": 10}), Light.GREY),
+        (doctor_redis.eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 0}), Light.GREEN),
+        (doctor_redis.persistence({"rdb_last_bgsave_status": "err"}, "3600 1"), Light.RED),
+        (doctor_redis.persistence({}, "3600 1"), Light.GREEN),
+        (doctor_redis.persistence({}, None), Light.GREY),
+    ],
+)
+def test_what_info_says_is_judged(finding: Finding, light: Light) -> None:
+    assert finding.light is light
+
+
+def test_the_paths_of_fetching_are_none_that_the_doctor_uses_for_it() -> None:
+    """A ticket is never asked for; the token's address only with a login-free code (see the parametrised test)."""
+    assert TICKET_PATH not in {CHECK_PATH, TOKEN_PATH}
+    assert PUBLIC_KEY[Kind.JS_TICKET][0].format(APP) == VALUE
