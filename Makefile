@@ -101,7 +101,7 @@ clean: ## Remove everything that make has made
 	find src tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # What an environment is made from. When this changes, or PYTHON does, it is made anew.
-INPUTS := requirements.txt requirements-dev.txt pyproject.toml
+INPUTS := requirements.txt requirements-daemon.txt requirements-dev.txt pyproject.toml
 
 .PHONY: venv
 venv: ## Make .venv with everything needed

@@ -40,6 +40,7 @@ _COMMANDS = (
     "invoke",
     "open-id",
     "simulate",
+    "daemon",
     "version",
 )
 _RUNS = ("refresh", "plan", "status", "check")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .cli_arguments import EXIT_CODES, build_parser, parse, selected
-from .cli_more import examine_all, invoke, open_id, show_version, sign, simulate_platform
+from .cli_more import examine_all, invoke, open_id, run_daemon, show_version, sign, simulate_platform
 from .cli_screen import Screen
 from .errors import CommandError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
 from .model import Action, Command
@@ -162,5 +162,6 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Screen]
     "invoke": invoke,
     "open-id": open_id,
     "simulate": simulate_platform,
+    "daemon": run_daemon,
     "version": show_version,
 }

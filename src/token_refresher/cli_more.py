@@ -91,6 +91,13 @@ def examine_all(options: argparse.Namespace, environ: Mapping[str, str], screen:
     return show(examine(environ), screen)
 
 
+def run_daemon(options: argparse.Namespace, environ: Mapping[str, str], _: Screen) -> int:
+    """Run on a schedule, until a signal comes. Raises SettingsError, StoreError."""
+    from .daemon import main
+
+    return main(options, environ)
+
+
 def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Print what a page passes to core.config. Raises CommandError, SettingsError, StoreError, NoCodeError."""
     from .reader import Reader

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from . import daemon
 from .model import Kind
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -148,7 +149,10 @@ COMMANDS: Mapping[str, Described] = MappingProxyType(
         "sign": Described(
             "show what a page passes to core.config",
             _sign,
-            (("sign --app 100027 --url 'https://example.com/pay?id=1'", "what the page passes to core.config"),),
+            (
+                ("sign --app 100027 --url 'https://example.com/pay?id=1'", "what the page passes to core.config"),
+                ("sign --url https://example.com/pay --json", "the same for a program, where there is one application"),
+            ),
         ),
         "invoke": Described(
             "start the deployed function by hand, and show its report",
@@ -172,6 +176,15 @@ COMMANDS: Mapping[str, Described] = MappingProxyType(
             (
                 ("simulate", "one application, demo, on port 8700"),
                 ("simulate --port 0 --app 100027 100028", "two applications on any free port"),
+            ),
+        ),
+        "daemon": Described(
+            "run on a schedule, until a signal comes",
+            daemon.add_arguments,
+            (
+                ("daemon", "a run every minute; health and metrics on http://127.0.0.1:8080"),
+                ("daemon --listen 0.0.0.0:8080", "in a container"),
+                ("daemon --no-http --log-format text", "serve nothing; the log for a person"),
             ),
         ),
         "version": Described(

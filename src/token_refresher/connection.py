@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -45,7 +47,8 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
         if scheme.endswith("+cluster"):
             return _to_cluster(url, options, package)
         library = import_module(package)
-        return library.Redis(connection_pool=library.ConnectionPool.from_url(url, **options))
+        # The client owns its pool, and closes it.
+        return library.Redis.from_pool(library.ConnectionPool.from_url(url, **options))
     except ERRORS as error:
         raise translated(error) from None
     except (ValueError, TypeError):
@@ -73,10 +76,15 @@ def _options(policy: Policy, package: str) -> dict[str, Any]:
         "socket_timeout": policy.redis_timeout_s,
         "retry": import_module(f"{package}.retry").Retry(NoBackoff(), 0),
         "protocol": 2,
-        # Two commands less on every new connection: the server need not know our version.
-        "lib_name": None,
-        "lib_version": None,
+        **_unannounced(),
     }
+
+
+def _unannounced() -> dict[str, None]:
+    """Two commands less on every new connection: the server need not know the library's version."""
+    accepted = signature(redis.connection.AbstractConnection.__init__).parameters
+    # Newer releases call it by another name, and warn about the older ones.
+    return {"driver_info": None} if "driver_info" in accepted else {"lib_name": None, "lib_version": None}
 
 
 def _parts(url: str) -> tuple[list[tuple[str, int]], list[str], dict[str, Any]]:
@@ -184,7 +192,7 @@ _SENTENCE = {
 def translated(error: Exception) -> StoreError:
     """A StoreError for what redis-py raised.
 
-    Of the server's own words only the first is kept: the rest may quote arguments, and those may hold a code.
+    Of the server's own words only a known one is kept: the rest may quote arguments, and those may hold a code.
     """
     text = str(error)
     code = next((code for kind, code in _BY_CLASS if isinstance(error, kind)), None)
@@ -193,6 +201,7 @@ def translated(error: Exception) -> StoreError:
         code = "redis_unreachable"
     if code:
         return StoreError(_SENTENCE[code], code=code)
-    word = (text.split() or [""])[0][:20]
-    shown = word if word.isalpha() and word.isupper() else type(error).__name__
+    # In errors of scripts the word does not come first.
+    word = re.search(r"\b(MISCONF|NOREPLICAS|BUSY|TRYAGAIN|MOVED|ASK|CROSSSLOT|UNKILLABLE)\b", text)
+    shown = word[0] if word else type(error).__name__
     return StoreError(f"Redis answered with an error ({shown})", code="redis_error")

@@ -1,0 +1,42 @@
+# syntax=docker/dockerfile:1
+# Token refresher as a container: the same run as the function's, once a minute. See docs/run-as-container.md.
+# A release is built from a digest: --build-arg PYTHON=python:3.12-slim@sha256:...
+ARG PYTHON=python:3.12-slim
+
+FROM ${PYTHON} AS build
+WORKDIR /build
+# Builds what is published as source alone, and this program; without isolation no other, unpinned one is fetched.
+RUN pip install --no-cache-dir setuptools==84.2.1
+COPY requirements.txt requirements-daemon.txt ./
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --use-pep517 --wheel-dir wheels \
+        -r requirements.txt -r requirements-daemon.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+# The environment has no pip: what runs cannot install anything. It is compiled here, because nothing can be written later.
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . && \
+    python -m venv --without-pip /opt/token-refresher && \
+    pip --python /opt/token-refresher/bin/python install --no-cache-dir --no-deps --no-index --compile wheels/*.whl
+
+FROM ${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="token-refresher" \
+      org.opencontainers.image.description="Keeps the Yuanzhibang open platform's access_token and js_ticket fresh in Redis" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN groupadd --system --gid 10001 refresher && \
+    useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin refresher
+COPY --from=build /opt/token-refresher /opt/token-refresher
+ENV PATH=/opt/token-refresher/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+# By number, so that an orchestrator can see that it is not root.
+USER 10001:10001
+WORKDIR /
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# Without a proxy, whatever the environment says; an answer of 503 is an exception, so exit code 1.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import *; build_opener(ProxyHandler({})).open('http://127.0.0.1:8080/healthz', timeout=4)"]
+CMD ["token-refresher", "daemon", "--listen", "0.0.0.0:8080"]

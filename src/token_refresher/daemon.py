@@ -1,0 +1,158 @@
+"""The door for containers: `token-refresher daemon` runs what the timer runs, on a schedule, until it is told to stop.
+
+SIGTERM, SIGINT and SIGHUP stop it, with exit code 0: what is on its way to the platform may come back and is stored,
+nothing new is begun. Nothing is read anew while it runs: to reconfigure it, start it again. Importing this costs next
+to nothing; Flask, waitress and prometheus_client (the extra "daemon") are imported when it starts to listen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from .daemon_http import Endpoint
+    from .daemon_loop import Loop
+    from .daemon_metrics import Metrics
+    from .daemon_state import State
+    from .model import Secret
+    from .refresh import Refresher
+    from .settings import Settings
+
+# Loopback: who can reach the endpoint sees the ids of all applications.
+_LISTEN = "127.0.0.1:8080"
+# Less than the 30 s that Kubernetes leaves a container; more than one request and its storing take.
+_STOP_TIMEOUT_S = 25.0
+
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--listen",
+        type=_address,
+        default=_LISTEN,
+        metavar="HOST:PORT",
+        help="where /healthz, /livez and /metrics are served (%(default)s)",
+    )
+    where.add_argument("--no-http", action="store_true", help="serve nothing")
+    parser.add_argument(
+        "--log-format", choices=("json", "text"), default="json", help="of the log on standard output (%(default)s)"
+    )
+    parser.add_argument(
+        "--stop-timeout",
+        type=_seconds,
+        default=_STOP_TIMEOUT_S,
+        metavar="SECONDS",
+        help="how long a run in flight may take to end after a signal (%(default)g)",
+    )
+
+
+def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run until a signal comes; returns 0.
+
+    Raises SettingsError for wrong settings, CommandError when the endpoint's packages are missing or its address cannot
+    be had. What Redis or the platform do is logged, counted and shown, and ends nothing.
+    """
+    from .daemon_stop import Stop
+
+    # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
+    with Stop(options.stop_timeout) as stop, contextlib.ExitStack() as open_until_the_end:
+        from . import logs
+        from .daemon_state import State
+        from .flight import steady
+        from .settings import read
+
+        settings = read(environ)
+        state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+        metrics = None if options.no_http else _metrics(state)
+        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen)
+        logs.configure(settings.log_level, options.log_format, _secrets(settings))
+        _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
+        for warning in settings.warnings:
+            _log.warning("%s", warning)
+        if endpoint:
+            open_until_the_end.enter_context(endpoint)
+            _log.info("listening on %s", endpoint.url)
+        stop.watch()
+        _loop(settings, state, metrics, stop.asked.is_set).run(stop.asked)
+        _log.info("stopped")
+    return 0
+
+
+def _loop(settings: Settings, state: State, metrics: Metrics | None, stopping: Callable[[], bool]) -> Loop:
+    """The loop over the real program, with stopwatches where somebody reads them."""
+    from random import SystemRandom
+
+    from .daemon_loop import Loop
+    from .daemon_timing import timed
+    from .flight import steady
+    from .wiring import new_id, refresher
+
+    # What the first request would import else, and be measured with.
+    import_module("requests")
+
+    def make() -> Refresher:
+        return timed(refresher(settings), metrics, state.redis_answered, stopping)
+
+    # From the kernel: two replicas that were forked from one process draw different numbers, too.
+    chance = SystemRandom().random
+    if metrics is None:
+        return Loop(make, state, clock=steady, chance=chance, new_id=new_id)
+    return Loop(make, state, clock=steady, chance=chance, new_id=new_id, on_run=metrics.ran)
+
+
+def _metrics(state: State) -> Metrics:
+    try:
+        from .daemon_metrics import Metrics
+    except ModuleNotFoundError as missing:
+        raise _extra(missing) from None
+    return Metrics(state)
+
+
+def _endpoint(state: State, metrics: Metrics, address: tuple[str, int]) -> Endpoint:
+    """What is served, with its address taken. Raises CommandError."""
+    try:
+        from .daemon_http import Endpoint, create_app
+    except ModuleNotFoundError as missing:
+        raise _extra(missing) from None
+    host, port = address
+    try:
+        return Endpoint(create_app(state, metrics.text), host, port)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or 'not an address'}") from None
+
+
+def _extra(missing: ModuleNotFoundError) -> CommandError:
+    return CommandError(
+        f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]', or use --no-http"
+    )
+
+
+def _secrets(settings: Settings) -> list[Secret]:
+    """What must not stand in any line of the log."""
+    return [*(app.secret for app in settings.apps), settings.redis.url, *settings.proxies.values()]
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", host)
+    whole = bracketed or re.fullmatch(r"[^\s:\[\]]+", host)
+    if not whole or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise argparse.ArgumentTypeError("not HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
+    return bracketed[1] if bracketed else host, int(port)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError("not a number of seconds")
+    return float(text)
