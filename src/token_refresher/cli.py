@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .cli_arguments import EXIT_CODES, build_parser, parse, selected
-from .cli_more import examine_all, invoke, open_id, run_daemon, show_version, sign, simulate_platform
+from .cli_more import examine_all, invoke, open_id, run_daemon, serve_status, show_version, sign, simulate_platform
 from .cli_screen import Screen
 from .errors import CommandError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
 from .model import Action, Command
@@ -100,6 +100,8 @@ def _plan(options: argparse.Namespace, environ: Mapping[str, str], screen: Scree
 def _status(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     from .cli_views import show_status
 
+    if options.serve:
+        return serve_status(options, environ, screen)
     return _run(options, environ, screen, Action.STATUS, show_status)
 
 

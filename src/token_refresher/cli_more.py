@@ -98,6 +98,24 @@ def run_daemon(options: argparse.Namespace, environ: Mapping[str, str], _: Scree
     return main(options, environ)
 
 
+def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
+    """Serve the status as a page, until Ctrl-C. Raises CommandError, SettingsError, StoreError."""
+    if options.json or options.app or options.kind or options.shard:
+        raise CommandError("--serve shows everything: it goes with --listen and --token-file only")
+    try:
+        from .page import serve
+    except ModuleNotFoundError as missing:
+        what = f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]'"
+        raise CommandError(what) from None
+    from .daemon import token_in
+    from .settings import read
+    from .wiring import refresher
+
+    settings = read(environ)
+    serve(settings, refresher(settings), options.listen, token_in(options.token_file), started=screen.note)
+    return WELL
+
+
 def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Print what a page passes to core.config. Raises CommandError, SettingsError, StoreError, NoCodeError."""
     from .reader import Reader

@@ -44,6 +44,13 @@ def _refresh(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="even what is fresh; not what is a moment old")
 
 
+def _status(parser: argparse.ArgumentParser) -> None:
+    _selection(parser)
+    parser.add_argument("--serve", action="store_true", help="serve all of it as a page, until Ctrl-C; fetches nothing")
+    parser.add_argument("--listen", default="127.0.0.1:8081", metavar="HOST:PORT", help="where (%(default)s)")
+    parser.add_argument("--token-file", metavar="FILE", help="the page asks for the token in it")
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     _selection(parser)
     parser.add_argument("--repair", action="store_true", help="renew what is dead, superseded or due")
@@ -124,10 +131,11 @@ COMMANDS: Mapping[str, Described] = MappingProxyType(
         ),
         "status": Described(
             "show what is stored, and how long it lasts",
-            _selection,
+            _status,
             (
                 ("status", "every code that is stored, and its time left"),
                 ("status --app 100027 100028 --json", "the same of two applications, for a program"),
+                ("status --serve", "the same as a page on http://127.0.0.1:8081, until Ctrl-C"),
             ),
         ),
         "check": Described(

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import CommandError
@@ -42,9 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_address,
         default=_LISTEN,
         metavar="HOST:PORT",
-        help="where /healthz, /livez and /metrics are served (%(default)s)",
+        help="where the status page, /healthz, /livez and /metrics are served (%(default)s)",
     )
     where.add_argument("--no-http", action="store_true", help="serve nothing")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="the status page asks for the token in it; beyond loopback it needs one"
+    )
     parser.add_argument(
         "--log-format", choices=("json", "text"), default="json", help="of the log on standard output (%(default)s)"
     )
@@ -75,7 +79,9 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings = read(environ)
         state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
         metrics = None if options.no_http else _metrics(state)
-        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen)
+        loop = _loop(settings, state, metrics, stop.asked.is_set)
+        token = token_in(options.token_file)
+        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen, token, loop.soon)
         logs.configure(settings.log_level, options.log_format, _secrets(settings))
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
@@ -84,7 +90,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             open_until_the_end.enter_context(endpoint)
             _log.info("listening on %s", endpoint.url)
         stop.watch()
-        _loop(settings, state, metrics, stop.asked.is_set).run(stop.asked)
+        loop.run(stop.asked)
         _log.info("stopped")
     return 0
 
@@ -119,17 +125,41 @@ def _metrics(state: State) -> Metrics:
     return Metrics(state)
 
 
-def _endpoint(state: State, metrics: Metrics, address: tuple[str, int]) -> Endpoint:
+def _endpoint(
+    state: State, metrics: Metrics, address: tuple[str, int], token: Secret | None, refresh: Callable[[], object]
+) -> Endpoint:
     """What is served, with its address taken. Raises CommandError."""
     try:
+        from . import page
         from .daemon_http import Endpoint, create_app
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
     host, port = address
+    app = create_app(state, metrics.text)
+    # Health has to be seen from outside; the page beyond loopback only with a token.
+    if token or not page.needs_token(host):
+        app.register_blueprint(page.blueprint(state, token=token, refresh=refresh, hosts=(host,)))
+    else:
+        _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
     try:
-        return Endpoint(create_app(state, metrics.text), host, port)
+        return Endpoint(app, host, port)
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or 'not an address'}") from None
+
+
+def token_in(path: str | None) -> Secret | None:
+    """The token in a file; None without a file. Raises CommandError for one that holds none: it must not mean open."""
+    from .model import Secret
+
+    if path is None:
+        return None
+    try:
+        token = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CommandError("the token's file cannot be read") from None
+    if not token:
+        raise CommandError("the token's file is empty")
+    return Secret(token)
 
 
 def _extra(missing: ModuleNotFoundError) -> CommandError:

@@ -61,6 +61,10 @@ class Loop:
         """Duration (seconds) until the next run is to begin; 0 when it is time."""
         return max(0.0, self._next_at - self._clock())
 
+    def soon(self) -> None:
+        """Begin the next run now; during a run, right after it. Any thread may ask."""
+        self._next_at = self._clock()
+
     def run_once(self) -> Report | None:
         """One run; None when it brought no report, which is logged and counted. Raises SettingsError."""
         self._next_at = self._clock() + self._state.policy.tick_s * (1 - JITTER * self._chance())

@@ -1,0 +1,131 @@
+"""One code as it is shown: everything is worded here, nothing is escaped. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import page_chart, page_state
+from .model import Outcome
+from .page_chart import Chart
+from .page_source import Source
+from .page_state import State, Tone, Trouble
+from .page_words import Instant, duration, instant
+from .plan import Reason
+from .policy import Policy
+from .report import TargetReport
+
+# A message may hold anything; more than this is not read at a glance.
+_LONGEST_MESSAGE = 400
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Time left against margin and grace: parts of a whole life in percent, and the same in words (`told`)."""
+
+    left_s: int
+    lifetime_s: int
+    percent: float
+    margin: float
+    grace: float
+    told: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Code:
+    """One code as it is shown. `sentence` is "" where it would only repeat the reason's `meaning`.
+
+    `renewed`: by the run reported, and the reason says why.
+    """
+
+    id: str
+    kind: str
+    state: State
+    reason: str
+    meaning: str
+    sentence: str
+    renewed: bool
+    left: str
+    expires: Instant | None
+    bar: Bar
+    outcome: str
+    outcome_at: Instant | None
+    fence: int
+    fingerprint: str
+    trouble: Trouble | None
+    warnings: tuple[str, ...]
+    superseded: tuple[Instant, ...]
+    chart: Chart | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What every code of one page shares."""
+
+    source: Source
+    now: int
+    age_s: float
+    span_s: int
+
+
+def code(each: TargetReport, state: State, moment: Moment) -> Code:
+    """The code that `each` reports, in the given state."""
+    policy, left_s = moment.source.policy, page_state.seconds_left(each, moment.age_s)
+    meaning = page_state.meaning(each.reason)
+    aged = each.reason == Reason.FRESH.value and left_s < policy.margin_s
+    told_anew = each.reason != Reason.FRESH.value and each.sentence != meaning
+    points = moment.source.history(each.target)
+    trouble = page_state.trouble(each)
+    # The moment of this run's own outcome is that of the report.
+    ended_at = moment.source.latest.report.at if each.outcome and moment.source.latest else each.last_outcome_at
+    return Code(
+        id=f"code-{slug(each.target.app_id)}-{each.target.kind.value}",
+        kind=each.target.kind.value,
+        state=state,
+        reason=each.reason,
+        meaning=meaning,
+        sentence="when it was last read" if aged else cut(each.sentence) if told_anew else "",
+        renewed=each.outcome is Outcome.ISSUED,
+        left=duration(left_s) if left_s else "none",
+        expires=instant(each.expires_at, moment.now) if each.expires_at else None,
+        bar=_bar(left_s, policy),
+        outcome=cut(each.outcome.value if each.outcome else each.last_outcome),
+        outcome_at=instant(ended_at, moment.now) if ended_at else None,
+        fence=each.fence,
+        fingerprint=each.fingerprint or "",
+        trouble=trouble._replace(message=cut(trouble.message)) if trouble else None,
+        warnings=tuple(cut(warning) for warning in each.warnings),
+        superseded=tuple(instant(at, moment.now) for at in page_state.recent(each, moment.now)),
+        chart=page_chart.chart(points, moment.now, moment.span_s, policy) if moment.span_s else None,
+    )
+
+
+def _bar(left_s: int, policy: Policy) -> Bar:
+    told = f"{duration(left_s)} left" if left_s else "nothing left"
+    if left_s < policy.margin_s:
+        told += f", less than the {'grace' if left_s < policy.grace_s else 'margin'}"
+    tone = Tone.SOON if left_s < policy.margin_s else Tone.GOOD
+    return Bar(
+        tone=Tone.BAD if left_s < policy.alarm_below_s else tone,
+        left_s=min(left_s, int(policy.lifetime_s)),
+        lifetime_s=int(policy.lifetime_s),
+        percent=_percent(left_s, policy),
+        margin=_percent(policy.margin_s, policy),
+        grace=_percent(policy.grace_s, policy),
+        told=told,
+    )
+
+
+def _percent(seconds: float, policy: Policy) -> float:
+    return round(min(100.0, 100 * seconds / policy.lifetime_s), 1)
+
+
+def cut(text: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """The text, shortened where nobody would read on."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def slug(app_id: str) -> str:
+    """An id for HTML, different for each application: letters, digits and - as they are, others by their number."""
+    plain = {char for char in app_id if char.isascii() and (char.isalnum() or char == "-")}
+    return "".join(char if char in plain else f"_{ord(char):x}_" for char in app_id)

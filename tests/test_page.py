@@ -1,0 +1,737 @@
+"""The status page through Flask's test client and through a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+pytest.importorskip("flask", reason="the extra `daemon` is not installed, so there is no page")
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from platform_simulator import Simulator
+from support.guards import see
+from support.planted import plant
+from support.redis_server import RedisServer
+from token_refresher import page
+from token_refresher.daemon_http import Endpoint
+from token_refresher.daemon_state import State
+from token_refresher.errors import CATALOGUE, CommandError, RefusedError, StoreError
+from token_refresher.model import Action, Command, Kind, Outcome, Secret, Target
+from token_refresher.page_chart import HEIGHT, WIDTH, chart, span_s
+from token_refresher.page_guard import COOKIE, HEADERS, SESSION_S, Guard
+from token_refresher.page_serve import address, create_app, sample, serve
+from token_refresher.page_state import Tone, state
+from token_refresher.page_view import page as page_of
+from token_refresher.page_words import duration, instant
+from token_refresher.plan import Reason
+from token_refresher.policy import Policy
+from token_refresher.report import Failure, Report, TargetReport
+from token_refresher.settings import Settings, read
+from token_refresher.wiring import refresher
+
+NOW = 1_795_000_000
+NAMES = {"100027": "商城（测试）", "100031": "Help desk", "100044": ""}
+_SOURCES = Path(page.__file__).parent
+_WAIT_S = 30.0
+
+
+def target_report(app_id: str = "100027", kind: Kind = Kind.ACCESS_TOKEN, left_s: int = 5000, **more: Any) -> Any:
+    """A code as a run reports it, fresh unless `more` says otherwise."""
+    told: dict[str, Any] = {
+        "reason": "FRESH",
+        "sentence": f"{left_s} s left",
+        "fingerprint": "0a1b2c3d" if left_s else None,
+        "expires_at": NOW + left_s if left_s else None,
+        "seconds_left": left_s,
+        "fence": (NOW - 2200) * 1000 if left_s else 0,
+        "in_danger": left_s < 600,
+        "last_outcome": "issued",
+        "last_outcome_at": NOW - 2200,
+    }
+    return TargetReport(Target(app_id, kind), **told | more)
+
+
+def failing(app_id: str, kind: Kind, code: str, message: str) -> Any:
+    failure = Failure.of(RefusedError(message, code=code))
+    told = {"reason": "MISSING", "sentence": "nothing is stored", "outcome": Outcome.REFUSED, "failure": failure}
+    return target_report(app_id, kind, 0, last_outcome=f"refused: {code}", last_outcome_at=NOW, **told)
+
+
+def healthy(names: dict[str, str] = NAMES) -> list[Any]:
+    return [target_report(app_id, kind, 7000 - 900 * (n % 4)) for n, app_id in enumerate(names) for kind in Kind]
+
+
+def on_fire() -> list[Any]:
+    """One of each: an operator's error and its follow-up, no answer, superseded, waiting, due, well."""
+    return [
+        failing("100027", Kind.ACCESS_TOKEN, "wrong_secret", "status 40001: invalid secret"),
+        failing("100027", Kind.JS_TICKET, "no_token", "there is no live access_token to fetch the ticket with"),
+        target_report("100031", left_s=900, reason="BACKING_OFF", sentence="NEAR_EXPIRY, but waits 200 s",
+                      last_outcome="refused: not_white_listed", last_outcome_at=NOW - 100),
+        target_report("100031", Kind.JS_TICKET, 3700, reason="LOCKED", sentence="its lease ends in 61 s",
+                      last_outcome="unknown: no_answer", last_outcome_at=NOW - 95),
+        target_report("100044", left_s=1500, reason="NEAR_EXPIRY", sentence="1500 s left, less than the margin"),
+        target_report("100044", Kind.JS_TICKET, 7100, superseded_at=(NOW - 2900, NOW - 1500, NOW - 100)),
+    ]  # fmt: skip
+
+
+class Clock:
+    """A steady clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def state_of(reports: list[Any], clock: Callable[[], float] | None = None, at: int = NOW, **more: Any) -> State:
+    """The daemon's state after one run with these reports; `more` are names, or warnings of the run."""
+    names = more.get("names", NAMES | {each.target.app_id: "" for each in reports if each.target.app_id not in NAMES})
+    known = State(names, Policy(), clock or Clock(), lambda: at)
+    known.add(Report("9f2c61d07be3a845", "refresh", at, 412, tuple(reports), more.get("warnings", ())), "ok")
+    return known
+
+
+def with_history(reports: list[Any], warnings: tuple[str, ...] = (), names: dict[str, str] = NAMES) -> State:
+    """A day of saws that ends with these reports."""
+    known = State(names, Policy(), Clock(), lambda: NOW)
+    for at in range(NOW - 86400, NOW, 300):
+        past = []
+        for number, each in enumerate(reports):
+            left = 1800 + (NOW - at + 700 * number) % 5400
+            error = each.failure if at > NOW - 1500 else None
+            past.append(replace(target_report(left_s=left), target=each.target, failure=error, fence=(at + left) // 60))
+        known.add(Report("0" * 16, "refresh", at, 300, tuple(past)), "ok")
+    known.add(Report("9f2c61d07be3a845", "refresh", NOW, 412, tuple(reports), warnings), "ok")
+    return known
+
+
+def client_of(known: page.Source, token: Secret | None = None, **more: Any) -> FlaskClient:
+    app = Flask("test", static_folder=None)
+    app.register_blueprint(page.blueprint(known, token=token, **more))
+    return app.test_client()
+
+
+def html_of(client: FlaskClient, path: str = "/", **headers: str) -> str:
+    answer = client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    assert answer.status_code == 200
+    see("the page", answer.text)
+    return answer.text
+
+
+class _Elements(HTMLParser):
+    """Every element of a page, with its attributes; and whether they are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.all: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "input", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attributes in self.all if (value := attributes.get(name)) is not None]
+
+
+# -- what is shown ---------------------------------------------------------------------------
+
+
+def test_every_application_and_kind_is_shown_with_all_that_is_known_of_it() -> None:
+    text = html_of(client_of(state_of(healthy())))
+    for app_id, name in NAMES.items():
+        assert app_id in text
+        assert name in text
+    assert text.count("access_token</span>") == text.count("js_ticket</span>") == 3
+    assert "All 6 codes are fine" in text
+    assert "1 h 56 min" in text
+    assert text.count("0a1b2c3d") == 6
+    assert str((NOW - 2200) * 1000) in text
+    assert "FRESH</code> nothing to do" in text
+    assert "36 min ago" in text
+    assert "9f2c61d07be3a845" in text
+
+
+def test_the_bar_says_the_time_left_against_margin_and_grace_to_those_who_cannot_see_it() -> None:
+    meter = next(each for tag, each in _Elements(html_of(client_of(state_of([target_report(left_s=900)])))).all
+                 if each.get("role") == "meter")  # fmt: skip
+    assert meter["aria-valuenow"] == "900"
+    assert meter["aria-valuemax"] == "7200"
+    assert meter["aria-valuetext"] == "15 min left, less than the margin"
+    text = html_of(client_of(state_of([target_report(left_s=900)])))
+    assert 'class="fill soon" y="2" width="12.5%"' in text
+    assert 'class="margin" x1="25.0%"' in text
+    assert 'class="grace" x1="8.3%"' in text
+
+
+def test_failures_say_what_to_do_also_those_of_earlier_runs() -> None:
+    text = html_of(client_of(state_of(on_fire())))
+    for code in ("wrong_secret", "no_token", "not_white_listed", "no_answer"):
+        assert f"<code>{code}</code>" in text
+        assert CATALOGUE[code].advice.replace("'", "&#39;") in text
+    assert "status 40001: invalid secret" in text
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_shown_with_its_meaning(reason: Reason) -> None:
+    text = html_of(client_of(state_of([target_report(reason=reason.value)])))
+    assert f"<code>{reason.value}</code> {reason.meaning}" in text
+
+
+def test_trouble_comes_first() -> None:
+    text = html_of(client_of(state_of([*healthy({"100001": ""}), target_report("100002", left_s=1500),
+                                       failing("100003", Kind.JS_TICKET, "no_permission", "no")])))  # fmt: skip
+    assert text.index("app-100003") < text.index("app-100002") < text.index("app-100001")
+
+
+def test_somebody_elses_refreshes_are_a_warning_on_top_with_times_that_can_be_read() -> None:
+    told = f"someone else refreshes application 100044 too: at {NOW - 100} (unix seconds)"
+    text = html_of(client_of(state_of(on_fire(), warnings=(told,))))
+    assert "at 11:05:00 UTC" in text
+    assert "unix seconds" not in text
+    assert text.index("someone else refreshes") < text.index("<table")
+    assert "superseded</strong> by somebody else" in text
+
+
+def test_a_code_ages_while_no_report_comes() -> None:
+    clock = Clock()
+    client = client_of(state_of([target_report(left_s=2000)], clock))
+    assert "33 min" in html_of(client)
+    clock.now = 1700
+    text = html_of(client)
+    assert "5 min 00 s" in text
+    assert "Expires soon" in text
+
+
+def test_silence_is_said_aloud() -> None:
+    clock = Clock()
+    client = client_of(state_of(healthy(), clock))
+    clock.now = 241
+    assert "No run for 4 min 01 s" in html_of(client)
+
+
+def test_a_run_without_report_is_shown_with_what_to_do_and_what_was_known() -> None:
+    known = state_of(healthy())
+    known.failed("redis", "x", Failure.of(StoreError("Redis did not answer", code="redis_timeout")))
+    text = html_of(client_of(known))
+    assert "The last run failed" in text
+    assert CATALOGUE["redis_timeout"].advice in text
+    assert text.count("0a1b2c3d") == 6
+
+
+def test_before_the_first_run_the_page_says_so() -> None:
+    text = html_of(client_of(State(NAMES, Policy(), Clock())))
+    assert "Waiting for the first run" in text
+    assert "<table" not in text
+
+
+@pytest.mark.parametrize(
+    ("each", "tone", "word"),
+    [
+        (target_report(), Tone.GOOD, "Fresh"),
+        (target_report(left_s=0, reason="MISSING"), Tone.BAD, "No code"),
+        (target_report(left_s=0, reason="LOCKED", in_danger=False), Tone.CALM, "Waiting"),
+        (target_report(left_s=500, reason="NEAR_EXPIRY"), Tone.BAD, "Expires soon"),
+        (target_report(left_s=1700, reason="NEAR_EXPIRY"), Tone.SOON, "Due"),
+        (target_report(reason="NEAR_EXPIRY", outcome=Outcome.ISSUED), Tone.GOOD, "Fresh"),
+        (target_report(last_outcome="refused: wrong_secret"), Tone.BAD, "Failing"),
+        (target_report(last_outcome="unknown: no_answer"), Tone.SOON, "Failing"),
+        (target_report(reason="SUPERSEDED"), Tone.SOON, "Superseded"),
+        (target_report(superseded_at=(NOW - 4000,)), Tone.GOOD, "Fresh"),
+        (target_report(warnings=("the platform handed out the same code again",)), Tone.SOON, "Look"),
+        (target_report(reason="NOT_READ"), Tone.BAD, "Not read"),
+    ],
+)
+def test_each_state_has_a_word_and_a_tone(each: TargetReport, tone: Tone, word: str) -> None:
+    assert state(each, NOW, 0, Policy()) == (tone, word)
+
+
+def test_durations_and_instants_are_said_for_people() -> None:
+    assert [duration(s) for s in (-5, 45, 270, 750, 7199, 180_000)] == [
+        "0 s", "45 s", "4 min 30 s", "12 min", "1 h 59 min", "2 d"]  # fmt: skip
+    assert instant(NOW, NOW + 60) == ("2026-11-18T11:06:40Z", "11:06:40 UTC", "1 min 00 s ago")
+    assert instant(10**15, NOW).machine.startswith("9999")
+
+
+# -- history ---------------------------------------------------------------------------------
+
+
+def test_a_chart_falls_by_a_second_each_second_and_jumps_when_a_code_is_renewed() -> None:
+    known = state_of([target_report(left_s=2400, fence=1)], at=NOW - 1200)
+    known.add(
+        Report("r", "refresh", NOW - 600, 1, (target_report(left_s=7200, fence=2, outcome=Outcome.ISSUED),)), "ok"
+    )
+    drawn = chart(known.history(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
+    assert drawn is not None
+    assert drawn.line == "M160 26.3L200 29.5L200 1L240 4.2"
+    assert drawn.told == "1 renewal, lowest 30 min"
+
+
+def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
+    known = state_of([target_report(left_s=300)], at=NOW - 1200)
+    gone = failing("100027", Kind.ACCESS_TOKEN, "wrong_secret", "no")
+    known.add(Report("r", "refresh", NOW - 600, 1, (gone,)), "ok")
+    drawn = chart(known.history(gone.target), NOW, 3600, Policy())
+    assert drawn is not None
+    assert drawn.failures == (200.0,)
+    assert drawn.told == "0 renewals, 1 failure, ran out"
+    assert all(0 <= float(y) <= HEIGHT for y in re.findall(r" ([\d.]+)", drawn.area))
+
+
+def test_charts_share_the_shortest_scale_that_has_a_name() -> None:
+    assert [span_s(NOW - age, NOW) // 3600 for age in (5, 3600, 3601, 40_000, 90_000)] == [1, 1, 3, 12, 24]
+    assert WIDTH == 240
+
+
+def test_a_day_of_history_says_since_when_and_stays_small() -> None:
+    text = html_of(client_of(with_history(healthy())))
+    assert "Last 24 hours" in text
+    assert "since 2026-11-17" in text
+    assert text.count('class="chart"') == 6
+    assert len(text) < 40_000
+
+
+# -- hostile content -------------------------------------------------------------------------
+
+_HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7*7 }}",
+    "' onfocus='alert(1)",
+    "\u202egpj.exe",
+)
+
+
+# Elements of the templates; none of these is in hostile texts.
+_ELEMENTS = (
+    "html head meta title link noscript script body a header p nav main div section h1 h2 dl dt dd svg path circle"
+    " rect line table thead tbody tr th td span bdi code strong b time abbr form label input button footer"
+)
+_OURS = set(_ELEMENTS.split())
+
+
+@pytest.mark.parametrize("hostile", _HOSTILE)
+def test_whatever_is_in_names_and_messages_stays_text(hostile: str) -> None:
+    known = state_of(
+        [
+            failing(hostile, Kind.ACCESS_TOKEN, "platform_refused", hostile),
+            target_report(hostile, Kind.JS_TICKET, reason="LOCKED", sentence=hostile, last_outcome=hostile,
+                          fingerprint=hostile, warnings=(hostile,)),
+        ],
+        names={hostile: hostile},
+        warnings=(hostile,),
+    )  # fmt: skip
+    known.failed("redis", "x", Failure("redis_error", hostile, hostile, True))
+    text = html_of(client_of(known))
+    elements = _Elements(text)
+    assert elements.open == []
+    assert not {tag for tag, _ in elements.all} - _OURS
+    assert sum(tag == "script" for tag, _ in elements.all) == 1
+    assert not [name for _, attributes in elements.all for name in attributes if name.startswith("on")]
+    assert sum(tag == "script" for tag, _ in _Elements(html_of(client_of(known), f"/?q={quote(hostile)}")).all) == 1
+
+
+def test_the_page_has_nothing_inline_and_asks_for_nothing_outside() -> None:
+    text = html_of(client_of(with_history(on_fire())))
+    elements = _Elements(text)
+    assert elements.values("style") == []
+    assert not [tag for tag, _ in elements.all if tag == "style"]
+    assert not re.search(r"<script(?![^>]* src=)", text)
+    assert all(value.startswith(("/", "#")) for value in elements.values("src") + elements.values("href"))
+    assert not re.search(r"url\(|@import|https?:", (_SOURCES / "page/style.css").read_text())
+    ids = elements.values("id")
+    assert len(ids) == len(set(ids))
+
+
+def test_very_long_names_and_messages_are_shortened() -> None:
+    known = state_of(
+        [failing("100027", Kind.ACCESS_TOKEN, "platform_refused", "m" * 10_000)], names={"100027": "n" * 10_000}
+    )
+    assert len(html_of(client_of(known))) < 9000
+
+
+# -- many ------------------------------------------------------------------------------------
+
+
+def test_of_very_many_applications_those_in_trouble_and_200_others_are_shown() -> None:
+    names = {f"{200_000 + n}": f"application {n}" for n in range(1500)}
+    reports = healthy(names)
+    reports[1800] = failing(reports[1800].target.app_id, Kind.ACCESS_TOKEN, "wrong_secret", "no")
+    client = client_of(state_of(reports, names=names))
+    text = html_of(client)
+    assert text.count("<tbody") == 201
+    assert text.index("app-200900") < text.index("app-200000")
+    assert "1299 more applications not shown" in text
+    found = html_of(client, "/?q=200777")
+    assert re.findall(r'<tbody [^>]*id="app-(\d+)"', found) == ["200777"]
+    assert "Found: 1 of 1500" in found
+    assert html_of(client, "/?q=APPLICATION+77").count("<tbody") == 11
+    assert "contains" in html_of(client, "/?q=nobody")
+
+
+def test_when_everything_is_on_fire_the_page_is_bounded_all_the_same() -> None:
+    names = {f"{200_000 + n}": "" for n in range(900)}
+    reports = [failing(app_id, Kind.ACCESS_TOKEN, "wrong_secret", "m" * 5000) for app_id in names]
+    text = html_of(client_of(state_of(reports, names=names)))
+    assert text.count("<tbody") == 300
+    assert len(text) < 2_000_000
+
+
+# -- headers, hosts, tokens, forms -----------------------------------------------------------
+
+_SAME = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def token() -> Secret:
+    return Secret(plant("token-of-the-page"))
+
+
+def signed_in(known: page.Source, token: Secret, **more: Any) -> FlaskClient:
+    client = client_of(known, token, **more)
+    assert client.post("/login", data={"token": token.reveal()}, headers=_SAME).status_code == 303
+    return client
+
+
+def csrf_of(client: FlaskClient) -> str:
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', html_of(client))
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/page/style.css", "/page/icon-bad.svg", "/page/none", "/?q=x"])
+def test_every_answer_has_the_strict_headers(path: str) -> None:
+    answer = client_of(state_of(healthy())).get(path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    policy = answer.headers["Content-Security-Policy"]
+    for part in ("default-src 'none'", "style-src 'self'", "script-src 'self'", "img-src 'self'",
+                 "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'"):  # fmt: skip
+        assert part in policy
+    assert "unsafe" not in policy
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+_OUR_HOSTS = ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081", "10.1.2.3", "status.internal")
+_OTHER_HOSTS = (
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "2130706433",
+    "127.1",
+    "",
+    "a b",
+    "localhost, evil.example",
+    "localhost:99999999",
+    "[::1",
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "known"), [*((host, True) for host in _OUR_HOSTS), *((host, False) for host in _OTHER_HOSTS)]
+)
+def test_the_page_is_not_known_under_names_that_anybody_could_point_here(host: str, known: bool) -> None:
+    client = client_of(state_of(healthy()), hosts=("status.internal",))
+    assert client.get("/", headers={"Host": host}).status_code == (200 if known else 421)
+
+
+def test_without_the_token_nothing_is_shown(token: Secret) -> None:
+    client = client_of(state_of(healthy()), token)
+    for headers in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer x" * 9},
+        {"Authorization": f"Basic {token.reveal()}"},
+    ):
+        answer = client.get("/", headers=headers | {"Accept": "application/json"})
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert "100027" not in answer.text
+    answer = client.get("/", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.location) == (303, "/login")
+    assert client.get("/", headers={"Accept": "text/html", "X-Fragment": "1"}).status_code == 401
+    assert "Token of this page" in html_of(client, "/login")
+
+
+@pytest.mark.parametrize("given", ["", "no-such-token", "no-such-token" * 30, "猿之棒", "\x00"])
+def test_a_wrong_token_gives_no_cookie(token: Secret, given: str) -> None:
+    answer = client_of(state_of(healthy()), token).post("/login", data={"token": given}, headers=_SAME)
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+    assert "not the token" in answer.text
+    assert not given or given not in answer.text
+
+
+def test_the_token_opens_the_page_as_a_header_and_through_the_form(token: Secret) -> None:
+    known = state_of(healthy())
+    assert "100027" in html_of(client_of(known, token), Authorization=f"Bearer {token.reveal()}")
+    client = client_of(known, token)
+    answer = client.post("/login", data={"token": token.reveal()}, headers=_SAME)
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert f"Max-Age={SESSION_S}" in cookie
+    see("the cookie", cookie)
+    assert "100027" in html_of(client)
+    assert client.get("/login").status_code == 303
+
+
+def test_signing_out_takes_the_cookie_back(token: Secret) -> None:
+    client = signed_in(state_of(healthy()), token)
+    assert client.post("/logout", data={"csrf": csrf_of(client)}, headers=_SAME).status_code == 303
+    assert client.get_cookie(COOKIE) is None
+
+
+def test_a_session_ends_and_cannot_be_made_up(token: Secret) -> None:
+    now = [1_000_000_000.0]
+    guard = Guard(token, now=lambda: now[0])
+    session = guard.new_session()
+    assert guard.is_session(session)
+    expiry, nonce, signature = session.split(".")
+    for forged in (
+        f"{int(expiry) + 9}.{nonce}.{signature}",
+        f"{expiry}.{nonce}.{'0' * 64}",
+        "",
+        "a.b.c",
+        token.reveal(),
+    ):
+        assert not guard.is_session(forged)
+    assert not Guard(Secret("another-token-of-enough-letters"), now=lambda: now[0]).is_session(session)
+    assert Guard(token, now=lambda: now[0]).is_session(session), "replicas with one token know each other's sessions"
+    now[0] += SESSION_S
+    assert not guard.is_session(session)
+
+
+@pytest.mark.parametrize(
+    "value", ["short", "fifteen-letters", "with a blank in the middle", "猿之棒开放平台猿之棒开放平台猿之棒", "x" * 513]
+)
+def test_a_token_that_will_not_do_is_refused_at_once_and_not_quoted(value: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        client_of(state_of(healthy()), Secret(value))
+    assert value not in str(refused.value)
+
+
+def test_the_token_is_compared_in_constant_time(token: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: set[tuple[int, int]] = set()
+    guard = Guard(token)
+    monkeypatch.setattr("token_refresher.page_guard.hmac.compare_digest", lambda a, b: lengths.add((len(a), len(b))))
+    for given in ("", "x", "x" * 500, token.reveal()):
+        guard.is_token(given)
+    assert lengths == {(32, 32)}
+
+
+def test_the_button_is_there_only_with_the_token_and_a_refresh(token: Secret) -> None:
+    known, asked = state_of(healthy()), []
+    assert "Refresh now" not in html_of(client_of(known, refresh=lambda: asked.append(1)))
+    assert "Refresh now" not in html_of(signed_in(known, token))
+    assert "Refresh now" in html_of(signed_in(known, token, refresh=lambda: asked.append(1)))
+    assert client_of(known, refresh=lambda: asked.append(1)).post("/refresh", headers=_SAME).status_code == 404
+    assert not asked
+
+
+def test_the_button_asks_for_one_run(token: Secret) -> None:
+    asked: list[int] = []
+    client = signed_in(state_of(healthy()), token, refresh=lambda: asked.append(1))
+    answer = client.post("/refresh", data={"csrf": csrf_of(client)}, headers=_SAME)
+    assert (answer.status_code, answer.location) == (303, "/?asked=1")
+    assert asked == [1]
+    assert "A run was asked for" in html_of(client, "/?asked=1")
+    assert client.get("/refresh").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("headers", "csrf"),
+    [
+        (_SAME, "0" * 64),
+        (_SAME, ""),
+        ({}, "right"),
+        ({"Origin": "http://evil.example"}, "right"),
+        ({"Origin": "null"}, "right"),
+        ({"Origin": "http://localhost:9999"}, "right"),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"}, "right"),
+        ({"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"}, "right"),
+        ({"Sec-Fetch-Site": "none"}, "right"),
+    ],
+)
+def test_another_site_cannot_push_the_button(token: Secret, headers: dict[str, str], csrf: str) -> None:
+    asked: list[int] = []
+    client = signed_in(state_of(healthy()), token, refresh=lambda: asked.append(1))
+    given = csrf_of(client) if csrf == "right" else csrf
+    assert client.post("/refresh", data={"csrf": given}, headers=headers).status_code == 403
+    assert not asked
+
+
+def test_a_program_pushes_the_button_by_the_token_alone(token: Secret) -> None:
+    asked: list[int] = []
+    client = client_of(state_of(healthy()), token, refresh=lambda: asked.append(1))
+    bearer = {"Authorization": f"Bearer {token.reveal()}"}
+    assert client.post("/refresh", headers=bearer).status_code == 303
+    assert client.post("/refresh", headers=bearer | {"Origin": "http://evil.example"}).status_code == 403
+    assert client.post("/refresh", headers=_SAME).status_code in (303, 401)
+    assert asked == [1]
+
+
+def test_large_forms_are_refused(token: Secret) -> None:
+    client = client_of(state_of(healthy()), token)
+    assert client.post("/login", data={"token": "x" * 5000}, headers=_SAME).status_code == 413
+
+
+# -- keeping itself fresh --------------------------------------------------------------------
+
+
+def test_the_fragment_is_the_changing_part_of_the_same_page() -> None:
+    client = client_of(state_of(healthy()))
+    whole, part = html_of(client, "/?q=100027"), html_of(client, "/?q=100027", X_Fragment="1")
+    assert part.strip().startswith('<div id="live-top"')
+    assert part.strip().splitlines()[5] in whole
+    assert "<html" not in part
+    assert part.count("<tbody") == 1
+
+
+def test_without_script_the_page_reloads_itself_until_it_is_paused() -> None:
+    client = client_of(state_of(healthy()))
+    text = html_of(client, "/?q=1000&asked=1")
+    assert '<noscript><meta http-equiv="refresh" content="30; url=/?q=1000"></noscript>' in text
+    paused = html_of(client, "/?q=1000&still=1")
+    assert "http-equiv" not in paused
+    assert "<script" not in paused
+    assert 'href="/?q=1000">Resume updates' in paused
+
+
+# -- through a socket ------------------------------------------------------------------------
+
+
+@contextmanager
+def answering(app: Flask) -> Iterator[tuple[str, int]]:
+    with Endpoint(app, "127.0.0.1", 0) as endpoint:
+        host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
+        yield host, int(port)
+
+
+def test_a_real_server_sends_the_headers_and_knows_hosts(token: Secret) -> None:
+    with answering(create_app(state_of(healthy()), token)) as where:
+        for host, status in ((None, 200), ("rebound.example", 421)):
+            connection = http.client.HTTPConnection(*where, timeout=_WAIT_S)
+            given = {"Authorization": f"Bearer {token.reveal()}"} | ({"Host": host} if host else {})
+            connection.request("GET", "/", headers=given)
+            answer = connection.getresponse()
+            body = answer.read().decode()
+            see("a real answer", body)
+            assert answer.status == status
+            assert answer.getheader("Content-Security-Policy") == HEADERS["Content-Security-Policy"]
+            assert answer.getheader("Cache-Control") == "no-store"
+            assert ("100027" in body) is (status == 200)
+            connection.close()
+
+
+def test_what_does_not_exist_has_the_headers_too() -> None:
+    answer = create_app(state_of(healthy()), None).test_client().get("/nothing")
+    assert answer.status_code == 404
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0:0", "10.1.2.3:8081", "[::]:8081", "status.internal:8081"])
+def test_other_machines_are_let_in_only_with_a_token(host: str) -> None:
+    with pytest.raises(CommandError, match="give a token"):
+        page.check_binding(address(host)[0], None)
+    page.check_binding(address(host)[0], Secret("a-token-of-enough-letters"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
+def test_on_the_loopback_no_token_is_needed(host: str) -> None:
+    page.check_binding(host, None)
+    assert not page.needs_token(host)
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "8081", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "::1:8081", "a b:1", "h:١"]
+)
+def test_an_address_to_listen_on_that_is_none_is_refused(listen: str) -> None:
+    with pytest.raises(CommandError, match="HOST:PORT"):
+        address(listen)
+
+
+def settings_of(redis: RedisServer, simulator: Simulator, app_id: str) -> Settings:
+    secret = plant(f"secret-of-{app_id}-on-a-page")
+    simulator.add_app(app_id, secret)
+    redis_url = f"redis://127.0.0.1:{redis.port}"
+    app = {"APP_ID": app_id, "APP_SECRET": secret, "APP_NAME": "<i>shop</i>"}
+    return read(app | {"REDIS_URL": redis_url, "PLATFORM_BASE_URL": simulator.url})
+
+
+def test_alone_it_reads_redis_and_never_fetches(redis_server: RedisServer, simulator: Simulator, token: Secret) -> None:
+    settings = settings_of(redis_server, simulator, "app0007")
+    urls: list[str] = []
+    listening, stop = threading.Event(), threading.Event()
+
+    def started(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    thread = threading.Thread(target=serve, args=(settings, refresher(settings), "127.0.0.1:0", token),
+                              kwargs={"started": started, "stop": stop})  # fmt: skip
+    thread.start()
+    try:
+        assert listening.wait(_WAIT_S)
+        connection = http.client.HTTPConnection(urls[0].removeprefix("http://"), timeout=_WAIT_S)
+        connection.request("GET", "/", headers={"Authorization": f"Bearer {token.reveal()}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+    finally:
+        stop.set()
+        thread.join(_WAIT_S)
+    assert not thread.is_alive()
+    assert simulator.fetches("app0007", "access_token") == 0
+
+
+def test_a_sample_shows_what_another_process_stored(redis_server: RedisServer, simulator: Simulator) -> None:
+    settings = settings_of(redis_server, simulator, "app0007")
+    program = refresher(settings)
+    known = State({"app0007": "<i>shop</i>"}, settings.policy, Clock())
+    sample(known, program)
+    assert "2 of 2 codes need you" in html_of(client_of(known))
+    program.run_once(Command(Action.REFRESH))
+    sample(known, program)
+    text = html_of(client_of(known))
+    assert "All 2 codes are fine" in text
+    assert "&lt;i&gt;shop" in text
+    assert simulator.fetches("app0007", "access_token") == 1
+
+
+def test_a_redis_that_is_gone_is_shown(start_redis: Callable[..., RedisServer], simulator: Simulator) -> None:
+    server = start_redis()
+    settings = settings_of(server, simulator, "app0007")
+    program, known = refresher(settings), State({"app0007": ""}, settings.policy, Clock())
+    server.stop()
+    sample(known, program)
+    text = html_of(client_of(known))
+    assert "The last run failed" in text
+    assert "redis_unreachable" in text
+
+
+def test_the_view_is_made_from_a_source_and_nothing_else() -> None:
+    known = state_of(on_fire())
+    assert page_of(known).headline.text == "3 of 6 codes need you"
+    assert page_of(known, "100044").found == 1
