@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.flow import Deployment, of
-from support.world import World
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, WRONG_TYPES, AnswerStyle, Fault
+from support.flow import Deployment, of
+from support.world import World
 from token_refresher.model import Command, Kind, Outcome
 
 ISSUED, REFUSED, UNKNOWN = Outcome.ISSUED, Outcome.REFUSED, Outcome.UNKNOWN

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.flow import Deployment, holding, of
-from support.world import World
 
 from platform_simulator import TICKET_PATH, TOKEN_PATH
+from support.flow import Deployment, holding, of
+from support.world import World
 from token_refresher.model import Kind, Outcome
 
 # The last tick by which everything has to be healed: work + flight + tick + work, in ticks of 60 s.

@@ -1,12 +1,12 @@
-"""From the published cron task to the refresher and back, while readers go on reading: docs/migrate.md, step by step."""
+"""From the published cron task to the refresher and back, step by step as in docs/migrate.md, with readers looking on."""
 
 from __future__ import annotations
 
 import pytest
+
 from support import cron_pattern
 from support.flow import TICK_S, Deployment, of
 from support.world import World
-
 from token_refresher.model import Kind
 
 _HOURS = 60
