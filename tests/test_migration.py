@@ -1,4 +1,4 @@
-"""From the published cron task to the refresher and back, step by step as in docs/migrate.md, with readers looking on."""
+"""From the published cron task to the refresher and back, as in docs/migrate.md, with readers looking on."""
 
 from __future__ import annotations
 
