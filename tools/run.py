@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -241,7 +242,11 @@ def wait(directory: Path) -> None:
     print(f"   CONFIG_FILE={config} PYTHONPATH=src {python} -m token_refresher status")
     print("   or one of the redis-cli lines above, which shows the code itself.")
     with contextlib.suppress(KeyboardInterrupt, EOFError):
-        input("\nEnter or Ctrl-C ends it. ")
+        print("\nEnter or Ctrl-C ends it. ", end="", flush=True)
+        # Not input(): a signal that comes just before it begins to wait would be heard only after Enter.
+        while not select.select([sys.stdin], [], [], 0.2)[0]:
+            pass
+        sys.stdin.readline()
 
 
 def run(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ Pure state without input or output; `Reader` and `AsyncReader` put the same shel
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -160,10 +161,17 @@ class Shelf:
     def may_complain(self, target: Target, code: str) -> bool:
         """Whether a complaint about this code is due; counts as made."""
         mine, key = _Complaint(self.clock()), (target, fingerprint(code))
-        # A copy, because other threads complain meanwhile; and only one of them finds its own entry.
-        for old, made in list(self._complained.items()):
-            if mine.at - made.at >= _COMPLAIN_EVERY_S:
-                self._complained.pop(old, None)
+        made = self._complained.get(key)
+        if made is not None and mine.at - made.at < _COMPLAIN_EVERY_S:
+            return False
+        # Without a lock, which a fork could leave held: while another thread complains, the next one tidies up.
+        with contextlib.suppress(RuntimeError):
+            for old, its in list(self._complained.items()):
+                if mine.at - its.at >= _COMPLAIN_EVERY_S:
+                    self._complained.pop(old, None)
+        if made is not None and self._complained.get(key) is made:
+            self._complained.pop(key, None)
+        # Of threads that come at once, only one finds its own entry.
         return self._complained.setdefault(key, mine) is mine
 
     def no_code(self, target: Target, what: str) -> NoCodeError:

@@ -1,0 +1,308 @@
+"""Reading many targets at once, and what stands in Redis when somebody else has been there."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.redis_server import RedisServer
+from support.tcp_proxy import Act, TcpProxy
+from token_refresher.connection import connect
+from token_refresher.errors import StoreError
+from token_refresher.keys import WIRE_NAME, keys_of
+from token_refresher.model import Kind, Lease, Record, Secret, Snapshot, Target, Unreadable
+from token_refresher.policy import Policy
+from token_refresher.records import write_record
+from token_refresher.settings import RedisSettings
+from token_refresher.store import Store
+
+# A command that gets no answer is given up after this.
+POLICY = Policy(redis_timeout_s=0.5)
+TOKEN = Target("app0000", Kind.ACCESS_TOKEN)
+TICKET = Target("app0000", Kind.JS_TICKET)
+
+# What only the text of that script holds, to tell its command by on the wire.
+LOAD = (pkgutil.get_data("token_refresher", "lua/load.lua") or b"").splitlines()[-1]
+
+MakeStore = Callable[..., Store]
+
+
+@pytest.fixture
+def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
+    """A store on the test's Redis, on another port of it, or with a prefix."""
+    clients = []
+
+    def make(port: int = 0, prefix: str = "", url: str = "", policy: Policy = POLICY) -> Store:
+        address = url or f"redis://127.0.0.1:{port or redis_server.port}/0"
+        clients.append(connect(RedisSettings(Secret(address)), policy))
+        return Store(clients[-1], policy, prefix, lambda _seconds: None)
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> Store:
+    return make_store()
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
+    with TcpProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+def many(count: int) -> list[Target]:
+    return [Target(f"app{n:05d}", Kind.ACCESS_TOKEN) for n in range(count)]
+
+
+def record_of(store: Store, target: Target) -> Record | Unreadable | None:
+    snapshot = store.load([target])[0]
+    assert isinstance(snapshot, Snapshot)
+    return snapshot.record
+
+
+def put(server: RedisServer, target: Target, value: Any, **kwargs: Any) -> None:
+    server.client().set(keys_of(target).value, value, **(kwargs or {"ex": 600}))
+
+
+def asked(server: RedisServer) -> int:
+    """How many scripts the server has run for this test."""
+    return int(server.client().info("commandstats").get("cmdstat_eval", {}).get("calls", 0))
+
+
+class TestLoad:
+    def test_one_application_costs_one_command_on_the_wire(self, make_store: MakeStore, proxy: TcpProxy) -> None:
+        store = make_store(proxy.port)
+        store.load([TOKEN, TICKET])
+        before = proxy.commands
+        store.load([TOKEN, TICKET])
+        assert proxy.commands == before + 1
+        assert proxy.connections == 1
+
+    def test_many_targets_go_out_together_and_not_one_by_one(
+        self, make_store: MakeStore, proxy: TcpProxy, redis_server: RedisServer
+    ) -> None:
+        """redis-py sends a pipeline in pieces of some kilobytes, none of which waits for an answer."""
+        store, targets = make_store(proxy.port), many(40)
+        store.load(targets)
+        assert asked(redis_server) == len(targets)
+        assert proxy.commands <= len(targets) / 3
+        assert proxy.connections == 1
+
+    def test_many_targets_come_in_bounded_chunks_and_in_order(
+        self, store: Store, redis_server: RedisServer
+    ) -> None:
+        targets = many(2500)
+        expires_at = int(time.time()) + 600
+        for n in (0, 999, 1000, 2499):
+            put(redis_server, targets[n], write_record(Kind.ACCESS_TOKEN, Record(f"code-{n}", expires_at)))
+        found = store.load(targets)
+        assert [each.target for each in found if isinstance(each, Snapshot)] == targets
+        codes = {n: each.record.code for n, each in enumerate(found) if record_in(each)}  # type: ignore[union-attr]
+        assert codes == {n: f"code-{n}" for n in (0, 999, 1000, 2499)}
+
+    def test_no_chunk_is_larger_than_a_thousand_targets(self, store: Store, redis_server: RedisServer) -> None:
+        """While one chunk is carried out, other clients wait."""
+        sizes: list[int] = []
+        original = store._load_chunk
+
+        def seen(targets: Any) -> Any:
+            sizes.append(len(targets))
+            return original(targets)
+
+        store._load_chunk = seen  # type: ignore[method-assign]
+        store.load(many(2500))
+        assert sizes == [1000, 1000, 500]
+
+    def test_nothing_asked_for_is_nothing_read(self, make_store: MakeStore, proxy: TcpProxy) -> None:
+        assert make_store(proxy.port).load([]) == []
+        assert proxy.commands == 0
+
+    def test_what_could_not_be_read_stands_beside_what_could(
+        self, make_store: MakeStore, redis_server: RedisServer
+    ) -> None:
+        client = redis_server.client()
+        client.execute_command("ACL", "SETUSER", "half", "on", ">secret", "+@all", "~*app0000*")
+        try:
+            store = make_store(url=f"redis://half:secret@127.0.0.1:{redis_server.port}/0")
+            found = store.load([TOKEN, Target("other", Kind.ACCESS_TOKEN), TICKET])
+        finally:
+            client.execute_command("ACL", "DELUSER", "half")
+        assert [type(each) for each in found] == [Snapshot, StoreError, Snapshot]
+        assert isinstance(found[1], StoreError)
+        assert found[1].code == "redis_no_permission"
+
+    def test_nothing_that_could_be_read_is_an_error_as_a_whole(
+        self, make_store: MakeStore, redis_server: RedisServer
+    ) -> None:
+        client = redis_server.client()
+        client.execute_command("ACL", "SETUSER", "none", "on", ">secret", "+@all")
+        try:
+            store = make_store(url=f"redis://none:secret@127.0.0.1:{redis_server.port}/0")
+            with pytest.raises(StoreError) as raised:
+                store.load([TOKEN, TICKET])
+        finally:
+            client.execute_command("ACL", "DELUSER", "none")
+        assert raised.value.code == "redis_no_permission"
+
+    @pytest.mark.parametrize("act", [Act.CUT_BEFORE, Act.CUT_AFTER, Act.DROP_REPLY])
+    def test_a_broken_connection_is_repeated_once(
+        self, act: Act, make_store: MakeStore, proxy: TcpProxy, redis_server: RedisServer
+    ) -> None:
+        store = make_store(proxy.port)
+        expires_at = int(time.time()) + 600
+        put(redis_server, TOKEN, write_record(Kind.ACCESS_TOKEN, Record("code", expires_at)))
+        proxy.script(act, LOAD)
+        assert record_of(store, TOKEN) == Record("code", expires_at)
+
+    def test_a_connection_that_breaks_in_every_chunk_is_an_error(
+        self, make_store: MakeStore, proxy: TcpProxy
+    ) -> None:
+        store = make_store(proxy.port)
+        for _ in range(2):
+            proxy.script(Act.CUT_BEFORE, LOAD)
+        with pytest.raises(StoreError) as raised:
+            store.load([TOKEN])
+        assert raised.value.code == "redis_unreachable"
+
+    def test_a_redis_error_is_never_taken_for_a_missing_code(self, make_store: MakeStore, proxy: TcpProxy) -> None:
+        store = make_store(proxy.port)
+        proxy.refuse()
+        with pytest.raises(StoreError):
+            store.load([TOKEN])
+
+    def test_a_prefix_stands_before_the_public_keys(self, make_store: MakeStore, redis_server: RedisServer) -> None:
+        store = make_store(prefix="stage:")
+        attempt = store.acquire(Snapshot(TOKEN, 0, None), "a")
+        assert attempt is not None
+        names = redis_server.client().keys("*")
+        assert names == [b"{stage:type/server_access_token_info/app_id/app0000}:lease"]
+
+
+def record_in(read: Snapshot | StoreError) -> bool:
+    return isinstance(read, Snapshot) and isinstance(read.record, Record)
+
+
+class TestValuesOfOtherTools:
+    @pytest.mark.keys_without_ttl("other tools set none")
+    @pytest.mark.parametrize("kind", Kind)
+    @pytest.mark.parametrize("expires_in", [2_000_000_000, 2_000_000_000.7, "2000000000", " 2000000000 "])
+    def test_a_code_with_an_expiry_is_a_record_whoever_wrote_it(
+        self, expires_in: object, kind: Kind, store: Store, redis_server: RedisServer
+    ) -> None:
+        target = Target("app0000", kind)
+        value = {WIRE_NAME[kind]: "theirs", "expires_in": expires_in, "member_of_theirs": [1]}
+        redis_server.client().set(keys_of(target).value, json.dumps(value))
+        assert record_of(store, target) == Record("theirs", 2_000_000_000, None, 0)
+        # The next test on this server is not excused.
+        redis_server.flush()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"",
+            b"plain-code",
+            b"\xff\xfe",
+            b"null",
+            b"[]",
+            b"{}",
+            b'{"server_access_token": "code"}',
+            b'{"server_access_token": "", "expires_in": 1}',
+            b'{"server_access_token": 7, "expires_in": 1}',
+            b'{"server_access_token": "code", "expires_in": "soon"}',
+            b'{"server_access_token": "code", "expires_in": true}',
+            b'{"server_access_token": "code", "expires_in": -1}',
+            b'{"server_access_token": "code", "expires_in": NaN}',
+            b'{"server_access_token": "code", "expires_in": 1e999}',
+            b'{"server_access_token": "\\ud800", "expires_in": 1}',
+            b'{"js_ticket": "code", "expires_in": 2000000000}',
+            b"[" * 60_000,
+            b"x" * 1_000_000,
+        ],
+        ids=lambda value: repr(value[:60]),
+    )
+    def test_what_is_no_record_is_unreadable_and_says_why_without_quoting(
+        self, value: bytes, store: Store, redis_server: RedisServer
+    ) -> None:
+        put(redis_server, TOKEN, value)
+        record = record_of(store, TOKEN)
+        assert isinstance(record, Unreadable)
+        assert record.why
+        assert "code" not in record.why
+
+    @pytest.mark.parametrize(
+        "command", [("RPUSH", "x"), ("SADD", "x"), ("HSET", "f", "x"), ("ZADD", "1", "x"), ("XADD", "*", "f", "x")]
+    )
+    @pytest.mark.parametrize("which", ["value", "lease", "refused"])
+    def test_a_wrong_type_of_any_key_is_read_as_nothing_that_would_hold_anything_up(
+        self, which: str, command: tuple[str, ...], store: Store, redis_server: RedisServer
+    ) -> None:
+        client, key = redis_server.client(), getattr(keys_of(TOKEN), which)
+        client.execute_command(command[0], key, *command[1:])
+        client.expire(key, 600)
+        snapshot = store.load([TOKEN])[0]
+        assert isinstance(snapshot, Snapshot)
+        assert isinstance(snapshot.record, Unreadable) is (which == "value")
+        assert snapshot.complaint is None
+        assert not snapshot.lease.settled
+        assert not snapshot.lease.locked_until
+
+    def test_a_complaint_that_is_no_text_is_no_fingerprint_of_any_code(
+        self, store: Store, redis_server: RedisServer
+    ) -> None:
+        redis_server.client().set(keys_of(TOKEN).refused, b"\xff\x00" * 10, ex=600)
+        snapshot = store.load([TOKEN])[0]
+        assert isinstance(snapshot, Snapshot)
+        assert snapshot.complaint is not None
+
+    def test_a_lease_of_strangers_is_no_settled_one(self, store: Store, redis_server: RedisServer) -> None:
+        redis_server.client().hset(keys_of(TOKEN).lease, mapping={b"\xff": b"\xff", b"other": b"1"})
+        redis_server.client().expire(keys_of(TOKEN).lease, 600)
+        snapshot = store.load([TOKEN])[0]
+        assert isinstance(snapshot, Snapshot)
+        assert snapshot.lease.exists
+        assert not snapshot.lease.settled
+
+    def test_no_lease_is_no_settled_one(self, store: Store) -> None:
+        snapshot = store.load([TOKEN])[0]
+        assert isinstance(snapshot, Snapshot)
+        assert snapshot.lease == Lease()
+
+    def test_the_members_of_others_stay_when_a_life_is_cut(self, store: Store, redis_server: RedisServer) -> None:
+        value = {"server_access_token": "theirs", "expires_in": 2_000_000_000, "theirs": [1]}
+        put(redis_server, TOKEN, json.dumps(value))
+        snapshot = store.load([TOKEN])[0]
+        assert isinstance(snapshot, Snapshot)
+        ends = int(time.time()) + 300
+        store.note_superseded(snapshot, ends)
+        stored: Any = redis_server.client().get(keys_of(TOKEN).value)
+        assert json.loads(stored) == value | {"expires_in": ends}
+
+
+class TestPublishedClients:
+    """The platform's own clients: GET, JSON, one member."""
+
+    @pytest.mark.parametrize(
+        ("kind", "key", "member"),
+        [
+            (Kind.ACCESS_TOKEN, "type/server_access_token_info/app_id/app0000", "server_access_token"),
+            (Kind.JS_TICKET, "type/js_ticket_info/app_id/app0000", "js_ticket"),
+        ],
+    )
+    def test_they_find_what_was_stored(
+        self, kind: Kind, key: str, member: str, store: Store, redis_server: RedisServer
+    ) -> None:
+        target, expires_at = Target("app0000", kind), int(time.time()) + 7200
+        assert store.acquire(Snapshot(target, 0, None), "a")
+        value = write_record(kind, Record("猿-code", expires_at, expires_at - 7200, 7))
+        assert store.finish(target, "a", "issued", "", value=value, expires_at=expires_at) == "done"
+        found = json.loads(redis_server.client(decode_responses=True).get(key))  # type: ignore[arg-type]
+        assert (found[member], found["expires_in"]) == ("猿-code", expires_at)
+        assert isinstance(found["expires_in"], int)
