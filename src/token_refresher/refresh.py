@@ -52,7 +52,8 @@ class Refresher:
         needed = targets if not command.kinds else [*targets, *tokens_for(targets)]
         found = dict(zip(needed, self.store.load(needed), strict=True))
         job = _Job(self, command, found, self.clock(), until)
-        reports = job.run([app for app in self.apps if any(each.app_id == app.app_id for each in targets)], targets)
+        chosen = {target.app_id for target in targets}
+        reports = job.run([app for app in self.apps if app.app_id in chosen], targets)
         at = max((read.now_ms for read in found.values() if isinstance(read, Snapshot)), default=0) // 1000
         took_ms = round((self.clock() - began) * 1000)
         return Report(self.new_id(), command.action.value, at, took_ms, tuple(reports), _warnings(reports, at))

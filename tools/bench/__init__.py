@@ -1,0 +1,1 @@
+"""What `make bench` measures, and how. Start at `sections`; the program itself is tools/bench.py."""
