@@ -83,14 +83,6 @@ def _samples(text: str) -> dict[str, float]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def _heard_hangups() -> Iterator[None]:
-    """What is ignored here (as under nohup) would be ignored in every child, too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def deployment(world: World) -> Deployment:
     return Deployment(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -22,6 +23,17 @@ _LONGEST_NAME = 60
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """A short name for a long value; pytest adds a number."""
     return argname if isinstance(val, (bytes, str)) and len(repr(val)) > _LONGEST_NAME else None
+
+
+def pytest_configure() -> None:
+    """Let children hear signals to which the shell that began all this is deaf.
+
+    A background job of a shell ignores SIGINT, one under nohup SIGHUP, and children inherit that. What has a handler
+    here has none in a child.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
