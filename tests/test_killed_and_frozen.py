@@ -173,3 +173,23 @@ def test_fifty_processes_at_once_make_one_fetch_for_each_target(world: World) ->
             assert deployment.code(kind, app_id) is not None
     deployment.look()
     assert deployment.dead == []
+
+
+def test_an_answer_noted_long_after_it_was_given_does_not_put_the_next_audit_off(world: World) -> None:
+    deployment = Deployment(world)
+    deployment.run()
+    deployment.pass_time(250)
+    with deployment.child(holding("Store", "note_alive")) as child:
+        child.wait_for("at:note_alive")
+        child.send("go")
+        child.wait_for("at:note_alive")
+        child.freeze()
+        deployment.simulator.issue(deployment.app_ids[0], "js_ticket")
+        deployment.pass_time(290)
+        child.thaw()
+        child.send("go")
+        child.wait_for("report:")
+        child.join()
+    deployment.pass_time(30)
+    assert of(deployment.run(), Kind.JS_TICKET).reason == "SUPERSEDED"
+    assert deployment.dead == []

@@ -81,7 +81,10 @@ class Bench:
         return acquired
 
     def finish(self, attempt: str, outcome: str, *, wait_s: float = 0, pauses: Sequence[float] = (0.0,)) -> str:
-        return self.store.finish(TARGET, attempt, outcome, outcome, wait_s=wait_s, pauses=pauses)
+        began_ms = self.now_ms()
+        return self.store.finish(
+            TARGET, attempt, outcome, outcome, wait_s=wait_s, began_ms=began_ms, pauses=pauses
+        )
 
     def issue(self, attempt: str, code: str, *, life_s: float = LIFE_S, fence: int = 1, wait_s: float = 0) -> str:
         """End an attempt with a code that lives from now on by Redis's clock."""

@@ -192,7 +192,8 @@ class Renewal:
     def _finish(self, course: Course, held: _Held, ending: str, wait_s: float = 0) -> None:
         """Enter in the lease how an attempt ended that brought no code."""
         note = f"{ending}: {course.failure.code}" if course.failure else ending
-        self._store.finish(course.snapshot.target, held.attempt, ending, note, wait_s=wait_s)
+        began_ms = held.lease.now_ms
+        self._store.finish(course.snapshot.target, held.attempt, ending, note, wait_s=wait_s, began_ms=began_ms)
         if ending != "released":
             lease = held.lease.lease if ending == "unknown" else course.snapshot.lease
             course.snapshot = replace(course.snapshot, lease=replace(lease, outcome=note))
@@ -218,6 +219,7 @@ class Renewal:
                 value=write_record(target.kind, record),
                 expires_at=record.expires_at,
                 wait_s=wait_s,
+                began_ms=held.lease.now_ms,
                 pauses=_STORE_PAUSES,
             )
         except StoreError as error:

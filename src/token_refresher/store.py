@@ -98,18 +98,29 @@ class Store:
         value: str = "",
         expires_at: int = 0,
         wait_s: float = 0,
+        began_ms: int = 0,
         pauses: Sequence[float] = (0.0,),
     ) -> str:
         """End an attempt; returns `done`, `lost` or `orphan` as `finish.lua` says.
 
-        `expires_at` is an instant (unix seconds); `wait_s` and `pauses` (between repeats) are durations.
+        `expires_at` (unix seconds) and `began_ms` (unix milliseconds, Redis's clock, when the lease was taken) are
+        instants; `wait_s` and `pauses` (between repeats) are durations.
         """
         return str(
             self._run(
                 "finish",
                 target,
                 2,
-                *(attempt, outcome, value, expires_at * 1000, _ms(wait_s), _ms(self._policy.lease_ttl_s), note),
+                *(
+                    attempt,
+                    outcome,
+                    value,
+                    expires_at * 1000,
+                    _ms(wait_s),
+                    _ms(self._policy.lease_ttl_s),
+                    note,
+                    began_ms,
+                ),
                 pauses=pauses,
             ),
             "ascii",
@@ -128,12 +139,12 @@ class Store:
     def _note(self, snapshot: Snapshot, what: str, raw: bytes | str, shortened: str, expires_at: int) -> None:
         fingerprint = snapshot.record.fingerprint if isinstance(snapshot.record, Record) else ""
         ttl = _ms(self._policy.lease_ttl_s)
-        self._run("note", snapshot.target, 3, what, fingerprint, ttl, raw, shortened, expires_at * 1000)
+        self._run(
+            "note", snapshot.target, 3, what, fingerprint, ttl, raw, shortened, expires_at * 1000, snapshot.now_ms
+        )
 
     def _run(self, name: str, target: Target, n_keys: int, *args: Any, pauses: Sequence[float] = (0.0,)) -> Any:
-        call = functools.partial(
-            self._client.eval, _script(name), n_keys, *self.keys_of(target)[:n_keys], *args
-        )
+        call = functools.partial(self._client.eval, _script(name), n_keys, *self.keys_of(target)[:n_keys], *args)
         return self._repeated(call, pauses)
 
     def _repeated(self, call: Callable[[], Any], pauses: Sequence[float]) -> Any:

@@ -29,6 +29,7 @@ def run(bench: Bench) -> None:
             if not bench.quick or (latency_ms == _FAR_MS and python == bench.newest):
                 _one(bench, python, latency_ms, tls=False)
     _many(bench, bench.newest, tls=False)
+    _audit(bench, bench.newest)
     try:
         bench.certificates()
     except LookupError as error:
@@ -112,6 +113,30 @@ def _row_of_many(
             f"cron per application ({how})": (cron[what], "ms"),
         }
         bench.add(Row("refresh", title, python.version, ratio, "cron over ours", at_least=limit, figures=figures))
+
+
+def _audit(bench: Bench, python: Python) -> None:
+    """What the audit adds every four minutes: one question about each code."""
+    url, apps = f"http://127.0.0.1:{bench.platform(_FAR_MS).port}", 100
+    known = {"redis": bench.redis.port, "platform": url, "apps": apps}
+    first = bench.worker(python, "function", **known)
+    fetched(bench, first, 2 * apps)
+    first.stop()
+    worker = bench.worker(python, "function", **known, action="audit")
+    found = Series()
+    for _ in range(bench.rounds(3, 5) + 1):
+        found.samples.append(worker.steps(1))
+        if found.samples[-1]["told"].get("questions") != 2 * apps:
+            raise BenchError(f"an audit asked something else: {found.samples[-1]['told']}")
+    del found.samples[0]  # it imports
+    figures = {
+        "wall": (found.spread("wall"), "ms"),
+        "CPU": (found.spread(), "ms"),
+        "CPU per question": (found.spread().scaled(1 / (2 * apps)), "ms"),
+    }
+    title = f"audit of {apps} applications at {_FAR_MS} ms: {2 * apps} questions"
+    bench.add(Row("refresh", title, python.version, figures=figures))
+    worker.stop()
 
 
 def _concurrency(bench: Bench, python: Python) -> None:

@@ -1,7 +1,8 @@
 -- End an attempt on one target: store what it brought and free the lease, all at once.
 -- KEYS: 1 value, 2 lease
 -- ARGV: 1 attempt id, 2 issued | kept | refused | released | unknown, 3 value to store, 4 its expiry (unix ms),
---   5 wait before the next attempt in ms (0: none), 6 TTL of the lease hash in ms, 7 how it ended, for people
+--   5 wait before the next attempt in ms (0: none), 6 TTL of the lease hash in ms, 7 how it ended, for people,
+--   8 when the attempt began (unix ms): what it learned of the stored code is no younger
 -- Returns: 'done' | 'lost' (the lease is no longer this attempt's; nothing was written, an issued code's target is
 --   marked unsettled) | 'orphan' (lease and value are both gone: stored, and marked unsettled).
 -- Idempotent: an attempt that was finished answers 'done' again and changes nothing.
@@ -33,7 +34,7 @@ elseif mine then
     'unsettled_since', settled and 0 or old[5] or old[4] or now)
   if outcome == 'refused' then redis.call('HSET', KEYS[2], 'failures', number(old[6]) + 1) end
   if outcome == 'issued' then redis.call('HSET', KEYS[2], 'failures', 0) end
-  if outcome == 'issued' or outcome == 'kept' then redis.call('HSET', KEYS[2], 'audited_at', now) end
+  if outcome == 'issued' or outcome == 'kept' then redis.call('HSET', KEYS[2], 'audited_at', math.min(now, ARGV[8])) end
   if outcome == 'issued' or outcome == 'refused' then
     redis.call('HSET', KEYS[2], 'retry_at', tonumber(ARGV[5]) > 0 and now + ARGV[5] or 0)
   end

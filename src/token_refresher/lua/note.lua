@@ -2,10 +2,11 @@
 -- KEYS: 1 value, 2 lease, 3 refused
 -- ARGV: 1 alive | superseded, 2 fingerprint of the code asked about, 3 TTL of the lease hash in ms,
 --   4 the stored value as it was read ('': leave the value alone), 5 the same with the expiry that checkCode named,
---   6 that expiry (unix ms; 0: refused already)
+--   6 that expiry (unix ms; 0: refused already), 7 when the target was read, before the question (unix ms)
 -- Returns: 'noted'.
 -- Idempotent: the same supersession is entered once. A complaint about this very code is taken away, another stays.
--- Races prevented: the value is touched only as long as it is the one that was asked about.
+-- Races prevented: the value is touched only as long as it is the one that was asked about; a process that stands still
+--   between answer and note does not make the answer look younger than it is.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_hash = redis.call('TYPE', KEYS[2]).ok == 'hash'
@@ -23,7 +24,7 @@ if ARGV[1] == 'superseded' then
   end
 end
 if is_hash or ARGV[1] == 'superseded' then
-  redis.call('HSET', KEYS[2], 'audited_at', now)
+  redis.call('HSET', KEYS[2], 'audited_at', math.min(now, ARGV[7]))
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
 end
 if ARGV[4] ~= '' and redis.pcall('GET', KEYS[1]) == ARGV[4] then
