@@ -151,7 +151,7 @@ class Snapshot:
 
     @property
     def seconds_left(self) -> int:
-        return self.live.expires_at - self.now_ms // 1000 if self.live else 0
+        return (self.live.expires_at * 1000 - self.now_ms) // 1000 if self.live else 0
 
 
 @dataclass(frozen=True)

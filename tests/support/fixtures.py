@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from platform_simulator import Simulator
 
@@ -26,11 +27,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def pytest_configure() -> None:
-    """Let children hear signals to which the shell that began all this is deaf.
+    """Time limits of Hypothesis off: how fast a busy machine is, is no test's business. And let children hear signals.
 
     A background job of a shell ignores SIGINT, one under nohup SIGHUP, and children inherit that. What has a handler
     here has none in a child.
     """
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
