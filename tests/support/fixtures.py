@@ -46,12 +46,15 @@ def _lasting_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_server(_lasting_redis: RedisServer) -> RedisServer:
+def redis_server(_lasting_redis: RedisServer) -> Iterator[RedisServer]:
     """A Redis without data, by the machine's clock. One that may be spoilt comes from `start_redis`."""
     if _lasting_redis.paused or not _lasting_redis.alive:
         _lasting_redis.restart(keep_data=False)
     _lasting_redis.flush()
-    return _lasting_redis
+    yield _lasting_redis
+    # The guards look into it after every later test, too: what this one may leave is not theirs.
+    if _lasting_redis.alive and not _lasting_redis.paused:
+        _lasting_redis.flush()
 
 
 @pytest.fixture

@@ -63,8 +63,21 @@ def _one(bench: Bench, python: Python, port: int, where: str) -> None:
             ratio = found["ours"].over(found[other], what)
             bench.add(Row("warm", title, python.version, ratio, other, limit, figures=figures))
             figures = {}
+    if port == bench.redis.port and python == bench.newest:
+        _server_cost(bench, subjects["bare socket, same bytes"])
     for worker in subjects.values():
         worker.stop()
+
+
+def _server_cost(bench: Bench, worker: Worker) -> None:
+    """What the two scripts of one application cost Redis."""
+    ticks_done, each = 2000, []
+    for _ in range(bench.rounds(2, 5)):
+        before = bench.redis.cpu_s()
+        worker.steps(ticks_done)
+        each.append((bench.redis.cpu_s() - before) / ticks_done)
+    figures = {"server CPU": (Spread.of(each), "us")}
+    bench.add(Row("warm", "Redis's own work in a tick, for each application", bench.newest.version, figures=figures))
 
 
 def _many(bench: Bench, python: Python) -> None:
@@ -82,9 +95,8 @@ def _many(bench: Bench, python: Python) -> None:
         steps = max(1, 100 // apps)
         subjects = {"ours": lambda w=ours, a=apps, s=steps: ticks(w, a, s), "cron": lambda: cron.steps(1)}
         bench.redis.fill(max(apps, 100))
-        before = bench.redis.cpu_s()
         found = take_turns(rounds, subjects)
-        _row_of_many(bench, python, apps, found, bench.redis.cpu_s() - before)
+        _row_of_many(bench, python, apps, found)
         bench.curves.setdefault("nothing due", []).append((apps, found["ours"].spread("wall").median, True))
         ours.stop()
     _far_away(bench, python)
@@ -112,7 +124,7 @@ def _far_away(bench: Bench, python: Python) -> None:
     cron.stop()
 
 
-def _row_of_many(bench: Bench, python: Python, apps: int, found: dict[str, Series], redis_cpu_s: float) -> None:
+def _row_of_many(bench: Bench, python: Python, apps: int, found: dict[str, Series]) -> None:
     if apps < 100:
         return
     figures = {}
