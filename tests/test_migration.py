@@ -18,14 +18,13 @@ class Migration(Deployment):
     def __init__(self, world: World) -> None:
         super().__init__(world, app_count=2)
         self.old_fetches = 0
+        self._older = cron_pattern.configured(self.environ["CONFIG_FILE"])
 
     def minutes(self, count: int, *, old: bool, new: bool) -> None:
         for _ in range(count):
             self.pass_time(TICK_S)
             if old:
-                secrets = {app_id: self.world.secrets[app_id] for app_id in self.app_ids}
-                now = self.world.now()
-                self.old_fetches += cron_pattern.tick(self._client, self.simulator.url, secrets, now)
+                self.old_fetches += cron_pattern.tick(*self._older, clock=self.world.now)
             if new:
                 self.run()
             self.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 
 class Kind(str, Enum):
@@ -89,7 +90,7 @@ class Record:
     issued_at: int | None = None
     fence: int = 0
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.code)
 
@@ -143,7 +144,7 @@ class Snapshot:
     raw: bytes | None = field(default=None, repr=False)
     complaint: str | None = None
 
-    @property
+    @cached_property
     def live(self) -> Record | None:
         """The record, when there is one that has not expired."""
         alive = isinstance(self.record, Record) and self.record.expires_at * 1000 > self.now_ms

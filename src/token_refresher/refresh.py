@@ -83,6 +83,7 @@ class _Job:
         self._refresher, self._command, self._found = refresher, command, found
         self._read_at, self._until = read_at, until
         self._alarm_below_s = refresher.policy.alarm_below_s
+        self._steps: dict[Target, Step] = {}
 
     def run(self, apps: Sequence[App], targets: Sequence[Target]) -> list[TargetReport]:
         """Reports for every target, in order. Only applications with something to do cost a thread."""
@@ -115,7 +116,7 @@ class _Job:
         read = self._found[target]
         if isinstance(read, StoreError) or self._command.action is Action.STATUS:
             return False
-        step = decide(read, self._refresher.policy, self._command)
+        step = self._steps[target] = decide(read, self._refresher.policy, self._command)
         return step.due or step.ask or (self._command.action is Action.CHECK and read.live is not None)
 
     def _idle(self, target: Target) -> TargetReport:
@@ -123,7 +124,7 @@ class _Job:
         if isinstance(read, StoreError):
             reason, failure = Reason.NOT_READ.value, Failure.of(read)
             return TargetReport(target, reason, read.what, Outcome.DEFERRED, failure, in_danger=True)
-        step = decide(read, self._refresher.policy, self._command)
+        step = self._steps.get(target) or decide(read, self._refresher.policy, self._command)
         elsewhere = step.reason is Reason.LOCKED and at_work(read, self._refresher.policy)
         return Course(read, step, elsewhere).report(self._alarm_below_s)
 

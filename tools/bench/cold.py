@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .measure import TOOLS, Sample, Series, Spread, take_turns
+from .measure import TESTS, TOOLS, Sample, Series, Spread, take_turns
 from .place import Python
 from .results import Bench, Row
 from .servers import configuration
@@ -28,8 +28,8 @@ sys.exit(0 if told["summary"].get("FRESH") == {codes} else 3)
 CRON = """
 import sys
 sys.path.insert(0, {code!r})
-sys.path.append({tools!r})
-from bench import cron
+sys.path.append({tests!r})
+from support import cron_pattern as cron
 sys.exit(cron.tick(*cron.configured({config!r})))
 """
 WECHATPY = """
@@ -45,7 +45,8 @@ REDIS_PY = "import sys; sys.path.insert(0, {code!r}); import redis"
 
 def commands(bench: Bench, config: Path, apps: int = 1) -> dict[str, tuple[str, dict[str, str]]]:
     """What is started, by name: a program's text and its environment."""
-    known = {"code": str(bench.code), "tools": str(TOOLS), "config": str(config), "codes": 2 * apps}
+    known = {"code": str(bench.code), "tools": str(TOOLS), "tests": str(TESTS)}
+    known |= {"config": str(config), "codes": 2 * apps}
     found = {
         "ours": (OURS, environment(bench.redis.port, "http://127.0.0.1:9")),
         "ours, from the file": (OURS, {"CONFIG_FILE": str(config)}),

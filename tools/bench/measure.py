@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any
 
 TOOLS = Path(__file__).resolve().parents[1]
+# The cron pattern is there.
+TESTS = TOOLS.parent / "tests"
 # A program that ends in a moment, or never: nothing that is measured takes half as long.
 _PATIENCE_S = 240.0
 
@@ -140,7 +142,7 @@ class Worker(Talker):
     """One subject in a process of its own. `ready` is what it cost to get there (CPU seconds)."""
 
     def __init__(self, python: str, code: Path, subject: str, besides: Sequence[Path] = (), **options: Any) -> None:
-        paths = os.pathsep.join(str(path) for path in (*besides, TOOLS))
+        paths = os.pathsep.join(str(path) for path in (*besides, TOOLS, TESTS))
         worker = str(Path(__file__).with_name("worker.py"))
         # Not beside the code: a cold start "as from the zip" must find none there.
         kept = ["-X", f"pycache_prefix={code.parent / 'byte-code'}"]

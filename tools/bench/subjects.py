@@ -72,10 +72,10 @@ def plain_settings(path: str):
 
 def cron(config: str, ca: str = ""):
     """The plain cron pattern, with a client that it keeps. Tells how many codes were fetched."""
-    from bench import cron as pattern
+    from support import cron_pattern as pattern
 
     configuration, client = pattern.configured(config)
-    return lambda: pattern.tick(configuration, client, ca or True)
+    return lambda: pattern.tick(configuration, client, verify=ca or True)
 
 
 def redis_get(redis: int):
