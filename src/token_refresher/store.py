@@ -186,6 +186,8 @@ def _snapshot(target: Target, reply: Any) -> Snapshot | StoreError:
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     record, raw = _value(target, value)
     complained = complaint.decode("ascii", "replace") if isinstance(complaint, bytes) else None
+    if isinstance(fields, bytes):
+        fields = fields.split(b"\n")
     lease = _lease(fields if isinstance(fields, list) else [])
     return Snapshot(target, now_ms, record, lease, raw, complained)
 

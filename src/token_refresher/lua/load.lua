@@ -2,6 +2,7 @@
 -- KEYS: 1 value, 2 lease, 3 refused
 -- Returns: {seconds, microseconds, value, lease fields, complaint}; false where there is none, and the number 0
 --   where a key holds another type than it should: that is for the caller to report and replace, never fatal.
+--   Lease fields are one text of lines, which is quicker to read than a list; a list where one holds a line break.
 -- Race prevented: reading value and lease one after the other could pair an old value with a newer lease.
 local function wrong_type(reply)
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
@@ -9,6 +10,11 @@ end
 local time = redis.call('TIME')
 local value = redis.pcall('GET', KEYS[1])
 local lease = redis.pcall('HGETALL', KEYS[2])
+if type(lease) == 'table' then
+  local text = table.concat(lease, '\n')
+  local _, breaks = string.gsub(text, '\n', '')
+  if breaks == #lease - 1 then lease = text end
+end
 local complaint = redis.pcall('GET', KEYS[3])
 if wrong_type(value) then value = 0 end
 if wrong_type(lease) then lease = 0 end
