@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 import struct
@@ -37,14 +38,21 @@ def prepare(sock: socket.socket) -> None:
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """One for a run. Built by hand: the ready-made ones write session keys to SSLKEYLOGFILE."""
-    import ssl
-
+    """The same one for every run, until the certificates change: reading them costs more than a whole refresh."""
     from certifi import where
+
+    ca = ca_bundle or where()
+    found = os.stat(ca)
+    return _tls_context(ca, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1)
+def _tls_context(ca: str, _version: tuple[int, ...]) -> ssl.SSLContext:
+    """Built by hand: the ready-made ones write session keys to SSLKEYLOGFILE."""
+    import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    ca = ca_bundle or where()
     context.load_verify_locations(**{"capath" if os.path.isdir(ca) else "cafile": ca})
     return context
 
