@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import redis
 from redis.backoff import NoBackoff
 
-from .errors import SettingsError, StoreError
+from .errors import SettingsError
+from .redis_errors import translated
 
 if TYPE_CHECKING:
     from .policy import Policy
     from .settings import RedisSettings
+
+__all__ = ["ERRORS", "ask_afresh", "connect", "translated"]
 
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -141,67 +143,3 @@ def ask_afresh(client: Any) -> None:
 
 # Everything that redis-py raises; the one about clusters stands outside its tree.
 ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
-
-# redis-py's own distinctions, and what stands in the text of errors that it does not tell apart (those of scripts).
-_BY_CLASS = (
-    (redis.exceptions.OutOfMemoryError, "redis_out_of_memory"),
-    (redis.exceptions.ReadOnlyError, "redis_read_only"),
-    (redis.exceptions.NoPermissionError, "redis_no_permission"),
-    (redis.exceptions.AuthenticationError, "redis_auth"),
-    (redis.exceptions.AuthenticationWrongNumberOfArgsError, "redis_auth"),
-    (redis.exceptions.BusyLoadingError, "redis_loading"),
-    (redis.exceptions.MasterDownError, "redis_loading"),
-    (redis.exceptions.ClusterDownError, "redis_loading"),
-    (redis.exceptions.TimeoutError, "redis_timeout"),
-)
-_BY_TEXT = (
-    ("oom command not allowed", "redis_out_of_memory"),
-    ("readonly", "redis_read_only"),
-    ("read only replica", "redis_read_only"),
-    ("read only slave", "redis_read_only"),
-    ("noperm", "redis_no_permission"),
-    ("no permissions", "redis_no_permission"),
-    ("acl failure", "redis_no_permission"),
-    ("user executing the script can't", "redis_no_permission"),
-    ("wrongpass", "redis_auth"),
-    ("noauth", "redis_auth"),
-    ("invalid username-password", "redis_auth"),
-    ("invalid password", "redis_auth"),
-    ("authentication required", "redis_auth"),
-    ("auth <password>", "redis_auth"),
-    ("loading", "redis_loading"),
-    ("masterdown", "redis_loading"),
-    ("link with master is down", "redis_loading"),
-    ("clusterdown", "redis_loading"),
-    ("hash slot not served", "redis_loading"),
-    ("cluster cannot be connected", "redis_unreachable"),
-    ("no master found", "redis_unreachable"),
-    ("timeout", "redis_timeout"),
-)
-_SENTENCE = {
-    "redis_out_of_memory": "Redis is out of memory",
-    "redis_read_only": "this Redis server only reads",
-    "redis_no_permission": "the Redis user may not run a command that is needed",
-    "redis_auth": "Redis did not accept the login",
-    "redis_loading": "Redis is not ready",
-    "redis_timeout": "Redis did not answer in time",
-    "redis_unreachable": "Redis cannot be reached",
-}
-
-
-def translated(error: Exception) -> StoreError:
-    """A StoreError for what redis-py raised.
-
-    Of the server's own words only a known one is kept: the rest may quote arguments, and those may hold a code.
-    """
-    text = str(error)
-    code = next((code for kind, code in _BY_CLASS if isinstance(error, kind)), None)
-    code = code or next((code for mark, code in _BY_TEXT if mark in text.lower()), None)
-    if code is None and isinstance(error, (redis.ConnectionError, OSError)):
-        code = "redis_unreachable"
-    if code:
-        return StoreError(_SENTENCE[code], code=code)
-    # In errors of scripts the word does not come first.
-    word = re.search(r"\b(MISCONF|NOREPLICAS|BUSY|TRYAGAIN|MOVED|ASK|CROSSSLOT|UNKILLABLE)\b", text)
-    shown = word[0] if word else type(error).__name__
-    return StoreError(f"Redis answered with an error ({shown})", code="redis_error")

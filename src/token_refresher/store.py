@@ -7,14 +7,12 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import redis
-
-from .connection import ERRORS, ask_afresh, translated
 from .errors import StoreError
 from .keys import Keys, keys_of
 from .model import Lease, Record, Snapshot, Target, Unreadable
 from .policy import Policy
 from .records import read_record, with_expiry
+from .redis_errors import broken, client_errors, translated
 
 # One pipeline carries at most this many targets: bounds the memory of both sides, and how long Redis is kept busy.
 _CHUNK = 1000
@@ -53,7 +51,10 @@ class Store:
 
         Raises StoreError when nothing at all could be read.
         """
-        ask_afresh(self._client)
+        if hasattr(self._client, "connection_pool"):
+            from .connection import ask_afresh  # brings redis-py, which this client is of
+
+            ask_afresh(self._client)
         found: list[Snapshot | StoreError] = []
         for start in range(0, len(targets), _CHUNK):
             chunk = targets[start : start + _CHUNK]
@@ -70,9 +71,9 @@ class Store:
                 # A cluster's pipeline has no eval, but sends the command all the same.
                 pipe.execute_command("EVAL", script, 3, *self.keys_of(target))
             replies = pipe.execute(raise_on_error=False)
-        lost = next((reply for reply in replies if isinstance(reply, _CONNECTION)), None)
-        if lost is not None and len(targets) == sum(isinstance(reply, _CONNECTION) for reply in replies):
-            raise lost
+        lost = [reply for reply in replies if isinstance(reply, Exception) and broken(reply)]
+        if lost and len(lost) == len(targets):
+            raise lost[0]
         return [_snapshot(target, reply) for target, reply in zip(targets, replies, strict=True)]
 
     def acquire(self, snapshot: Snapshot, attempt: str) -> Acquired | None:
@@ -155,15 +156,12 @@ class Store:
         for pause in (*pauses, None):
             try:
                 return call()
-            except ERRORS as error:
-                if pause is None or not isinstance(error, _CONNECTION):
+            except client_errors() as error:
+                if pause is None or not broken(error):
                     raise translated(error) from None
                 if pause:
                     self._pause(pause)
         raise AssertionError("unreachable: the last round returns or raises")
-
-
-_CONNECTION = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 def _ms(seconds: float) -> int:

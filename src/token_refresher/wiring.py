@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
-from .connection import connect
+from .direct import reach
 from .flight import steady
 from .open_platform import OpenPlatform
 from .refresh import Refresher
@@ -21,7 +22,17 @@ def new_id() -> str:
 
 def store(settings: Settings) -> Store:
     """The store that `settings` name. Raises SettingsError or StoreError as `connect` does."""
-    return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
+    return Store(_client(settings), settings.policy, settings.redis.key_prefix, time.sleep)
+
+
+def _client(settings: Settings) -> Any:
+    """Without redis-py where one server is reached without TLS; else with it."""
+    direct = reach(settings.redis.url.reveal(), settings.policy.redis_timeout_s)
+    if direct is not None:
+        return direct
+    from .connection import connect  # brings redis-py
+
+    return connect(settings.redis, settings.policy)
 
 
 def platform(settings: Settings, clock: Callable[[], float] = steady) -> OpenPlatform:
