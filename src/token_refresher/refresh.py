@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .course import Course
 from .errors import RefreshFailedError, StoreError, TokenRefresherError
 from .model import Action, App, Command, Kind, Outcome, Snapshot, Target
-from .open_platform import OpenPlatform
 from .plan import Condemned, Reason, Step, Verdict, at_work, decide
 from .policy import Policy
-from .renewal import Renewal
 from .report import Failure, Report, TargetReport
 from .selection import tokens_for, wanted
 from .store import Store
+
+if TYPE_CHECKING:
+    from .open_platform import OpenPlatform
+    from .renewal import Renewal
 
 # Somebody else's refreshes, noticed this often within an hour, are no accident.
 _OTHERS, _OTHERS_WITHIN_S = 3, 3600
@@ -93,6 +95,11 @@ class _Job:
         busy = [app for app in apps if any(self._has_work(target) for target in wanted_of[app.app_id])]
         done: dict[str, list[TargetReport]] = {}
         if busy:
+            # Most runs find nothing due, and a cold start pays for every module.
+            from concurrent.futures import ThreadPoolExecutor
+
+            from .renewal import Renewal
+
             workers = min(self._refresher.policy.concurrency, len(busy))
             with self._refresher.platform() as platform, ThreadPoolExecutor(workers) as pool:
                 renewal = Renewal(

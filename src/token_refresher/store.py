@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import pkgutil
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +22,9 @@ _WRONG_TYPE = Unreadable("of another Redis type than it should be")
 
 @functools.cache
 def _script(name: str) -> str:
-    source = pkgutil.get_data("token_refresher", f"lua/{name}.lua") or b""
+    # As pkgutil.get_data does, without all that pkgutil imports.
+    with open(os.path.join(os.path.dirname(__file__), "lua", f"{name}.lua"), "rb") as file:
+        source = file.read()
     return "\n".join(line for line in source.decode().splitlines() if not line.lstrip().startswith("--"))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .direct import reach
 from .flight import steady
-from .open_platform import OpenPlatform
 from .refresh import Refresher
 from .settings import Settings
 from .store import Store
+
+if TYPE_CHECKING:
+    from .open_platform import OpenPlatform
 
 
 def new_id() -> str:
@@ -37,6 +39,8 @@ def _client(settings: Settings) -> Any:
 
 def platform(settings: Settings, clock: Callable[[], float] = steady) -> OpenPlatform:
     """Connections to the platform for one run; to be closed at its end."""
+    from .open_platform import OpenPlatform  # only when something is due
+
     return OpenPlatform(
         policy=settings.policy,
         proxies=settings.proxies,
