@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .errors import TokenRefresherError
@@ -28,6 +29,11 @@ class Course:
 
     def fail(self, outcome: Outcome, error: TokenRefresherError) -> None:
         self.outcome, self.failure = outcome, Failure.of(error)
+
+    def asked(self, warnings: Sequence[str]) -> None:
+        """Count a question to the platform, and keep what it warned of."""
+        self.questions += 1
+        self.warnings += warnings
 
     def merged_into(self, later: Course) -> Course:
         """This and a later go at the same target, as one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -237,14 +237,4 @@ def at_work(snapshot: Snapshot, policy: Policy) -> bool:
 
 def as_before(lease: Lease) -> Lease:
     """A lease just acquired, as it was before: what a decision under the lease has to be made from."""
-    return Lease(
-        exists=lease.exists,
-        fence=lease.fence,
-        unsettled_since=lease.before,
-        failures=lease.failures,
-        retry_at=lease.retry_at,
-        audited_at=lease.audited_at,
-        outcome=lease.outcome,
-        outcome_at=lease.outcome_at,
-        superseded=lease.superseded,
-    )
+    return replace(lease, attempt="", work_until=0, locked_until=0, unsettled_since=lease.before, before=0)

@@ -99,8 +99,7 @@ class Renewal:
         if course.snapshot.live is None:
             return
         answer = self._asker.ask(app, Moment(course.snapshot, self._read_at))
-        course.questions += 1
-        course.warnings += answer.warnings
+        course.asked(answer.warnings)
         course.outcome = Outcome.KEPT if answer.alive else None
         if answer.condemned:
             course.step = Step(course.snapshot.target, *answer.condemned.verdict)
@@ -109,8 +108,7 @@ class Renewal:
         """Ask about a code that looks fresh, or that a reader complained of, and decide anew."""
         snapshot = course.snapshot
         answer = self._asker.ask_and_note(app, Moment(snapshot, self._read_at))
-        course.questions += 1
-        course.warnings += answer.warnings
+        course.asked(answer.warnings)
         if answer.condemned:
             course.step = self._decide(snapshot, answer.condemned)
             return answer.condemned
@@ -151,8 +149,7 @@ class Renewal:
     def _settle_by_asking(self, app: App, course: Course, held: _Held) -> Condemned | None:
         """An earlier attempt had no definite end: asking is harmless, fetching would shorten a life."""
         answer = self._asker.ask_and_note(app, Moment(held.lease, held.at))
-        course.questions += 1
-        course.warnings += answer.warnings
+        course.asked(answer.warnings)
         if answer.condemned:
             course.step = self._decide(course.snapshot, answer.condemned)
         elif answer.alive:
@@ -235,8 +232,7 @@ class Renewal:
     def _same_again(self, app: App, course: Course, held: _Held, stored: Record, claimed: Record) -> Record:
         """The record of a code that was handed out twice: it ends as checkCode says, else at the earlier claim."""
         answer = self._asker.ask(app, Moment(held.lease, held.at))
-        course.questions += 1
-        course.warnings += answer.warnings
+        course.asked(answer.warnings)
         known = stored.expires_at if answer.valid_until is None else answer.valid_until
         return replace(claimed, expires_at=min(known, claimed.expires_at), issued_at=stored.issued_at)
 
