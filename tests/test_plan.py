@@ -23,7 +23,7 @@ from token_refresher.plan import (
     superseded,
 )
 from token_refresher.policy import Policy
-from token_refresher.selection import in_shard, wanted
+from token_refresher.selection import in_shard, tokens_for, wanted
 
 POLICY = Policy()
 TARGET = Target("app0000", Kind.ACCESS_TOKEN)
@@ -92,6 +92,7 @@ DECISIONS = {
     "at its expiry a code is EXPIRED": Case(seen(left(0)), Reason.EXPIRED),
     # the lock
     "a millisecond before the lock's end it is LOCKED": Case(seen(None, leased(locked_until=NOW + 1)), Reason.LOCKED),
+    "half a second after the lock's end it is over": Case(seen(None, leased(locked_until=NOW - 500)), Reason.MISSING),
     "at the lock's end it is over": Case(seen(None, leased(locked_until=NOW)), Reason.MISSING),
     "a lock as long as a fresh one is LOCKED": Case(seen(None, leased(locked_until=NOW + 90_000)), Reason.LOCKED),
     "a lock further ahead than a fresh one can be is over": Case(
@@ -137,13 +138,23 @@ DECISIONS = {
     "a complaint a minute after a question is heard": Case(
         seen(lease=leased(audited_at=NOW - 60_000), complaint=GOOD.fingerprint), Reason.REFUSED, ask=True
     ),
+    "a complaint at the instant of a question has to wait": Case(
+        seen(lease=leased(audited_at=NOW), complaint=GOOD.fingerprint), Reason.FRESH
+    ),
     "a question in the future silences no complaint": Case(
         seen(lease=leased(audited_at=NOW + 9_000), complaint=GOOD.fingerprint), Reason.REFUSED, ask=True
+    ),
+    "nor does one that is a millisecond ahead": Case(
+        seen(lease=leased(audited_at=NOW + 1), complaint=GOOD.fingerprint), Reason.REFUSED, ask=True
     ),
     "a complaint about an expired code changes nothing": Case(
         seen(left(-1), complaint=GOOD.fingerprint), Reason.EXPIRED
     ),
+    # an expiry that no code can have
+    "an expiry as far ahead as a code can live is FRESH": Case(seen(left(7260)), Reason.FRESH),
+    "one further ahead is UNSETTLED: ask first": Case(seen(left(7261)), Reason.UNSETTLED, ask=True),
     # the audit of what looks fresh
+    "no audit at the instant of one": Case(seen(lease=leased(audited_at=NOW)), Reason.FRESH),
     "no audit before its time": Case(seen(lease=leased(audited_at=NOW - 239_999)), Reason.FRESH),
     "an audit when its time has come": Case(seen(lease=leased(audited_at=NOW - 240_000)), Reason.FRESH, ask=True),
     "an audit in the future calls for one now": Case(
@@ -171,6 +182,7 @@ def test_decide(sentence: str) -> None:
     step = decide(case.snapshot, case.policy, case.command)
     assert (step.reason, step.ask) == (case.reason, case.ask)
     assert step.target == TARGET
+    assert step.due is case.reason.due
     assert step.sentence
     assert GOOD.code not in step.sentence
 
@@ -182,6 +194,34 @@ def test_every_reason_but_the_platform_s_own_is_reached_by_a_table_row() -> None
 def test_exactly_five_reasons_are_not_due() -> None:
     names = {reason.value for reason in Reason if not reason.due}
     assert names == {"LOCKED", "BACKING_OFF", "COOLING_DOWN", "NOT_READ", "FRESH"}
+
+
+def test_every_reason_has_a_meaning_of_its_own() -> None:
+    assert len({reason.meaning for reason in Reason}) == len(Reason)
+    assert Reason.FRESH.meaning == "nothing to do"
+
+
+SENTENCES = {
+    "which attempt it waits after": (
+        seen(None, leased(retry_at=NOW + 9_000, outcome="refused: no_permission")),
+        "MISSING, but waits 9 s after: refused: no_permission",
+    ),
+    "that it waits after one that says nothing": (
+        seen(None, leased(retry_at=NOW + 9_000, outcome="")),
+        "MISSING, but waits 9 s after: an earlier attempt",
+    ),
+    "that an attempt had no end": (
+        seen(lease=leased(unsettled_since=NOW - 1)),
+        "an earlier attempt had no definite end: a newer code may exist",
+    ),
+    "that nothing is known": (seen(GOOD, Lease()), "nothing is known of how the code came here"),
+}
+
+
+@pytest.mark.parametrize("what", SENTENCES)
+def test_the_sentence_says(what: str) -> None:
+    snapshot, sentence = SENTENCES[what]
+    assert decide(snapshot, POLICY, REFRESH).sentence == sentence
 
 
 # -- what goes before what -------------------------------------------------------------------
@@ -423,6 +463,16 @@ def test_superseded(sentence: str) -> None:
     assert superseded(GOOD, valid_until, skew_s, POLICY) is expected
 
 
+@pytest.mark.parametrize(
+    ("later_s", "skew_s", "expected"),
+    [(0, 0.0, False), (0, 61.0, True), (0, 3600.0, True), (0, -3600.0, False), (600, 600.0, False), (0, 60.0, False)],
+)
+def test_where_a_third_clock_confirms_the_platforms_a_step_of_rediss_clock_shows(
+    later_s: int, skew_s: float, expected: bool
+) -> None:
+    assert superseded(GOOD, GOOD.expires_at + later_s, skew_s, POLICY, confirmed=True) is expected
+
+
 # -- shards and selections -------------------------------------------------------------------
 
 _app_ids = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -474,6 +524,11 @@ def test_shards_divide_what_is_wanted_among_them() -> None:
     assert sorted(parts[0] + parts[1] + parts[2]) == sorted(wanted(app_ids, Command()))
     both = wanted(app_ids, Command(apps=("app0000", "app0001"), shard=(2, 8)))
     assert {target.app_id for target in both} <= {"app0000", "app0001"}
+
+
+def test_tickets_need_the_tokens_that_are_not_among_them() -> None:
+    targets = [Target("b", TICKET), Target("a", TICKET), Target("a", TOKEN), Target("c", TOKEN)]
+    assert tokens_for(targets) == [Target("b", TOKEN)]
 
 
 # -- under the lease -------------------------------------------------------------------------

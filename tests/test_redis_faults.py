@@ -26,7 +26,6 @@ from support.redis_server import RedisServer, find_faketime
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher import wiring
-from token_refresher.connection import connect
 from token_refresher.errors import StoreError
 from token_refresher.keys import WIRE_NAME, Keys, keys_of
 from token_refresher.model import Action, Command, Kind, Outcome, Snapshot, Target
@@ -63,9 +62,8 @@ class Job:
         self.world, self.app_id = world, world.app_id()
         environment = world.settings_env(**{"redis_timeout_s": TIMEOUT_S, **policy})
         self.settings = read(environment | ({"REDIS_URL": url} if url else {}))
-        client = connect(self.settings.redis, self.settings.policy)
-        store = Store(client, self.settings.policy, "", lambda seconds: self.on_pause(seconds))
-        self.refresher = replace(wiring.refresher(self.settings), store=store)
+        store = Store(wiring.client(self.settings), self.settings.policy, "", lambda seconds: self.on_pause(seconds))
+        self.refresher = replace(wiring.refresher(self.settings, wall=world.now), store=store)
         self.on_pause: Callable[[float], None] = lambda _seconds: None
         # Whatever becomes of the server, it connects again; and it waits for no frozen one.
         self.peek: Any = world.redis.client(socket_timeout=TIMEOUT_S)
@@ -875,6 +873,21 @@ class TestRedisClock:
         assert self.pass_time(job, 600) == 0
         assert max(now - then for now, then in zip(job.fetches(), before, strict=True)) <= 1
         # Beyond the life of every code that was stored before the step.
+        assert self.pass_time(job, 7800) == 0
+        job.tick()
+        assert job.healthy()
+
+    @pytest.mark.parametrize("step_s", [-2400, -3600, -4500])
+    def test_a_step_back_by_less_than_the_age_of_a_code_is_found_while_the_code_still_lives(
+        self, step_s: int, stepped: SteppedWorld
+    ) -> None:
+        """Nothing that Redis recorded shows it: the codes only seem to live longer."""
+        job = Job(stepped, tick_s=300)
+        assert self.pass_time(job, 4800) == 0
+        before = job.fetches()
+        stepped.step(step_s)
+        assert self.pass_time(job, 900) == 0
+        assert [now - then for now, then in zip(job.fetches(), before, strict=True)] == [1, 1]
         assert self.pass_time(job, 7800) == 0
         job.tick()
         assert job.healthy()

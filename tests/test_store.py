@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
+from support.clients import CLIENTS, client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
-from token_refresher.connection import connect
 from token_refresher.errors import StoreError
 from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Kind, Lease, Record, Secret, Snapshot, Target, Unreadable
+from token_refresher.model import Kind, Lease, Record, Snapshot, Target, Unreadable
 from token_refresher.policy import Policy
 from token_refresher.records import write_record
-from token_refresher.settings import RedisSettings
 from token_refresher.store import Store
 
 # A command that gets no answer is given up after this.
@@ -32,14 +31,14 @@ LOAD = (pkgutil.get_data("token_refresher", "lua/load.lua") or b"").splitlines()
 MakeStore = Callable[..., Store]
 
 
-@pytest.fixture
-def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
+@pytest.fixture(params=CLIENTS)
+def make_store(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[MakeStore]:
     """A store on the test's Redis, on another port of it, or with a prefix."""
     clients = []
 
     def make(port: int = 0, prefix: str = "", url: str = "", policy: Policy = POLICY) -> Store:
         address = url or f"redis://127.0.0.1:{port or redis_server.port}/0"
-        clients.append(connect(RedisSettings(Secret(address)), policy))
+        clients.append(client_of(request.param, address, policy))
         return Store(clients[-1], policy, prefix, lambda _seconds: None)
 
     yield make

@@ -35,13 +35,23 @@ class Answer:
 
 
 class Asker:
-    """Asks about stored codes. `clock` is steady (seconds), `until` its instant at which the run has to be over."""
+    """Asks about stored codes.
+
+    `clock` is steady (seconds), `until` its instant at which the run has to be over; `wall` is the machine's (unix
+    seconds), heard only as a witness for the platform's.
+    """
 
     def __init__(
-        self, store: Store, platform: OpenPlatform, policy: Policy, clock: Callable[[], float], until: float
+        self,
+        store: Store,
+        platform: OpenPlatform,
+        policy: Policy,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        until: float,
     ) -> None:
         self._store, self._platform, self._policy = store, platform, policy
-        self._clock, self._until = clock, until
+        self._clock, self._wall, self._until = clock, wall, until
 
     def ask(self, app: App, moment: Moment) -> Answer:
         """Ask whether the live code of a snapshot is still the newest; changes nothing."""
@@ -53,16 +63,19 @@ class Asker:
         except PlatformError as error:
             return Answer(warnings=[f"checkCode: {error.code}: {error.what}"])
         redis_now = moment.snapshot.now_ms / 1000 + self._clock() - moment.read_at
-        skew_s = checked.server_time - redis_now if checked.server_time is not None else 0.0
+        skew_s, confirmed = 0.0, False
+        if checked.server_time is not None:
+            skew_s = checked.server_time - redis_now
+            confirmed = abs(self._wall() - checked.server_time) <= self._policy.audit_tolerance_s
         named = checked.expires_at if checked.valid else None
-        if not superseded(live, named, skew_s, self._policy):
+        if not superseded(live, named, skew_s, self._policy, confirmed=confirmed):
             return Answer(alive=True, valid_until=named if named is None else int(named - skew_s))
         if named is None:
             verdict = Verdict(Reason.REFUSED, "the platform refuses the stored code")
             return Answer(condemned=Condemned(live.fingerprint, verdict))
         ends = int(named - skew_s)
         early_s = live.expires_at - ends
-        verdict = Verdict(Reason.SUPERSEDED, f"the platform ends the stored code {early_s} s early: a newer one exists")
+        verdict = Verdict(Reason.SUPERSEDED, f"the platform ends the stored code {early_s} s early")
         return Answer(condemned=Condemned(live.fingerprint, verdict), valid_until=ends)
 
     def ask_and_note(self, app: App, moment: Moment) -> Answer:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .redis_errors import ServerError
+from .redis_errors import ServerError, server_error
 
 _PORT = 6379
 # Redis's own errors are a few hundred bytes; numbers have at most 19 digits.
@@ -149,7 +149,7 @@ class _Connection:
         if kind == b"+":
             return rest
         if kind == b"-":
-            return ServerError(rest.decode("utf-8", "replace").removeprefix("ERR "))
+            return server_error(rest.decode("utf-8", "replace").removeprefix("ERR "))
         if kind not in (b"$", b"*", b":") or not _NUMBER.fullmatch(rest):
             raise ConnectionAbortedError("what answers is no Redis")
         number = int(rest)

@@ -68,7 +68,8 @@ def accepted(each: Stored, answers: Answers, bench: Bench) -> Finding:
     redis_ahead_s = bench.redis_ahead_s or 0.0
     skew_s = answers.ahead_s[kind] - redis_ahead_s if kind in answers.ahead_s else 0.0
     named = said.expires_at if said.valid else None
-    if not superseded(live, named, skew_s, policy):
+    confirmed = kind in answers.ahead_s and abs(answers.ahead_s[kind]) <= policy.audit_tolerance_s
+    if not superseded(live, named, skew_s, policy, confirmed=confirmed):
         return say(Light.GREEN, "until the expected instant")
     if live.issued_at is not None and 0 <= each.snapshot.now_ms / 1000 - live.issued_at < policy.audit_min_age_s:
         return say(Light.GREY, "not judged: it was issued a moment ago")

@@ -14,6 +14,15 @@ class ServerError(Exception):
     """Redis answered with an error; its text is Redis's own."""
 
 
+class LoadingError(ServerError, ConnectionError):
+    """Redis has just been started and does not answer yet: as good as no connection, and worth another try."""
+
+
+def server_error(text: str) -> ServerError:
+    """The error for a text of Redis's."""
+    return LoadingError(text) if text.startswith("LOADING") else ServerError(text)
+
+
 def client_errors() -> tuple[type[Exception], ...]:
     """All that a client raises; of redis-py, what can have been raised where it was imported."""
     library = sys.modules.get("redis")

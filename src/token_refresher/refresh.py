@@ -30,8 +30,9 @@ Read = Snapshot | StoreError
 class Refresher:
     """Everything a run needs, handed in.
 
-    `platform` opens connections to the platform for one run. `clock` is steady (seconds). `new_id` makes a text that
-    nobody else ever makes. `on_done` is told of each finished application (for a progress bar).
+    `platform` opens connections to the platform for one run. `clock` is steady (seconds), `wall` the machine's own
+    (unix seconds). `new_id` makes a text that nobody else ever makes. `on_done` is told of each finished application
+    (for a progress bar).
     """
 
     apps: Sequence[App]
@@ -39,6 +40,7 @@ class Refresher:
     store: Store
     platform: Callable[[], OpenPlatform]
     clock: Callable[[], float]
+    wall: Callable[[], float]
     new_id: Callable[[], str]
     on_done: Callable[[str], None] = lambda app_id: None
 
@@ -108,6 +110,7 @@ class _Job:
                     self._refresher.policy,
                     self._command,
                     clock=self._refresher.clock,
+                    wall=self._refresher.wall,
                     read_at=self._read_at,
                     until=self._until,
                     new_attempt=self._refresher.new_id,

@@ -42,9 +42,9 @@ class _Held(NamedTuple):
 class Renewal:
     """Renews targets, one call each; safe to be used by several threads at once.
 
-    `clock` is steady (seconds) and goes on while the process is stopped. `until` is the instant of that clock by which
-    the run has to be over, `read_at` the one at which the snapshots were read. `new_attempt` makes a text that nobody
-    else ever makes.
+    `clock` is steady (seconds) and goes on while the process is stopped, `wall` is the machine's (unix seconds).
+    `until` is the instant of `clock` by which the run has to be over, `read_at` the one at which the snapshots were
+    read. `new_attempt` makes a text that nobody else ever makes.
     """
 
     def __init__(
@@ -55,13 +55,14 @@ class Renewal:
         command: Command,
         *,
         clock: Callable[[], float],
+        wall: Callable[[], float],
         read_at: float,
         until: float,
         new_attempt: Callable[[], str],
     ) -> None:
         self._store, self._platform, self._policy, self._command = store, platform, policy, command
         self._clock, self._read_at, self._until, self._new_attempt = clock, read_at, until, new_attempt
-        self._asker = Asker(store, platform, policy, clock, until)
+        self._asker = Asker(store, platform, policy, clock, wall, until)
 
     def renew(
         self,

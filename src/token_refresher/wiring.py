@@ -24,11 +24,14 @@ def new_id() -> str:
 
 def store(settings: Settings) -> Store:
     """The store that `settings` name. Raises SettingsError or StoreError as `connect` does."""
-    return Store(_client(settings), settings.policy, settings.redis.key_prefix, time.sleep)
+    return Store(client(settings), settings.policy, settings.redis.key_prefix, time.sleep)
 
 
-def _client(settings: Settings) -> Any:
-    """Without redis-py where one server is reached without TLS; else with it."""
+def client(settings: Settings) -> Any:
+    """A client for Redis: without redis-py where one server is reached without TLS, else with it.
+
+    Raises SettingsError or StoreError as `connect` does.
+    """
     direct = reach(settings.redis.url.reveal(), settings.policy.redis_timeout_s)
     if direct is not None:
         return direct
@@ -54,10 +57,12 @@ def refresher(
     settings: Settings,
     on_done: Callable[[str], None] = lambda app_id: None,
     clock: Callable[[], float] = steady,
+    wall: Callable[[], float] = time.time,
 ) -> Refresher:
     """The program, ready to run. Raises SettingsError or StoreError as `connect` does.
 
-    `clock` (seconds) is steady and goes on while the process is stopped; tests hand in their own.
+    `clock` (seconds) is steady and goes on while the process is stopped, `wall` (unix seconds) the machine's; tests
+    hand in their own.
     """
     return Refresher(
         apps=settings.apps,
@@ -65,6 +70,7 @@ def refresher(
         store=store(settings),
         platform=lambda: platform(settings, clock),
         clock=clock,
+        wall=wall,
         new_id=new_id,
         on_done=on_done,
     )

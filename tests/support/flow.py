@@ -45,7 +45,7 @@ class Deployment:
 
     def refresher(self) -> Refresher:
         """As a freshly started process would have it."""
-        return wiring.refresher(read(self.environ), clock=self.clock)
+        return wiring.refresher(read(self.environ), clock=self.clock, wall=self.world.now)
 
     def clock(self) -> float:
         """Steady, and moved along with the World's clock."""
