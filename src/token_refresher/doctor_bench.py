@@ -21,7 +21,7 @@ from .settings import Settings
 # How scripts tell that the user may not do what they do; 6.2 has the first, 7 the second.
 _ABOUT_RIGHTS = re.compile("user executing the script can't|ACL failure in script|NOPERM")
 # What ends the examination of Redis: everything further would only wait.
-_GONE = ("redis_unreachable", "redis_timeout", "redis_auth")
+_GONE = ("redis_unreachable", "redis_tls", "redis_timeout", "redis_auth")
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _reach_cure(failed: StoreError, words: str, url: str) -> str:
         return f"see whether the nodes run; {_NO_CLUSTER_CURE}"
     if failed.code in ("redis_unreachable", "redis_timeout") and not url.startswith("rediss"):
         return f"{failed.advice}; if the port speaks TLS, write rediss:// in REDIS_URL"
-    if failed.code in ("redis_unreachable", "redis_timeout"):
+    if failed.code in ("redis_unreachable", "redis_timeout", "redis_tls"):
         return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
     return failed.advice
 

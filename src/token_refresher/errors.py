@@ -40,6 +40,7 @@ CATALOGUE: Mapping[str, Entry] = {
     # Redis
     "redis_unreachable": Entry(True, "check host, port, network and white list of the Redis instance"),
     "redis_timeout": Entry(True, "Redis is slow or frozen: look at its load and at the network between"),
+    "redis_tls": Entry(True, "check Redis's certificate against ssl_ca_certs, and whether its port speaks TLS at all"),
     "redis_auth": Entry(False, "check user name and password of Redis"),
     "redis_no_permission": Entry(False, "give the Redis user the rights listed in the README"),
     "redis_read_only": Entry(True, "this is a replica: point the URL at the primary, or use Sentinel"),

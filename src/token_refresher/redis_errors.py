@@ -75,6 +75,7 @@ _BY_TEXT = (
     ("link with master is down", "redis_loading"),
     ("clusterdown", "redis_loading"),
     ("hash slot not served", "redis_loading"),
+    ("[ssl", "redis_tls"),
     ("cluster cannot be connected", "redis_unreachable"),
     ("no master found", "redis_unreachable"),
     ("timeout", "redis_timeout"),
@@ -87,6 +88,7 @@ _SENTENCE = {
     "redis_loading": "Redis is not ready",
     "redis_timeout": "Redis did not answer in time",
     "redis_unreachable": "Redis cannot be reached",
+    "redis_tls": "no TLS connection to Redis came about",
 }
 
 
