@@ -5,11 +5,12 @@ ARG PYTHON=python:3.12-slim
 
 FROM ${PYTHON} AS build
 WORKDIR /build
+# Nothing is taken from the index whose digest is not in a lock.
+COPY requirements-build.lock requirements.lock requirements-daemon.lock ./
 # Builds what is published as source alone, and this program; without isolation no other, unpinned one is fetched.
-RUN pip install --no-cache-dir setuptools==84.2.1
-COPY requirements.txt requirements-daemon.txt ./
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --use-pep517 --wheel-dir wheels \
-        -r requirements.txt -r requirements-daemon.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements-build.lock && \
+    pip wheel --no-cache-dir --no-deps --no-build-isolation --use-pep517 --wheel-dir wheels \
+        --require-hashes -r requirements.lock -r requirements-daemon.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 # The environment has no pip: what runs cannot install anything. It is compiled here, because nothing can be written later.

@@ -1,4 +1,4 @@
-# Every target makes what it needs itself. CI runs exactly `check`, `run` and `package`.
+# Every target makes what it needs itself. CI runs `run`, `package`, `audit` and `check`.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -57,6 +57,14 @@ bench: tools ## Measure it
 	@test -f tools/bench.py || { echo 'There is no tools/bench.py yet.' >&2; exit 1; }
 	@$(BIN)/python tools/bench.py
 
+.PHONY: lock
+lock: venv ## Write the locks anew, with the digests of all files
+	@$(BIN)/python tools/lock.py
+
+.PHONY: audit
+audit: venv ## Ask whether a vulnerability is known in what ships
+	@$(BIN)/python tools/audit.py
+
 .PHONY: package
 package: venv ## Build dist/token-refresher.zip, for Function Compute's python3.10 and python3.12
 	@$(BIN)/python tools/package.py
@@ -101,7 +109,7 @@ clean: ## Remove everything that make has made
 	find src tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # What an environment is made from. When this changes, or PYTHON does, it is made anew.
-INPUTS := requirements.txt requirements-daemon.txt requirements-dev.txt pyproject.toml
+INPUTS := requirements-dev.lock pyproject.toml
 
 .PHONY: venv
 venv: ## Make .venv with everything needed
@@ -110,7 +118,7 @@ venv: ## Make .venv with everything needed
 	if [ "$$(cat $(VENV)/made-from 2>/dev/null)" = "$$wanted" ] && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
 	echo "Making $(VENV) with $$($$python -V) ..."; \
 	rm -rf $(VENV) && $$python -m venv $(VENV) && \
-	$(PIP) install -r requirements-dev.txt && \
+	$(PIP) install --require-hashes -r requirements-dev.lock && \
 	$(PIP) install --no-deps --no-build-isolation --editable . && \
 	echo "$$wanted" > $(VENV)/made-from
 

@@ -1,8 +1,8 @@
-"""Builds dist/token-refresher.zip: what is uploaded to Function Compute.
+"""Builds dist/token-refresher.zip: what is uploaded to Function Compute; and beside it what is in it, as an SBOM.
 
 One zip serves python3.10 and python3.12 alike, because nothing in it is compiled: of PyYAML, the only package
 without a pure wheel, the compiled half is left out, and it goes on without. The same sources and the same
-requirements.txt give the same bytes.
+requirements.lock give the same bytes; a file whose digest is not in the lock is not taken.
 
 The root of the zip comes first on the function's path. So index.py and all packages lie there, and nothing
 that would stand in front of a module of the standard library.
@@ -21,9 +21,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lock import Pin, differences, locked
+from sbom import Shipped, bill
+
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "dist" / "token-refresher.zip"
-REQUIREMENTS = ROOT / "requirements.txt"
 
 # Ours: the entry point and the package.
 _SOURCES = ("index.py", "token_refresher/**/*.py", "token_refresher/**/*.lua", "token_refresher/py.typed")
@@ -56,43 +58,61 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where to (default: %(default)s)")
     output: Path = parser.parse_args().output
+    wrong = differences(ROOT, "requirements")
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="package-") as directory:
-        packages = Path(directory)
+        packages = Path(directory) / "packages"
         try:
-            fetch(packages)
+            shipped = fetch(packages, Path(directory))
         except subprocess.CalledProcessError as error:
             print(f"pip failed:\n{error.stderr}", file=sys.stderr)
             return EXIT_UNREACHABLE if _UNREACHABLE.search(error.stderr) else 1
         files = collect(packages)
-    refuse_shadows(files)
-    write(files, output)
+        refuse_shadows(files)
+        write(files, output)
+        materials = output.with_suffix(".cdx.json")
+        materials.write_text(bill(shipped, packages, output.read_bytes(), output.name), encoding="utf-8")
     describe(files, output)
+    print(f"bill of materials: {_shown(materials)}")
     return 0
 
 
-def fetch(target: Path) -> None:
-    """Install what requirements.txt pins into `target`. Raises CalledProcessError with pip's words."""
-    pins = list(pinned())
+def fetch(target: Path, work: Path) -> list[Shipped]:
+    """Install what requirements.lock holds into `target`, and say which published file each came from.
+
+    Markers do not count: the zip is for both runtimes. `work` is a folder for what is in between. Raises
+    CalledProcessError with pip's words.
+    """
+    pins = locked(ROOT / "requirements.lock")
     known = _COMPILED | _SOURCE_ONLY
-    _pip(target, *_PURE, "--only-binary=:all:", *(pin for name, pin in pins if name not in known))
-    _pip(target, *_LINUX, "--only-binary=:all:", *(pin for name, pin in pins if name in _COMPILED))
-    _pip(target, *(pin for name, pin in pins if name in _SOURCE_ONLY), version=None)
+    wheels = ("--only-binary=:all:", "--python-version", _OLDEST)
+    # Its build runs code, so the builder is the environment's own, pinned like everything else, and not the newest.
+    source = ("--no-binary=:all:", "--no-build-isolation", "--use-pep517")
+    return [
+        *_pip(target, work / "pure", [pin for pin in pins if pin.key not in known], *_PURE, *wheels),
+        *_pip(target, work / "compiled", [pin for pin in pins if pin.key in _COMPILED], *_LINUX, *wheels),
+        *_pip(target, work / "source", [pin for pin in pins if pin.key in _SOURCE_ONLY], *source),
+    ]
 
 
-def pinned() -> Iterator[tuple[str, str]]:
-    """Each requirement's name in lower case and its pin, unconditionally: the zip is for both runtimes."""
-    for line in REQUIREMENTS.read_text().splitlines():
-        pin = line.partition("#")[0].partition(";")[0].strip()
-        if pin:
-            yield pin.partition("==")[0].lower(), pin
-
-
-def _pip(target: Path, *arguments: str, version: str | None = _OLDEST) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-deps", "--no-compile", "--target", str(target), *arguments]
-    if version:
-        command += ["--python-version", version]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+def _pip(target: Path, work: Path, pins: list[Pin], *arguments: str) -> Iterator[Shipped]:
+    work.mkdir()
+    wanted, files = work / "wanted.txt", work / "files"
+    wanted.write_text("".join(pin.lines(conditional=False) for pin in pins))
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+    download = [*command, "download", "--require-hashes", "-r", str(wanted), "--dest", str(files)]
+    subprocess.run([*download, "--no-deps", *arguments], check=True, capture_output=True, text=True)
+    found = sorted(files.iterdir())
+    install = [*command, "install", "--no-index", "--no-compile", "--target", str(target), *map(str, found)]
+    subprocess.run([*install, "--no-deps", *arguments], check=True, capture_output=True, text=True)
+    by_digest = {digest: pin for pin in pins for digest in pin.digests}
+    for path in found:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        pin = by_digest[digest]
+        note = "its compiled half is left out" if pin.key in _COMPILED else ""
+        yield Shipped(pin.name, pin.version, path.name, digest, note)
 
 
 def collect(packages: Path) -> dict[str, bytes]:
@@ -136,8 +156,7 @@ def write(files: dict[str, bytes], output: Path) -> None:
 def describe(files: dict[str, bytes], output: Path) -> None:
     """Print size, digest and contents."""
     content = output.read_bytes()
-    shown = output.relative_to(ROOT) if output.is_relative_to(ROOT) else output
-    print(f"{shown}  {len(content):,} bytes")
+    print(f"{_shown(output)}  {len(content):,} bytes")
     print(f"sha256 {hashlib.sha256(content).hexdigest()}")
     tops: dict[str, list[int]] = {}
     for name, data in files.items():
@@ -145,6 +164,10 @@ def describe(files: dict[str, bytes], output: Path) -> None:
     for top, sizes in sorted(tops.items(), key=lambda pair: -sum(pair[1])):
         print(f"{sum(sizes):>12,}  {top}{f' ({len(sizes)} files)' if len(sizes) > 1 else ''}")
     print(f"{sum(map(len, files.values())):>12,}  in all, unpacked")
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from .cli_table import BAR_WIDTH, Cell, Tone, as_plain, filled
+from .cli_table import BAR_WIDTH, Cell, Tone, as_plain, filled, harmless
 from .errors import SettingsError, TokenRefresherError, UsageError
 
 # Fewer applications are done before a bar could be read.
@@ -32,11 +32,12 @@ class Screen:
 
     def result(self, text: str) -> None:
         """A line of the result."""
-        print(text, flush=True)
+        print(harmless(text, lines=True), flush=True)
 
     def note(self, text: str, tone: Tone = Tone.PLAIN) -> None:
         """A message to a person; not part of the result."""
         sys.stdout.flush()
+        text = harmless(text, lines=True)
         console = self._console(sys.stderr)
         if console:
             console.print(_styled(text, tone), soft_wrap=True)
@@ -105,11 +106,12 @@ def _styled(text: str, tone: Tone) -> Any:
 
 
 def _coloured(cell: Cell) -> Any:
+    text = harmless(cell.text)
     if cell.bar is None:
-        return _styled(cell.text, cell.tone)
+        return _styled(text, cell.tone)
     full = filled(cell.bar)
     gone = _styled("━" * (BAR_WIDTH - full), Tone.QUIET)
-    return _styled("━" * full, cell.tone).append_text(gone).append(f" {cell.text}", style=cell.tone.value)
+    return _styled("━" * full, cell.tone).append_text(gone).append(f" {text}", style=cell.tone.value)
 
 
 def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:

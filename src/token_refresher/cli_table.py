@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from enum import Enum
 # Wide enough to tell a quarter of the life (the margin) from a twelfth (the alarm).
 BAR_WIDTH = 16
 _GAP = "  "
+# What a terminal obeys instead of showing it, and what turns the direction of writing.
+_OBEYED = re.compile("[\u2028\u2029\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Tone(str, Enum):
@@ -29,6 +32,14 @@ class Cell:
     text: str
     tone: Tone = Tone.PLAIN
     bar: float | None = None
+
+
+def harmless(text: str, lines: bool = False) -> str:
+    """The text with escapes instead of what a terminal would obey; line ends stay where `lines` is set.
+
+    What Redis or the platform holds may be a stranger's.
+    """
+    return _OBEYED.sub(lambda found: found[0] if lines and found[0] == "\n" else ascii(found[0])[1:-1], text)
 
 
 def filled(part: float, width: int = BAR_WIDTH) -> int:
@@ -57,10 +68,11 @@ def as_plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def _plain(cell: Cell) -> str:
+    text = harmless(cell.text)
     if cell.bar is None:
-        return cell.text
+        return text
     full = filled(cell.bar)
-    return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {cell.text}"
+    return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] {text}"
 
 
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:

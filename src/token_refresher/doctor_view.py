@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cli_screen import Screen
-from .cli_table import Cell, Tone
+from .cli_table import Cell, Tone, harmless
 from .doctor_findings import Finding, Light, exit_code, gathered, summary
 
 # A sign and a word: colours are not seen by everybody, nor everywhere.
@@ -31,7 +31,8 @@ def show(findings: Sequence[Finding], screen: Screen) -> int:
         for each in lines:
             if each.light is light and each.cure:
                 whose = f" ({each.about})" if each.about else ""
-                screen.result(f"\n{_SHOWN[light].text}: {each.name}{whose}: {each.says}.\n  What to do: {each.cure}.")
+                said = f"{_SHOWN[light].text}: {each.name}{whose}: {each.says}"
+                screen.result(f"\n{harmless(said)}.\n  What to do: {harmless(each.cure)}.")
     return code
 
 

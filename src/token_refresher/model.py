@@ -142,7 +142,7 @@ class Snapshot:
     record: Record | Unreadable | None
     lease: Lease = Lease()
     raw: bytes | None = field(default=None, repr=False)
-    complaint: str | None = None
+    complaint: str | None = field(default=None, repr=False)
 
     @cached_property
     def live(self) -> Record | None:

@@ -17,7 +17,7 @@ from .redis_errors import broken, client_errors, translated
 # One pipeline carries at most this many targets: bounds the memory of both sides, and how long Redis is kept busy.
 _CHUNK = 1000
 _HELD = b"held"
-_WRONG_TYPE = Unreadable("of another Redis type than it should be")
+_WRONG_TYPE = Unreadable("of another Redis type than it should be, or longer than any record")
 
 
 @functools.cache

@@ -23,12 +23,14 @@ local is_hash = redis.call('TYPE', KEYS[2]).ok == 'hash'
 if is_hash then
   old = redis.call('HMGET', KEYS[2], 'attempt', 'locked_until', 'finished', 'fence', 'unsettled_since')
 end
+-- A hash that holds more than any of ours is made anew.
+local kept = is_hash and #table.concat(redis.call('HGETALL', KEYS[2])) <= 65536
 local locked = (digits(old[2]) or 0) > now and digits(old[2]) <= locked_until
 if locked and old[1] ~= ARGV[1] then return {'locked', now} end
 if old[3] == ARGV[1] then return {'over', now} end
 if not locked then
   -- The first write frees memory: a server over its maxmemory then lets the script go on.
-  if is_hash then redis.call('HDEL', KEYS[2], 'disputed') else redis.call('DEL', KEYS[2]) end
+  if kept then redis.call('HDEL', KEYS[2], 'disputed') else redis.call('DEL', KEYS[2]) end
   -- What cannot be read is not settled.
   local before = digits(old[5]) or now
   redis.call('HSET', KEYS[2], 'attempt', ARGV[1], 'work_until', work_until, 'locked_until', locked_until,
@@ -39,6 +41,8 @@ end
 local value = redis.pcall('GET', KEYS[1])
 if type(value) == 'table' then
   if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
+  value = 0
+elseif value and #value > 65536 then
   value = 0
 end
 return {'held', now, value, redis.call('HGETALL', KEYS[2])}

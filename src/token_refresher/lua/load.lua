@@ -1,10 +1,12 @@
 -- Read everything about one target, at one instant of Redis's own clock. Writes nothing.
 -- KEYS: 1 value, 2 lease, 3 refused
 -- Returns: {seconds, microseconds, value, lease fields, complaint}; false where there is none, and the number 0
---   where a key holds another type than it should: that is for the caller to report and replace, never fatal.
+--   where a key holds another type than it should, or more than any of ours: that is for the caller to report and
+--   replace, never fatal, and never sent: one swollen key would stop the pipeline of all.
 --   Lease fields are one text of lines, which is quicker to read than a list; a list where one holds a line break.
 -- Race prevented: reading value and lease one after the other could pair an old value with a newer lease.
-local function wrong_type(reply)
+local function unusable(reply)
+  if type(reply) == 'string' then return #reply > 65536 end
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
 end
 local time = redis.call('TIME')
@@ -13,12 +15,12 @@ local lease = redis.pcall('HGETALL', KEYS[2])
 if type(lease) == 'table' then
   local text = table.concat(lease, '\n')
   local _, breaks = string.gsub(text, '\n', '')
-  if breaks == #lease - 1 then lease = text end
+  if breaks == #lease - 1 or unusable(text) then lease = text end
 end
 local complaint = redis.pcall('GET', KEYS[3])
-if wrong_type(value) then value = 0 end
-if wrong_type(lease) then lease = 0 end
-if wrong_type(complaint) then complaint = 0 end
+if unusable(value) then value = 0 end
+if unusable(lease) then lease = 0 end
+if unusable(complaint) then complaint = 0 end
 -- Any other error is one: what may not be read is not missing.
 if type(value) == 'table' then return value end
 if type(lease) == 'table' and lease.err then return lease end
