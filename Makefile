@@ -52,6 +52,13 @@ types: venv ## Check types
 .PHONY: check
 check: lint types test ## Everything CI checks: lint, types, test
 
+# What to fuzz, and for how long: make fuzz FUZZ_ARGS='event --seconds 3600'
+FUZZ_ARGS ?= all --seconds 10
+
+.PHONY: fuzz
+fuzz: tools ## Search for inputs that break a property
+	@PYTHONPATH=src:tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
+
 .PHONY: bench
 bench: tools ## Measure it
 	@test -f tools/bench.py || { echo 'There is no tools/bench.py yet.' >&2; exit 1; }

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +102,56 @@ def test_what_is_no_redis_is_refused(said: bytes) -> None:
     assert translated(caught.value).code == "redis_unreachable"
 
 
+@pytest.mark.parametrize("said", [b"", b"+O", b"$5\r\nab"], ids=["nothing", "half a line", "half a value"])
+def test_a_reply_that_breaks_off_is_no_reply(said: bytes) -> None:
+    with _Scripted([said]) as server:
+        client = _client(server.url)
+        with pytest.raises(ConnectionResetError) as caught:
+            client.eval("return 1", 0, "")
+    assert translated(caught.value).code == "redis_unreachable"
+
+
+def test_to_a_server_that_knows_no_users_the_password_is_said_alone() -> None:
+    refusal = b"-ERR wrong number of arguments for 'auth' command\r\n"
+    with _Scripted([refusal, b"+OK\r\n", b":7\r\n"]) as server:
+        client = _client(server.url.replace("//", "//default:right@"))
+        assert client.eval("return 7", 0) == 7
+        client.close()
+    words = [part.split(b"\r\n")[2::2] for part in server.asked]
+    assert words[:2] == [[b"AUTH", b"default", b"right"], [b"AUTH", b"right"]]
+
+
+def test_a_socket_file_that_is_not_there_is_told_as_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        _client(f"unix://{tmp_path}/none.sock").eval("return 1", 0)
+    assert translated(caught.value).code == "redis_unreachable"
+
+
+class _Scripted:
+    """A server for one connection that gives these answers, one for each command, and then closes."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.asked: list[bytes] = []
+        self._answers = answers
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        with self._listener.accept()[0] as peer:
+            for answer in self._answers:
+                self.asked.append(peer.recv(1000))
+                peer.sendall(answer)
+
+    def __enter__(self) -> _Scripted:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._thread.join()
+        self._listener.close()
+
+
 def test_a_name_that_cannot_be_one_is_told_as_unreachable() -> None:
     # In a process of its own: it fails before anything is looked up, which the guard here forbids.
     tried = f"""
@@ -148,6 +199,8 @@ def test_a_child_process_takes_connections_of_its_own(redis_server: RedisServer)
         "redis://h:1/0?x=1",
         "redis://user@h",
         "redis://h:x",
+        "redis:///0",
+        "unix://host/run/redis.sock",
     ],
 )
 def test_what_needs_more_goes_through_redis_py(url: str) -> None:

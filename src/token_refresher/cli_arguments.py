@@ -32,12 +32,23 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
 
 # Anything else that was typed by mistake may be a code, and is not repeated.
 _LOOKS_LIKE_AN_OPTION = re.compile(r"--[a-z][a-z-]{0,20}")
+_QUOTED = re.compile(r"(?:(invalid choice:) (.+)( \(choose from .+)|(ignored explicit argument) (.+))", re.DOTALL)
+_LOOKS_LIKE_A_WORD = re.compile(r"'[a-z][a-z_-]{0,20}'")
+
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of printing, so that --json also holds for mistakes."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, self.format_usage())
+        # from None: argparse's own exception quotes the value in full.
+        raise UsageError(_QUOTED.sub(_hidden, message), self.format_usage()) from None
+
+
+def _hidden(quoted: re.Match[str]) -> str:
+    """What argparse says, with the value that it quotes only where that is a misspelt word."""
+    value = quoted[2] or quoted[5]
+    shown = value if _LOOKS_LIKE_A_WORD.fullmatch(value) else "(not shown)"
+    return f"{quoted[1] or quoted[4]} {shown}{quoted[3] or ''}"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -20,9 +20,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from .redis_errors import ServerError, server_error
 
 _PORT = 6379
-# Redis's own errors are a few hundred bytes; numbers have at most 19 digits.
-_LONGEST_LINE = 65536
-_NUMBER = re.compile(rb"-?[0-9]{1,19}")
+# Redis's own errors are a few hundred bytes, our scripts' lists two deep; numbers have up to 19 digits, sizes nine.
+_LONGEST_LINE, _DEEPEST = 65536, 8
+_NUMBER, _SIZE = re.compile(rb"-?[0-9]{1,19}"), re.compile(rb"-?[0-9]{1,9}")
 
 
 class Direct:
@@ -141,7 +141,7 @@ class _Connection:
         self._sock.sendall(b"".join(commands))
         return [self._reply() for _ in commands]
 
-    def _reply(self) -> Any:
+    def _reply(self, depth: int = 0) -> Any:
         line = self._file.readline(_LONGEST_LINE)
         if not line.endswith(b"\r\n"):
             raise ConnectionResetError("Redis closed the connection")
@@ -150,13 +150,13 @@ class _Connection:
             return rest
         if kind == b"-":
             return server_error(rest.decode("utf-8", "replace").removeprefix("ERR "))
-        if kind not in (b"$", b"*", b":") or not _NUMBER.fullmatch(rest):
+        if kind not in b"$*:" or depth > _DEEPEST or not (_NUMBER if kind == b":" else _SIZE).fullmatch(rest):
             raise ConnectionAbortedError("what answers is no Redis")
         number = int(rest)
         if kind == b"$":
             return self._bulk(number)
         if kind == b"*":
-            return [self._reply() for _ in range(number)] if number >= 0 else None
+            return [self._reply(depth + 1) for _ in range(number)] if number >= 0 else None
         return number
 
     def _bulk(self, size: int) -> bytes | None:
@@ -172,8 +172,7 @@ class _Connection:
         return not self._news.poll(0)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        self._file.close()
         self._sock.close()
 
     def __del__(self) -> None:

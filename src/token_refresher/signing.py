@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TypedDict
 from urllib.parse import urlsplit
 
@@ -10,6 +11,10 @@ from .errors import SigningError
 
 # The platform keeps room for this many characters.
 _LONGEST_NONCE = 128
+# Before a query, no browser leaves these in an address, and clients differ in what they make of them.
+_ENCODED = re.compile(r'["<>\\`{}]')
+# Python itself takes more for an address in brackets, and in each version something else.
+_IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
 
 
 class CoreConfig(TypedDict):
@@ -41,6 +46,10 @@ def signed_url(url: str) -> str:
         raise SigningError("the address does not begin with http:// or https:// and a host")
     if "@" in parts.netloc:
         raise SigningError("the address holds a user name or password")
+    if "[" in parts.netloc and not _IN_BRACKETS.fullmatch(parts.netloc):
+        raise SigningError("the address has no valid host and port")
+    if _ENCODED.search(parts.netloc + parts.path):
+        raise SigningError("the address holds characters that a browser would encode")
     scheme = url[: len(parts.scheme)]
     return f"{scheme}://{parts.netloc}{parts.path}".removesuffix("/")
 
