@@ -40,6 +40,9 @@ def handler(event: bytes, context: Any) -> dict[str, Any]:
     told["warnings"] += settings.warnings
     # Who asks for the status wants to see it, above all when it is bad.
     error = None if command.action is Action.STATUS else alarm(report)
+    if any(each.failure and each.failure.code == "wrong_secret" for each in report.targets):
+        # It may have been rotated, in a file: the next event reads the settings anew.
+        _warm.clear()
     # The log is written every minute, and says of quiet targets only how many they are.
     quiet = {**report.as_dict(listed=0), "warnings": told["warnings"]}
     _log.log(logging.ERROR if error else logging.INFO, "%s", json.dumps(quiet))

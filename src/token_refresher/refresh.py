@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -95,32 +96,46 @@ class _Job:
         for target in targets:
             wanted_of.setdefault(target.app_id, []).append(target)
         busy = [app for app in apps if any(self._has_work(target) for target in wanted_of[app.app_id])]
-        done: dict[str, list[TargetReport]] = {}
-        if busy:
-            # Most runs find nothing due, and a cold start pays for every module.
-            from concurrent.futures import ThreadPoolExecutor
-
-            from .renewal import Renewal
-
-            workers = min(self._refresher.policy.concurrency, len(busy))
-            with self._refresher.platform() as platform, ThreadPoolExecutor(workers) as pool:
-                renewal = Renewal(
-                    self._refresher.store,
-                    platform,
-                    self._refresher.policy,
-                    self._command,
-                    clock=self._refresher.clock,
-                    wall=self._refresher.wall,
-                    read_at=self._read_at,
-                    until=self._until,
-                    new_attempt=self._refresher.new_id,
-                )
-                work = [pool.submit(self._application, renewal, app, wanted_of[app.app_id]) for app in busy]
-                done = {app.app_id: each.result() for app, each in zip(busy, work, strict=True)}
+        done = self._work(busy, wanted_of) if busy else {}
         reports: list[TargetReport] = []
         for app in apps:
             reports += done.get(app.app_id) or [self._idle(target) for target in wanted_of[app.app_id]]
         return reports
+
+    def _work(self, busy: Sequence[App], wanted_of: dict[str, list[Target]]) -> dict[str, list[TargetReport]]:
+        """The reports of applications with something to do, by their ids; each in a thread, as far as there are any."""
+        # Most runs find nothing due, and a cold start pays for every module.
+        from concurrent.futures import ThreadPoolExecutor
+
+        from .renewal import Renewal
+
+        done: dict[str, list[TargetReport]] = {}
+        workers = min(self._refresher.policy.concurrency, len(busy))
+        with self._refresher.platform() as platform, ThreadPoolExecutor(workers) as pool:
+            renewal = Renewal(
+                self._refresher.store,
+                platform,
+                self._refresher.policy,
+                self._command,
+                clock=self._refresher.clock,
+                wall=self._refresher.wall,
+                read_at=self._read_at,
+                until=self._until,
+                new_attempt=self._refresher.new_id,
+            )
+
+            def work(app: App) -> None:
+                done[app.app_id] = self._application(renewal, app, wanted_of[app.app_id])
+
+            for app in busy:
+                # Where no more threads can be started, those that there are do it, or else this one.
+                with contextlib.suppress(RuntimeError):
+                    pool.submit(work, app)
+            pool.shutdown()
+            for app in busy:
+                if app.app_id not in done:
+                    work(app)
+        return done
 
     def _has_work(self, target: Target) -> bool:
         read = self._found[target]
