@@ -226,13 +226,15 @@ def superseded(
     return earlier_s > policy.audit_tolerance_s
 
 
-def retry_delay_s(target: Target, failures: int, policy: Policy) -> float:
+def retry_delay_s(target: Target, failures: int, policy: Policy, left_s: float = 0) -> float:
     """How long to wait after the `failures`-th definite no in a row (from 1): doubling, capped, up to 10 % longer.
 
-    The jitter comes from the app id, so that applications spread out and a target's own delays stay reproducible.
+    The jitter comes from the app id, so that applications spread out and a target's own delays stay reproducible. Never
+    longer than a quarter of what is left of a live code (`left_s`): the last minutes are no time to wait.
     """
     base: float = min(policy.retry_base_s * 2.0 ** min(failures - 1, 30), policy.retry_cap_s)
-    return base * (1 + zlib.crc32(f"{target.app_id}/{target.kind.value}".encode()) % 1000 / 10_000)
+    wait_s = base * (1 + zlib.crc32(f"{target.app_id}/{target.kind.value}".encode()) % 1000 / 10_000)
+    return min(wait_s, left_s / 4) if left_s > 0 else wait_s
 
 
 def at_work(snapshot: Snapshot, policy: Policy) -> bool:

@@ -177,7 +177,8 @@ class Renewal:
         except RefusedError as error:
             course.fetches += 1
             course.fail(Outcome.REFUSED, error)
-            wait_s = retry_delay_s(target, course.snapshot.lease.failures + 1, self._policy)
+            failures, left_s = course.snapshot.lease.failures + 1, course.snapshot.seconds_left
+            wait_s = retry_delay_s(target, failures, self._policy, left_s)
             return self._finish(course, held, "refused", wait_s)
         except UnknownOutcomeError as error:
             course.fetches += 1
