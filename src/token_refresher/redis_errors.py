@@ -56,14 +56,15 @@ _BY_CLASS = (
     ("TimeoutError", "redis_timeout"),
 )
 _BY_TEXT = (
-    ("oom command not allowed", "redis_out_of_memory"),
-    ("readonly", "redis_read_only"),
-    ("read only replica", "redis_read_only"),
-    ("read only slave", "redis_read_only"),
+    # First, because newer servers quote the user's name in these, and it may be any of the words below.
     ("noperm", "redis_no_permission"),
     ("no permissions", "redis_no_permission"),
     ("acl failure", "redis_no_permission"),
     ("user executing the script can't", "redis_no_permission"),
+    ("oom command not allowed", "redis_out_of_memory"),
+    ("readonly", "redis_read_only"),
+    ("read only replica", "redis_read_only"),
+    ("read only slave", "redis_read_only"),
     ("wrongpass", "redis_auth"),
     ("noauth", "redis_auth"),
     ("invalid username-password", "redis_auth"),

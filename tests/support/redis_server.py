@@ -68,7 +68,7 @@ class RedisServer:
 
     `options` become command line options (`{"maxmemory": "1mb"}`). `password` is the default user's.
     With `faketime` its clock can be moved while it runs: `advance`, `set_offset`, `now`. It keeps nothing
-    on disk unless `options` say so, except over a `restart`.
+    on disk unless `options` say so, except over a `restart`. `program` is the path of another version's.
 
     `running` holds every live server of this process; each function in `before_end` is called with a server
     that is about to end or to start anew, while it can still be asked.
@@ -84,8 +84,10 @@ class RedisServer:
         password: str = "",
         faketime: bool = False,
         offset_s: float = 0.0,
+        program: str = "",
     ) -> None:
         self.options = dict(options or {})
+        self.program = program
         self.password = password
         self.offset_s = offset_s
         self.paused = False
@@ -254,7 +256,7 @@ class RedisServer:
             options["requirepass"] = self.password
         arguments = [part for k, v in (options | self.options).items() for part in (f"--{k}", v)]
         self._process = subprocess.Popen(
-            [find_binary(), *arguments],
+            [self.program or find_binary(), *arguments],
             env=os.environ | self._clock_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -18,14 +18,18 @@ class World:
     """`redis` (RedisServer) and `simulator` (Simulator), whose clocks move together; ends with `stop`.
 
     Keyword arguments go to the Simulator. Applications are made as they are asked for: `app_id(0)`, ...
+    `program` is the path of another version's redis-server; without `movable` its clock is the machine's.
     """
 
-    def __init__(self, redis_options: dict[str, str] | None = None, **simulator: Any) -> None:
+    def __init__(
+        self, redis_options: dict[str, str] | None = None, *, program: str = "", movable: bool = True, **simulator: Any
+    ) -> None:
         self.secrets: dict[str, str] = {}
         # How far the platform's clock is ahead of Redis's.
         self.platform_ahead_s = 0.0
         self._directory = tempfile.TemporaryDirectory(prefix="world-")
-        self.redis = RedisServer(redis_options, password=plant("redis-password"), faketime=True)
+        password = plant("redis-password")
+        self.redis = RedisServer(redis_options, password=password, faketime=movable, program=program)
         self.simulator = Simulator(clock=lambda: self.now() + self.platform_ahead_s, **simulator)
         self.simulator.start()
 
