@@ -91,6 +91,8 @@ def deployment(world: World) -> Deployment:
 # -- the loop --------------------------------------------------------------------------------
 
 
+# Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
+@pytest.mark.timeout(600)
 def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import socketserver
 import ssl
 import threading
@@ -168,6 +170,35 @@ def stored(**members: object) -> Callable[[Patient], None]:
     return change
 
 
+def served(patient: Patient, answer: Callable[[socket.socket], object]) -> None:
+    """Put a server that treats each connection like this in the place of Redis, by the scheme for TLS."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                answer(self.request)
+
+    server = patient.stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    patient.stack.callback(server.shutdown)
+    redis_url(port=server.server_address[1], scheme="rediss")(patient)
+
+
+def unknown_ca(patient: Patient) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    served(patient, lambda peer: context.wrap_socket(peer, server_side=True).close())
+
+
+def answers_in_plain(patient: Patient) -> None:
+    served(patient, lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or peer.recv(1000))
+
+
+def as_cluster(patient: Patient) -> None:
+    url = patient.environ["REDIS_URL"]
+    patient.environ["REDIS_URL"] = url.replace("redis://", "redis+cluster://").removesuffix("/0")
+
+
 def nearly_full(patient: Patient) -> None:
     patient.admin.config_set("maxmemory", int(patient.admin.info("memory")["used_memory"] * 1.03))
 
@@ -267,6 +298,12 @@ CASES = (
     Case("Redis's password is missing", redis_url(""), "redis reachable", R, "password", 4),
     Case("Redis is no cluster", redis_url(scheme="redis+cluster"), "redis reachable", R, "redis+cluster://", 4),
     Case("Redis does not speak TLS", all_of(LIMITS, redis_url(scheme="rediss")), "redis reachable", R, "rediss://", 4),
+    Case("Redis's certificate is signed by a CA that nobody knows", unknown_ca,
+         "redis reachable", R, "ssl_ca_certs", 4),
+    Case("something else that does not speak TLS answers", all_of(LIMITS, answers_in_plain),
+         "redis reachable", R, "rediss://", 4),
+    Case("the user may not ask for the cluster's slots", all_of(user("-cluster"), as_cluster),
+         "redis reachable", R, "+cluster|slots", 4),
     Case("Redis stands still", all_of(LIMITS, lambda p: p.world.redis.pause()),
          "redis reachable", R, "Redis is slow", 4),
     Case("Redis is another machine's in plain", redis_url(host="redis.invalid"), "redis encryption", Y, "rediss://", 4),
@@ -308,6 +345,8 @@ CASES = (
     Case("the platform's certificate is self-signed", speak_tls, "platform reachable", R, "PLATFORM_CA_BUNDLE", 5),
     Case("the address of one's own address is wrong", environ(OUTGOING_ADDRESS_URL="http://example.invalid"),
          "platform address", R, "OUTGOING_ADDRESS_URL", 5),
+    Case("nobody listens at the address of one's own address",
+         environ(OUTGOING_ADDRESS_URL=f"http://127.0.0.1:{free_port()}"), "platform address", Y, "leave it out", 0),
     # codes
     Case("the stored code is dead", revoked, "code accepted", R, "check --repair", 1),
     Case("the stored code is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
@@ -322,6 +361,7 @@ CASES = (
     Case("another type is under the key", another_type, "code stored", R, "who writes this key", 1),
     Case("the value is not JSON", lambda p: p.admin.set(VALUE, "x", ex=7000),
          "code stored", R, "who writes this key", 1),
+    Case("the value's end is past and its TTL is not", stored(expires_in=1), "code stored", R, "refresh", 1),
     Case("nothing is stored", lambda p: p.admin.flushall(), "code stored", R, "token-refresher refresh", 1),
     Case("a code is about to expire", lambda p: p.world.advance(6900), "code stored", R, "token-refresher refresh", 1),
     Case("a code was not renewed in time", lambda p: p.world.advance(6000), "code stored", Y, "timer", 1),
@@ -330,6 +370,8 @@ CASES = (
     Case("the timer never fired", lambda p: p.admin.flushall(), "run timer", R, "enable the timer", 1),
     Case("an attempt was never settled", lease(unsettled_since=lambda now: now - 1_000_000),
          "run lease", R, "token-refresher refresh", 1),
+    Case("an attempt had no definite end a moment ago", lease(unsettled_since=lambda now: now - 1000),
+         "run lease", Y, "the next run asks", 0),
     Case("a run was killed in its attempt",
          lease(work_until=lambda now: now - 1, locked_until=lambda now: now + 50_000),
          "run lease", Y, "log of the run", 0),
@@ -431,6 +473,13 @@ def test_without_the_rights_of_an_examination_what_needs_them_is_grey(patient: P
     grey = {each.name for each in findings if each.light is Light.GREY}
     assert grey == {*doctor_redis.REST, "platform address"}
     assert {each.light for each in findings} == {Light.GREEN, Light.GREY}
+
+
+def test_whether_snapshots_are_taken_is_not_known_to_whom_may_not_ask(patient: Patient) -> None:
+    config(appendonly="no", save="3600 1")(patient)
+    assert of(patient.examined(), "redis persistence")[0].light is Light.GREEN
+    patient.user("-config")
+    assert of(patient.examined(), "redis persistence")[0].light is Light.GREY
 
 
 def test_a_user_who_may_touch_the_real_keys_alone_is_not_blamed(patient: Patient) -> None:

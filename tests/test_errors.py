@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -28,6 +29,7 @@ SRC = Path(errors.__file__).parents[1]
 SOURCES = [SRC / "index.py", *sorted((SRC / "token_refresher").rglob("*.py"))]
 
 
+@functools.cache
 def _family() -> dict[str, str]:
     """Child -> parent, out of all sources: what is not imported in this run counts too."""
     parents = {
@@ -97,10 +99,12 @@ def _without_catalogue(tree: ast.Module) -> ast.Module:
     return ast.Module(kept, [])
 
 
+@functools.cache
 def _trees() -> list[ast.Module]:
     return [_without_catalogue(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES]
 
 
+@functools.cache
 def _said() -> dict[str, set[str]]:
     """Codes that are given by keyword to an error of the tree, and `default_code`s."""
     names = {*_family(), TokenRefresherError.__name__}

@@ -731,6 +731,22 @@ def test_a_redis_that_is_gone_is_shown(start_redis: Callable[..., RedisServer], 
     assert "redis_unreachable" in text
 
 
+def test_a_defect_is_shown_without_its_words_and_ends_nothing() -> None:
+    class Stumbling:
+        def run_once(self, _: Command) -> Report:
+            raise KeyError("words that could be anything")
+
+        def new_id(self) -> str:
+            return "0123456789abcdef"
+
+    known: Any = State({"app0007": ""}, Policy(), Clock())
+    sample(known, Stumbling())  # type: ignore[arg-type]
+    text = html_of(client_of(known))
+    assert "unexpected KeyError" in text
+    assert "internal_error" in text
+    assert "words that could" not in text
+
+
 def test_the_view_is_made_from_a_source_and_nothing_else() -> None:
     known = state_of(on_fire())
     assert page_of(known).headline.text == "3 of 6 codes need you"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -234,7 +235,8 @@ class Machine(RuleBasedStateMachine):
         return max_age_s + Policy.audit_interval_s + TICK_S * (1 + CHECK_FAULTS)
 
 
-TestWhateverHappens = Machine.TestCase
+# Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
+TestWhateverHappens = pytest.mark.timeout(600)(Machine.TestCase)
 TestWhateverHappens.settings = settings(
     max_examples=25,
     stateful_step_count=20,

@@ -81,8 +81,8 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         metrics = None if options.no_http else _metrics(state)
         loop = _loop(settings, state, metrics, stop.asked.is_set)
         token = token_in(options.token_file)
-        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen, token, loop.soon)
         logs.configure(settings.log_level, options.log_format, _secrets(settings))
+        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen, token, loop.soon)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
             _log.warning("%s", warning)

@@ -188,7 +188,8 @@ class _Job:
                 renewed = courses[token_target].snapshot
                 if renewed.live and renewed.live.code != token.live.code:
                     course = course.merged_into(renewal.renew(app, course.snapshot, renewed, at_once=True))
-            if course.failure and course.failure.code == "no_token" and courses[token_target].elsewhere:
+            first = courses.get(token_target)
+            if course.failure and course.failure.code == "no_token" and first and first.elsewhere:
                 course.step = Step(target, Reason.LOCKED, "another run is fetching the access_token that it needs")
                 course.outcome, course.failure, course.elsewhere = None, None, True
             courses[target] = course

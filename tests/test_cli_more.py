@@ -1,0 +1,244 @@
+"""The commands that are no run: signatures, the deployed function, the doctor, the daemon, the page, the version."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import index
+from support.fc_server import FcServer
+from support.planted import plant
+from support.processes import Child
+from support.world import World
+from token_refresher import Reader, daemon_metrics
+from token_refresher.cli import EXIT_CODES, main
+from token_refresher.cli_screen import Screen
+from token_refresher.settings import read
+from token_refresher.signing import sign
+
+_WELL, _DANGER, _USAGE, *_, _INTERRUPTED, _NO_READER = EXIT_CODES
+_PAGE = "https://shop.example/pay?id=1#top"
+_WAIT_S = 30.0
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def environ(world: World) -> dict[str, str]:
+    """One application, with nothing stored yet."""
+    return world.settings_env()
+
+
+@pytest.fixture
+def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command line in this process, with further variables by name."""
+
+    def run(*arguments: str, **more: str) -> Ended:
+        code = main(arguments, environ | more)
+        return Ended(code, *capsys.readouterr())
+
+    return run
+
+
+# -- sign ------------------------------------------------------------------------------------
+
+
+def test_what_a_page_needs_is_signed_with_the_ticket_that_is_stored(call: Call, environ: dict[str, str]) -> None:
+    call("refresh")
+    shown = call("sign", "--url", _PAGE)
+    told = call("sign", "--url", _PAGE, "--json").json
+    assert shown.code == _WELL
+    assert json.loads(shown.out).keys() == told.keys() == {"app_id", "timestamp", "nonce_str", "signature", "url"}
+    with Reader.from_settings(read(environ)) as reader:
+        ticket = reader.js_ticket("app0000")
+    assert told["signature"] == sign(ticket, told["nonce_str"], int(told["timestamp"]), _PAGE)
+    assert (told["app_id"], told["url"]) == ("app0000", _PAGE)
+
+
+def test_without_a_ticket_nothing_is_signed_and_the_exit_code_is_that_of_danger(call: Call) -> None:
+    ended = call("sign", "--url", _PAGE)
+    assert (ended.code, ended.out) == (_DANGER, "")
+    assert "nothing is stored under the key type/js_ticket_info/app_id/app0000" in ended.err
+
+
+def test_of_several_applications_one_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    environ = world.settings_env(2)
+    assert main(["refresh"], environ) == _WELL
+    capsys.readouterr()
+    assert main(["sign", "--url", _PAGE], environ) == _USAGE
+    assert "--app" in capsys.readouterr().err
+    assert main(["sign", "--url", _PAGE, "--app", "app0001", "--json"], environ) == _WELL
+    assert json.loads(capsys.readouterr().out)["app_id"] == "app0001"
+
+
+# -- invoke ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def function(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of a machine that knows nothing but where the function is, which is the real handler."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(index, "_warm", [])
+    with FcServer() as fc:
+        secret = plant("access-key-secret")
+        fc.keys["LTAI5planted"] = secret
+        fc.functions["refreshing", "refresher"] = index.handler
+        yield {
+            "FUNCTION_NAME": "refresher",
+            "FUNCTION_SERVICE": "refreshing",
+            "FUNCTION_ENDPOINT": fc.endpoint,
+            "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAI5planted",
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret,
+        }
+        fc.wait_for_runs()
+    for _, refresher in index._warm:
+        refresher.store._client.close()
+
+
+def test_the_deployed_function_is_started_and_its_report_shown(
+    function: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["invoke", "--kind", "access_token"], function) == _WELL
+    (first,) = json.loads(capsys.readouterr().out)["targets"]
+    assert (first["app_id"], first["kind"], first["reason"]) == ("app0000", "access_token", "MISSING")
+    assert main(["invoke", "--app", "app0000", "--json"], function) == _WELL
+    told = json.loads(capsys.readouterr().out)
+    assert told["request_id"]
+    assert {each["kind"]: each["reason"] for each in told["report"]["targets"]} == {
+        "access_token": "FRESH",
+        "js_ticket": "MISSING",
+    }
+
+
+def test_nobody_waits_for_an_asynchronous_start(
+    function: dict[str, str], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["invoke", "--async"], function) == _WELL
+    assert capsys.readouterr().out.startswith("started: request ")
+
+
+# -- doctor, version -------------------------------------------------------------------------
+
+
+def test_the_doctor_examines_by_the_settings_of_the_environment(call: Call) -> None:
+    ended = call("doctor", "--json")
+    found = {each["name"]: each["light"] for each in ended.json["findings"]}
+    assert found["redis reachable"] == "green"
+    assert found["code stored"] == "red"
+    assert ended.code == ended.json["exit_code"] != _WELL
+
+
+def test_in_a_checkout_that_is_not_installed_the_version_is_the_one_it_would_install_as(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = call("version", "--json").json["version"]
+
+    def nowhere(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", nowhere)
+    assert call("version").out == f"token-refresher {installed}\n"
+    assert daemon_metrics._version() == "unknown", "metrics do not read files"
+
+
+def test_an_interrupted_command_says_so_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen({}, as_json=True).interrupted(_INTERRUPTED)
+    assert json.loads(capsys.readouterr().out) == {"error": {"code": "interrupted", "exit_code": _INTERRUPTED}}
+
+
+@pytest.mark.parametrize("text", ["1e3", "-1", "0.0001", "1234567", "²"])
+def test_a_latency_is_a_plain_number(call: Call, text: str) -> None:
+    ended = call("simulate", f"--latency-ms={text}")
+    assert ended.code == _USAGE
+    assert "not a number of milliseconds" in ended.err
+
+
+# -- the page --------------------------------------------------------------------------------
+
+_SERVE = ["status", "--serve", "--listen", "127.0.0.1:0"]
+_PROGRAM = "import os, sys\nfrom token_refresher.cli import main\nsys.exit(main(sys.argv[1:], os.environ))"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--json",), ("--app", "app0000"), ("--kind", "js_ticket"), ("--shard", "1/2")],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_page_shows_everything_so_a_selection_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
+    ended = call("status", "--serve", *arguments)
+    assert ended.code == _USAGE
+    assert "--serve shows everything" in ended.out + ended.err
+
+
+def test_the_page_is_served_until_ctrl_c(environ: dict[str, str]) -> None:
+    # What is said to a person goes to standard error.
+    with Child(f"import sys; sys.stderr = sys.stdout\n{_PROGRAM}", environ, _SERVE) as child:
+        url = child.wait_for("http://")
+        with urllib.request.urlopen(url, timeout=_WAIT_S) as answer:  # noqa: S310 - our own, http
+            assert b"app0000" in answer.read()
+        os.kill(child.pid, signal.SIGINT)
+        assert child.join() == _INTERRUPTED
+
+
+def test_an_address_that_somebody_has_is_told(call: Call) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = call("status", "--serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert ended.code == _USAGE
+    assert "cannot listen on" in ended.err
+
+
+def test_a_file_without_a_token_opens_no_page(call: Call, tmp_path: Path) -> None:
+    empty = tmp_path / "token"
+    empty.write_text(" \n")
+    assert "the token's file is empty" in call("status", "--serve", "--token-file", str(empty)).err
+    assert "cannot be read" in call("status", "--serve", "--token-file", str(tmp_path / "none")).err
+
+
+# -- the daemon ------------------------------------------------------------------------------
+
+
+def test_the_daemon_says_what_is_odd_about_its_settings_and_runs_until_a_signal(environ: dict[str, str]) -> None:
+    with Child(_PROGRAM, environ | {"POLICY_MARGINS": "1800"}, ["daemon", "--listen", "0.0.0.0:0"]) as child:
+        assert _logged(child, "the environment variable POLICY_MARGINS is not read")["level"] == "WARNING"
+        url = _logged(child, "listening on ")["message"].removeprefix("listening on ")
+        port = url.rpartition(":")[2].strip("/")
+        _logged(child, "2 codes, 2 fetched")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=_WAIT_S) as answer:
+            assert answer.status == 200
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=_WAIT_S)
+        refused.value.close()
+        assert refused.value.code == 404, "others may reach it, and there is no token: so there is no page"
+        os.kill(child.pid, signal.SIGTERM)
+        _logged(child, "stopped")
+        assert child.join() == _WELL
+
+
+def _logged(child: Child, message: str) -> dict[str, Any]:
+    """Wait for a line of the log whose message begins like this."""
+    while True:
+        told: dict[str, Any] = json.loads(child.wait_for("{"))
+        if told["message"].startswith(message):
+            return told
