@@ -59,7 +59,7 @@ def test_defaults_are_the_same_in_both_readmes() -> None:
 def test_every_command_make_target_and_file_that_a_readme_names_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`make ([a-z]+)", text)):
+    for target in set(re.findall(r"`make ([a-z-]+)", text)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
     for command in set(re.findall(r"token-refresher ([a-z][a-z-]+)", text)):
         assert command in reference.commands(), f"token-refresher {command}"

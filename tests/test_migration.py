@@ -42,6 +42,8 @@ def migration(world: World) -> Migration:
 
 
 @pytest.mark.keys_without_ttl("the older task stores without")
+# Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
+@pytest.mark.timeout(600)
 def test_side_by_side_switched_over_and_back_no_reader_is_disturbed(migration: Migration) -> None:
     migration.minutes(3 * _HOURS, old=True, new=True)
     before = migration.old_fetches

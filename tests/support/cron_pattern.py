@@ -35,8 +35,11 @@ def configured(path: str) -> tuple[Any, redis.Redis]:
 class _Tick:
     """What one tick works with: a client, the time (unix seconds), and how requests are made."""
 
-    def __init__(self, client: Any, clock: Callable[[], float], below_s: float, **request: Any) -> None:
-        self._client, self._clock, self._below_s, self._request = client, clock, below_s, request
+    def __init__(
+        self, client: Any, clock: Callable[[], float], below_s: float, verify: bool | str, timeout_s: float
+    ) -> None:
+        self._client, self._clock, self._below_s = client, clock, below_s
+        self._verify, self._timeout_s = verify, timeout_s
 
     def stored(self, name: str, app_id: str) -> str | None:
         """The code, when it lives for long enough."""
@@ -48,7 +51,7 @@ class _Tick:
 
     def fetch(self, name: str, member: str, app_id: str, url: str, form: dict[str, str]) -> str:
         """A new code, which is stored."""
-        data = requests.post(url, data=form, **self._request).json()["data"]
+        data = requests.post(url, data=form, timeout=self._timeout_s, verify=self._verify).json()["data"]
         info = {name: data[member], "expires_in": int(self._clock()) + int(data["expires_in"])}
         self._client.set(KEYS[name].format(app_id), json.dumps(info))
         return str(data[member])
@@ -65,7 +68,7 @@ def tick(
 ) -> int:
     """All applications once; returns how many codes were fetched. What goes wrong is raised, as it comes."""
     api, fetched = config["oauth_api"], 0
-    run = _Tick(client, clock, below_s, timeout=timeout_s, verify=verify)
+    run = _Tick(client, clock, below_s, verify, timeout_s)
     for app in config["app_info"]:
         app_id, token = app["app_id"], run.stored("server_access_token", app["app_id"])
         if token is None:

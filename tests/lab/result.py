@@ -1,0 +1,124 @@
+"""What came of one scenario with one system, and whether that is as good as it has to be."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from platform_simulator import CHECK_PATH
+from platform_simulator.truth import KINDS
+from token_refresher.policy import Policy
+
+from .place import opened
+from .scenario import Scenario
+from .stage import Stage
+from .systems import SYSTEMS
+from .timeline import Held, Timeline, as_plain, refused_stretches
+
+
+@dataclass(frozen=True)
+class Result:
+    """The measures. Seconds (virtual, except `took_s`) count for both kinds together, and so do fetches.
+
+    `ideal` is how many fetches the life of a code and the system's margin need over that time. `heal_s` None: never.
+    `unfinished`: faults that never came or never ended. `foreign`: fetches by others.
+    """
+
+    scenario: str
+    system: str
+    seed: int
+    duration_s: float
+    refused_s: float
+    none_s: float
+    unreadable_s: float
+    reads: int
+    refused_reads: int
+    fetches: int
+    ideal: int
+    foreign: int
+    questions: int
+    runs: int
+    failed_runs: int
+    heal_s: float | None
+    took_s: float
+    refused: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    timeline: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def extra(self) -> int:
+        """Fetches beyond the ideal number."""
+        return max(0, self.fetches - self.ideal)
+
+    def as_plain(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self) | {"extra": self.extra}
+
+
+def play(scenario: Scenario, system: str, seed: int) -> Result:
+    """Play a scenario with "ours" or "baseline"."""
+    began = time.monotonic()
+    with opened(scenario.place(**scenario.policy)) as place:
+        stage = Stage(scenario, SYSTEMS[system](place, scenario.policy), place, seed)
+        timeline = stage.play()
+        return measured(stage, timeline, system, seed, time.monotonic() - began)
+
+
+def measured(stage: Stage, timeline: Timeline, system: str, seed: int, took_s: float) -> Result:
+    """The measures of what was played."""
+    duration_s = stage.scenario.duration_s
+    fetches = sum(each.ours for each in timeline.fetches)
+    return Result(
+        scenario=stage.scenario.name,
+        system=system,
+        seed=seed,
+        duration_s=duration_s,
+        refused_s=round(timeline.seconds(Held.REFUSED), 1),
+        none_s=round(timeline.seconds(Held.NONE), 1),
+        unreadable_s=round(timeline.seconds(Held.UNREADABLE), 1),
+        reads=len(timeline.looks) * len(KINDS),
+        refused_reads=timeline.count(Held.REFUSED),
+        fetches=fetches,
+        ideal=ideal_fetches(duration_s, Policy.lifetime_s, stage.system.margin_s),
+        foreign=len(timeline.fetches) - fetches,
+        questions=stage.simulator.count(CHECK_PATH),
+        runs=stage.runs,
+        failed_runs=stage.failed_runs,
+        heal_s=timeline.heal_s(),
+        took_s=round(took_s, 1),
+        refused=tuple(refused_stretches(timeline)),
+        unfinished=tuple(stage.unfinished()),
+        timeline=as_plain(timeline),
+    )
+
+
+def ideal_fetches(duration_s: float, lifetime_s: float, margin_s: float) -> int:
+    """For each kind one at the beginning, and one whenever the margin of the last begins."""
+    return len(KINDS) * math.ceil(duration_s / (lifetime_s - margin_s))
+
+
+def broken(scenario: Scenario, result: Result) -> list[str]:
+    """Every way in which our system did not keep what the scenario promises, as sentences."""
+    bounds = scenario.bounds
+    found = [f"the fault {name!r} never came or never ended" for name in result.unfinished]
+    checks: Sequence[tuple[float | None, float | None, Callable[[], str]]] = (
+        (result.refused_s, bounds.refused_s, lambda: f"{result.refused_s:g} s with a refused code"),
+        (result.none_s, bounds.none_s, lambda: f"{result.none_s:g} s without a code"),
+        (result.extra, bounds.fetches, lambda: f"{result.extra} fetches beyond the ideal {result.ideal}"),
+        (
+            math.inf if result.heal_s is None else result.heal_s,
+            bounds.heal_s,
+            lambda: "not healed at the end" if result.heal_s is None else f"healed only after {result.heal_s:g} s",
+        ),
+    )
+    found += [
+        f"{told()}, {bound:g} are allowed"
+        for value, bound, told in checks
+        if value is not None and bound is not None and value > bound
+    ]
+    if scenario.inside and bounds.refused_s != 0:
+        found.append("inside the assumptions no second with a refused code may be allowed")
+    return found + [each for each in result.refused if bounds.refused_s == 0]

@@ -1,0 +1,110 @@
+"""Scenarios as data: what goes wrong, when, and what may come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .place import Place
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
+
+
+@dataclass(frozen=True)
+class At:
+    """At this instant (seconds since the beginning)."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Due:
+    """Right before the first tick, not before `after_s`, at which the system under test has to fetch.
+
+    So a fault meets every system when it hurts it, whatever its margin.
+    """
+
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """A fault: when it begins and how long it lasts (seconds). What it does is the subclass's.
+
+    A subclass with `ends_itself` tells `stage.over(self)` when it is over; the others get `end` after `lasting_s`.
+    """
+
+    ends_itself: ClassVar[bool] = False
+
+    start: At | Due
+    lasting_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in table and timeline."""
+        raise NotImplementedError
+
+    def begin(self, stage: Stage) -> None:
+        """From now on it is so."""
+        raise NotImplementedError
+
+    def end(self, stage: Stage) -> None:
+        """From now on it is no more."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What may come of a scenario, for our system. Seconds count for both kinds together.
+
+    `refused_s`, `none_s`: with a refused code, with none. `fetches`: beyond the ideal number, both kinds together.
+    `heal_s`: until all is as before, after the last fault ended. None: whatever.
+    """
+
+    refused_s: float | None = 0.0
+    none_s: float | None = 0.0
+    fetches: int | None = 0
+    heal_s: float | None = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One story. `outside` is empty inside the assumptions of docs/design.md, else says which one is broken.
+
+    `copies` run at every tick, as processes; with `turns` one at a tick, one after the other. `wrong_clock_s` is how
+    far the last copy's clock is ahead. `policy` are numbers by their names in Policy. `full_only`: too long for the
+    bounded part. `baseline` False: it says nothing about others. `place` makes what it plays in.
+    """
+
+    name: str
+    sentence: str
+    duration_s: float = 4 * HOUR_S
+    troubles: tuple[Trouble, ...] = ()
+    copies: int = 1
+    turns: bool = False
+    wrong_clock_s: float = 0.0
+    policy: dict[str, float] = field(default_factory=dict)
+    outside: str = ""
+    bounds: Bounds = Bounds()
+    full_only: bool = False
+    baseline: bool = True
+    place: Callable[..., Place] = Place
+
+    @property
+    def inside(self) -> bool:
+        return not self.outside
+
+    def as_plain(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "name": self.name,
+            "sentence": self.sentence,
+            "duration_s": self.duration_s,
+            "copies": self.copies,
+            "policy": dict(self.policy),
+            "outside": self.outside,
+            "bounds": vars(self.bounds),
+        }

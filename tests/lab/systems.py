@@ -1,0 +1,122 @@
+"""The two systems that a scenario tries: ours, and the plain cron pattern as the baseline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import index
+from support import cron_pattern
+from support.processes import Child
+from support.redis_server import find_faketime
+from token_refresher import wiring
+from token_refresher.keys import keys_of
+from token_refresher.model import Kind, Target
+from token_refresher.policy import Policy
+from token_refresher.settings import read
+
+from .place import Place
+from .worker import CONTEXT, EVENTS
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel shows it; nothing is created here
+
+
+class System(Protocol):
+    """One way to keep codes fresh. `margin_s` (seconds): with less left it fetches."""
+
+    name: str
+    margin_s: float
+
+    def run(self, order: str, deployment: int = 0) -> None:
+        """One run in this process, started by "run" (the timer) or "force". Raises what the run raises."""
+
+    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
+        """A process that runs when told to; `hold` is "point/kind", `clock_file` says how wrong its clock is."""
+
+    def settled(self, client: Any) -> bool:
+        """Whether it has nothing left to find out or to wait for, by what it keeps in Redis."""
+
+
+class Ours:
+    """The real function, through its handler."""
+
+    name = "ours"
+
+    def __init__(self, place: Place, policy: Mapping[str, float]) -> None:
+        self._place = place
+        self.margin_s = float(policy.get("margin_s", Policy.margin_s))
+        found = [read(environ) for environ in place.environs]
+        self._warm = [(each, wiring.refresher(each, clock=place.steady)) for each in found]
+
+    def run(self, order: str, deployment: int = 0) -> None:
+        # A warm instance, whose clock is the lab's: what `index` would otherwise put together by itself.
+        index._warm[:] = [self._warm[deployment]]
+        try:
+            index.handler(EVENTS[order], CONTEXT)
+        finally:
+            index._warm.clear()
+
+    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
+        environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file)
+        return Child("from lab.worker import ours; ours()", environ)
+
+    def settled(self, client: Any) -> bool:
+        with client.pipeline(transaction=False) as pipe:
+            for kind in Kind:
+                pipe.hmget(keys_of(Target(self._place.app_id, kind)).lease, "unsettled_since", "locked_until")
+            leases = pipe.execute()
+        now_ms = self._place.now() * 1000
+        return all(unsettled == b"0" and int(locked or 0) <= now_ms for unsettled, locked in leases)
+
+
+class Baseline:
+    """GET, compare with 600 s, POST, SET. It gives a request as long as ours does."""
+
+    name = "baseline"
+    margin_s = cron_pattern.FETCH_BELOW_S
+
+    def __init__(self, place: Place, policy: Mapping[str, float]) -> None:
+        self._place = place
+        self._timeout_s = float(policy.get("request_total_s", Policy.request_total_s))
+        self._configured = [cron_pattern.configured(str(path)) for path in place.cron_files]
+
+    def run(self, order: str, deployment: int = 0) -> None:
+        below_s = float("inf") if order == "force" else cron_pattern.FETCH_BELOW_S
+        config, client = self._configured[deployment]
+        cron_pattern.tick(config, client, clock=self._place.now, below_s=below_s, timeout_s=self._timeout_s)
+
+    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
+        own = {"CRON_FILE": str(self._place.cron_files[deployment]), "CRON_TIMEOUT_S": str(self._timeout_s)}
+        environ = own | _environ(self._place, hold, clock_file)
+        return Child("from lab.worker import baseline; baseline()", environ)
+
+    def settled(self, client: Any) -> bool:
+        return True
+
+
+SYSTEMS: dict[str, Callable[[Place, Mapping[str, float]], System]] = {"ours": Ours, "baseline": Baseline}
+
+
+def started(stack: ExitStack, child: Child, clock_file: Path | None) -> Child:
+    """The child, to be ended by the stack, and what libfaketime shares by its pid with it."""
+    if clock_file:
+        for name in (f"faketime_shm_{child.pid}", f"sem.faketime_sem_{child.pid}"):
+            stack.callback((_SHARED_MEMORY / name).unlink, missing_ok=True)
+    return stack.enter_context(child)
+
+
+def _environ(place: Place, hold: str, clock_file: Path | None) -> dict[str, str]:
+    environ = {"CLOCK_FILE": str(place.clock_file), "LAB_HOLD": hold}
+    if clock_file is None:
+        return environ
+    return environ | {
+        "LD_PRELOAD": find_faketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock_file),
+        "FAKETIME_NO_CACHE": "1",
+        # Only the time of day is wrong; no machine's steady clock goes back.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "TZ": os.environ.get("TZ", "UTC"),
+    }

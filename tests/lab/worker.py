@@ -1,0 +1,147 @@
+"""The inside of a lab's child process: runs when told to, and can be held at one point of a fetch.
+
+Says "ready" and reads an order; says "failed:<error>" when a run raised; says "at:held" where it stands still.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import redis
+import requests
+
+import index
+from support import cron_pattern
+from support.child import ask, point, say
+from token_refresher import wiring
+from token_refresher.flight import Flight, steady
+from token_refresher.model import Kind, Target
+from token_refresher.open_platform import OpenPlatform
+from token_refresher.settings import read
+from token_refresher.store import Store
+
+# What starts a run: the timer, or a person who wants new codes.
+EVENTS = {
+    "run": json.dumps({"triggerTime": "2026-01-01T00:00:00Z", "triggerName": "lab", "payload": ""}).encode(),
+    "force": b'{"force": true}',
+}
+CONTEXT = SimpleNamespace(function=SimpleNamespace(timeout=60))
+# Where a process is held. Where a point is our system's alone, the baseline is held at the nearest equal.
+POINTS = ("before send", "after its last look", "after send", "after answer", "before store", "before finish")
+_PATHS = {Kind.ACCESS_TOKEN.value: "/token", Kind.JS_TICKET.value: "/ticket"}
+_FETCHES = {Kind.ACCESS_TOKEN.value: "server_token", Kind.JS_TICKET.value: "js_ticket"}
+
+
+def ours() -> None:
+    """Our function, as a warm instance."""
+    settings = read(os.environ)
+    index._warm.append((settings, wiring.refresher(settings, clock=lambda: steady() + _ahead_s())))
+    _hold_ours(*_wanted())
+    _serve(lambda order: index.handler(EVENTS[order], CONTEXT))
+
+
+def baseline() -> None:
+    """The plain cron pattern, by this process's own clock."""
+    config, client = cron_pattern.configured(os.environ["CRON_FILE"])
+    timeout_s = float(os.environ["CRON_TIMEOUT_S"])
+    _hold_baseline(*_wanted())
+
+    def tick(order: str) -> object:
+        below_s = float("inf") if order == "force" else cron_pattern.FETCH_BELOW_S
+        clock = lambda: time.time() + _ahead_s()  # noqa: E731 - what a clock is, in one line
+        return cron_pattern.tick(config, client, clock=clock, below_s=below_s, timeout_s=timeout_s)
+
+    _serve(tick)
+
+
+def _serve(run: Callable[[str], object]) -> None:
+    while order := ask("ready"):
+        try:
+            run(order)
+        except Exception as error:
+            say(f"failed:{type(error).__name__}")
+
+
+def _ahead_s() -> float:
+    """How far the lab's time is ahead of the machine's (seconds)."""
+    with open(os.environ["CLOCK_FILE"]) as file:
+        return float(file.read())
+
+
+def _wanted() -> tuple[str, str]:
+    """The point at which to be held, and the kind of the code that is fetched there; empty for none."""
+    place, _, kind = os.environ.get("LAB_HOLD", "").partition("/")
+    return place, kind
+
+
+# -- points ----------------------------------------------------------------------------------
+
+
+def _held(owner: Any, name: str, when: Callable[..., bool], *, after: bool = False) -> None:
+    """Stand still the first time that `owner.name` is called `when` it is the wanted call, before or after it."""
+    original = getattr(owner, name)
+    done: list[str] = []
+
+    @functools.wraps(original)
+    def held(*arguments: Any, **kwargs: Any) -> Any:
+        here = not done and when(*arguments, **kwargs)
+        if here:
+            done.append(name)
+        if here and not after:
+            point("held")
+        result = original(*arguments, **kwargs)
+        if here and after:
+            point("held")
+        return result
+
+    setattr(owner, name, held)
+
+
+def _hold_ours(place: str, kind: str) -> None:
+    if not kind:
+        return
+    if place in ("before send", "after its last look"):
+        fetching = _fetching(_FETCHES[kind])
+        # A flight does not know what it carries.
+        _held(Flight, "depart", lambda *_: bool(fetching), after=place == "after its last look")
+    elif place == "after answer":
+        _held(OpenPlatform, _FETCHES[kind], lambda *_: True, after=True)
+    elif place in ("before store", "before finish"):
+
+        def stores(_: Store, target: Target, __: str, outcome: str, *___: object, **____: object) -> bool:
+            return target.kind.value == kind and outcome == "issued"
+
+        _held(Store, "finish", stores, after=place == "before finish")
+
+
+def _fetching(name: str) -> list[str]:
+    """Not empty while the named request to the platform is being made."""
+    original, under_way = getattr(OpenPlatform, name), list[str]()
+
+    def request(*arguments: Any, **kwargs: Any) -> Any:
+        under_way.append(name)
+        try:
+            return original(*arguments, **kwargs)
+        finally:
+            under_way.pop()
+
+    setattr(OpenPlatform, name, request)
+    return under_way
+
+
+def _hold_baseline(place: str, kind: str) -> None:
+    if not kind:
+        return
+    if place in ("before send", "after its last look", "after answer"):
+        fetches = lambda url, **_: url.endswith(_PATHS[kind])  # noqa: E731 - as above
+        _held(requests, "post", fetches, after=place == "after answer")
+    elif place in ("before store", "before finish"):
+        own = "server_access_token" if kind == Kind.ACCESS_TOKEN.value else kind
+        stores = lambda _, key, *__: key.startswith(f"type/{own}_info")  # noqa: E731 - as above
+        _held(redis.Redis, "set", stores, after=place == "before finish")
