@@ -104,6 +104,33 @@ def test_a_departure_refused_stays_refused_when_the_clock_goes_back() -> None:
         flight.depart()
 
 
+def test_the_time_left_is_never_nothing() -> None:
+    clock = Clock()
+    flight = _flight(clock.now + 2, clock)
+    left = [flight.left_s()]
+    for _ in range(3):
+        clock.now += 1
+        left.append(flight.left_s())
+    assert left == [2.0, 1.0, 0.001, 0.001]
+
+
+@pytest.mark.parametrize("past_s", [0.0, 0.5])
+def test_a_caller_leaves_when_the_clock_says_so(past_s: float) -> None:
+    clock, go_on = Clock(), threading.Event()
+    flight = _flight(clock.now + 0.1, clock)
+
+    def work() -> None:
+        flight.enter(Phase.DNS)
+        clock.now = flight.until + past_s
+        go_on.wait(_WAIT_S)
+
+    with pytest.raises(NotSentError) as caught:
+        flight.fly(work)
+    assert caught.value.code == "not_sent_dns"
+    go_on.set()
+    assert _all_landed()
+
+
 def test_nothing_departs_twice() -> None:
     flight = _flight(steady() + _WAIT_S)
 
@@ -204,7 +231,7 @@ def test_without_a_thread_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(NotSentError):
+    with pytest.raises(NotSentError, match="no thread could be started"):
         _flight(steady() + _WAIT_S).fly(lambda: None)
 
 
@@ -224,6 +251,9 @@ def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(
         flight.fly(work)
     assert isinstance(caught.value, UnknownOutcomeError if sent else NotSentError)
     assert "secret-word" not in str(caught.value)
+    # What went wrong, and not that time ran out.
+    begin = "after the request was sent: " if sent else "the connection could not be prepared: "
+    assert caught.value.what.startswith(begin)
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None
 
@@ -278,6 +308,96 @@ def test_an_answer_that_does_not_come_is_waited_for_until_the_end_and_the_connec
     assert server.recv(100) == b"request"
     with pytest.raises(ConnectionResetError):
         server.recv(100)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "code"), [(True, UnknownOutcomeError, "no_answer"), (False, NotSentError, "not_sent_tls")]
+)
+def test_a_connection_that_the_caller_broke_is_told_as_time_that_ran_out(
+    pair: tuple[socket.socket, socket.socket], sent: bool, error: type[PlatformError], code: str
+) -> None:
+    client, _ = pair
+    client.settimeout(_WAIT_S)
+    flight = _flight(_soon())
+
+    def work() -> None:
+        flight.enter(Phase.TLS)
+        cord = Cord(client, client)
+        flight.hold(cord)
+        if sent:
+            flight.depart()
+        try:
+            client.recv(1)
+            raise BrokenPipeError("as http.client says it")
+        finally:
+            client.close()
+            cord.release(client)
+
+    with pytest.raises(error) as caught:
+        flight.fly(work)
+    assert caught.value.code == code
+    assert "in time" in caught.value.what
+    assert _all_landed()
+
+
+def test_a_request_that_cannot_be_written_is_broken_off_too(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = pair
+    client.settimeout(10 * _WAIT_S)
+    flight = _flight(_soon())
+
+    def work() -> None:
+        cord = Cord(client, client)
+        flight.hold(cord)
+        flight.depart()
+        try:
+            # More than the kernels hold, and the other side does not read.
+            client.sendall(bytes(50_000_000))
+        finally:
+            client.close()
+            cord.release(client)
+
+    with pytest.raises(UnknownOutcomeError):
+        flight.fly(work)
+    assert _all_landed()
+
+
+def test_another_connection_takes_the_place_of_the_first(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, _ = pair
+    first, second = Cord(client, client), Cord(client, client)
+    flight = _flight(steady() + _WAIT_S)
+    flight.hold(first)
+    first.release(client)
+    flight.hold(first)
+    assert not first.hung_up()
+    flight.hold(second)
+    # Closed, as its last holder has left it.
+    assert first.hung_up()
+    assert not second.hung_up()
+    second.release(client)
+    second.release(flight)
+
+
+@pytest.mark.parametrize("calmed", [False, True])
+def test_only_a_calm_connection_says_goodbye(pair: tuple[socket.socket, socket.socket], calmed: bool) -> None:
+    client, server = pair
+    prepare(client)
+    cord = Cord(client, client)
+    if calmed:
+        cord.calm()
+    client.close()
+    cord.release(client)
+    with contextlib.nullcontext() if calmed else pytest.raises(ConnectionResetError):
+        assert server.recv(1) == b""
+
+
+def test_nobody_has_to_pull_a_cord_that_nobody_took(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, server = pair
+    cord = Cord(client, client)
+    cord.pull("somebody")
+    server.sendall(b"x")
+    client.settimeout(_WAIT_S)
+    assert client.recv(1) == b"x"
+    cord.release(client)
 
 
 def test_a_cord_is_not_pulled_under_someone_who_came_later(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import gzip
 import json
 import logging
 import queue
@@ -327,6 +328,18 @@ def test_an_odd_but_usable_answer_is_used(
     assert (issued.lifetime_s, len(issued.warnings)) == (lifetime_s, warnings)
 
 
+def test_an_answer_that_a_proxy_packed_is_used(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+    server = serve(None, _ok(gzip.compress(_TICKET_JSON, mtime=0), "Content-Encoding: gzip"))
+    assert connect().js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+
+
+@pytest.mark.parametrize("scope", [b"[]", b"7", b"null"])
+def test_a_user_s_scope_is_a_text(connect: Callable[..., OpenPlatform], serve: Any, scope: bytes) -> None:
+    user = b'{"status": 2000, "message": "", "data": {"open_id": "visitor", "expires_in": 7200, "scope": %b}}'
+    server = serve(None, _ok(user % scope))
+    _fails(lambda: connect().exchange(_app(server.url), _CODE, _never()), "bad_answer")
+
+
 def test_the_platforms_clock_is_handed_on(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     dated = _ok(_TICKET_JSON, "Date: Tue, 07 Jun 2022 04:41:46 GMT")
     server = serve(None, dated, _ok(_TICKET_JSON, "Date: yesterday"), _ok())
@@ -512,6 +525,15 @@ def test_one_connection_serves_a_run_and_is_closed_with_it(
     other.close()
     assert server.ends.get(timeout=_WAIT_S) == "closed"
     assert len(server.connections) == 1
+
+
+def test_what_a_run_leaves_open_is_closed_though_somebody_keeps_it(serve: Any) -> None:
+    server = serve(None, _ok())
+    with OpenPlatform(policy=_PATIENT, pool_size=1) as platform:
+        platform.js_ticket(_app(server.url), _TOKEN, _never())
+        assert len(server.connections) == 1
+    assert server.ends.get(timeout=_WAIT_S) == "closed"
+    _fails(lambda: platform.js_ticket(_app(server.url), _TOKEN, _never()), "not_sent_connect")
 
 
 def test_one_handshake_serves_a_run(

@@ -33,7 +33,7 @@ NOW = NOW_S * 1000
 # Examples are small; only a loaded machine is ever slow with them.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-GOOD = Record("a code", expires_at=NOW_S + 7000, issued_at=NOW_S - 200, fence=7)
+GOOD = Record("GqF3xW", expires_at=NOW_S + 7000, issued_at=NOW_S - 200, fence=7)
 SETTLED = Lease(exists=True, fence=7, audited_at=NOW - 200_000, outcome="issued", outcome_at=NOW - 200_000)
 REFRESH, FORCE, AUDIT = Command(), Command(force=True), Command(Action.AUDIT)
 UNREADABLE = Unreadable("not JSON")
@@ -391,6 +391,11 @@ def test_the_wait_doubles_up_to_its_cap_and_is_at_most_a_tenth_longer(failures: 
     for number in range(50):
         wait_s = retry_delay_s(Target(f"app{number}", Kind.JS_TICKET), failures, POLICY)
         assert base_s <= wait_s < base_s * 1.1
+
+
+@pytest.mark.parametrize(("left_s", "wait_s"), [(1800, 300), (1200, 300), (800, 200), (100, 25), (1, 0.25), (0, 300)])
+def test_the_wait_is_never_longer_than_a_quarter_of_what_is_left(left_s: int, wait_s: float) -> None:
+    assert wait_s <= retry_delay_s(TARGET, 9, POLICY, left_s) <= wait_s * 1.1
 
 
 def test_the_wait_is_the_same_every_time_and_differs_between_targets() -> None:

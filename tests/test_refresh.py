@@ -19,7 +19,7 @@ from token_refresher.model import Action, App, Command, Endpoints, Kind, Outcome
 from token_refresher.open_platform import OpenPlatform
 from token_refresher.policy import Policy
 from token_refresher.records import write_record
-from token_refresher.refresh import Refresher
+from token_refresher.refresh import Refresher, _warnings
 from token_refresher.report import Report, TargetReport
 from token_refresher.store import Store
 
@@ -323,3 +323,12 @@ def test_somebody_else_is_told_of_after_three_times_within_the_hour(
         f"at {recent} (unix seconds)"
     )
     assert warnings == ((expected,) if warned else ())
+
+
+def test_an_hour_ago_is_not_within_the_hour() -> None:
+    def told(*ages_s: int) -> bool:
+        seen = TargetReport(Target("app0000", TOKEN), "FRESH", "", superseded_at=tuple(9000 - age for age in ages_s))
+        return bool(_warnings([seen], 9000))
+
+    assert told(3599, 2, 1)
+    assert not told(3600, 2, 1)

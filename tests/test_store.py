@@ -18,7 +18,7 @@ from token_refresher.keys import WIRE_NAME, keys_of
 from token_refresher.model import Kind, Lease, Record, Snapshot, Target, Unreadable
 from token_refresher.policy import Policy
 from token_refresher.records import write_record
-from token_refresher.store import Store
+from token_refresher.store import Store, _snapshot
 
 # A command that gets no answer is given up after this.
 POLICY = Policy(redis_timeout_s=0.5)
@@ -305,3 +305,114 @@ class TestPublishedClients:
         found = json.loads(redis_server.client(decode_responses=True).get(key))  # type: ignore[arg-type]
         assert (found[member], found["expires_in"]) == ("猿-code", expires_at)
         assert isinstance(found["expires_in"], int)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("targets", [[TOKEN], [TOKEN, TICKET]], ids=["one", "two"])
+def test_where_nothing_may_be_read_the_first_error_is_raised(
+    targets: list[Target], make_store: MakeStore, redis_server: RedisServer
+) -> None:
+    redis_server.client().execute_command("ACL", "SETUSER", "nobody", "on", "nopass", "+@all", "~nothing")
+    with pytest.raises(StoreError) as caught:
+        make_store(url=f"redis://nobody:x@127.0.0.1:{redis_server.port}/0").load(targets)
+    redis_server.client().execute_command("ACL", "DELUSER", "nobody")
+    assert caught.value.code == "redis_no_permission"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_repeat_comes_at_once(client: str, redis_server: RedisServer, proxy: TcpProxy) -> None:
+    pauses: list[float] = []
+    connection = client_of(client, f"redis://127.0.0.1:{proxy.port}/0", POLICY)
+    store = Store(connection, POLICY, "", pauses.append)
+    proxy.script(Act.CUT_BEFORE, b"EVAL")
+    (snapshot,) = store.load([TOKEN])
+    assert isinstance(snapshot, Snapshot)
+    proxy.script(Act.CUT_BEFORE, b"EVAL")
+    assert store.acquire(snapshot, "a")
+    proxy.script(Act.CUT_BEFORE, b"EVAL")
+    assert store.finish(TOKEN, "a", "released", "") == "done"
+    proxy.script(Act.CUT_BEFORE, b"EVAL")
+    store.note_superseded(snapshot, None)
+    assert pauses == []
+    connection.close()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_between_repeats_there_are_the_pauses_that_were_asked_for(client: str) -> None:
+    pauses: list[float] = []
+    # Nothing listens there.
+    connection = client_of(client, "redis://127.0.0.1:9/0", POLICY)
+    with pytest.raises(StoreError):
+        Store(connection, POLICY, "", pauses.append).finish(TOKEN, "a", "kept", "", pauses=(0.0, 0.2, 1.0))
+    assert pauses == [0.2, 1.0]
+    connection.close()
+
+
+@pytest.mark.parametrize("expires_at", [None, 1])
+def test_where_no_value_was_read_none_is_shortened(expires_at: int | None, store: Store) -> None:
+    (snapshot,) = store.load([TOKEN])
+    assert isinstance(snapshot, Snapshot)
+    store.note_superseded(snapshot, expires_at)
+    assert record_of(store, TOKEN) is None
+
+
+# -- what a reply means ------------------------------------------------------------------------
+
+
+def reply(*fields: str, micros: int = 999_999, complaint: bytes | None = None) -> list[object]:
+    """As load.lua answers: where there is no lease, an empty list."""
+    lease = "\n".join(fields).encode() if fields else []
+    return [b"1700000000", str(micros).encode(), None, lease, complaint]
+
+
+def read_from(reply: object) -> Snapshot:
+    snapshot = _snapshot(TOKEN, reply)
+    assert isinstance(snapshot, Snapshot)
+    return snapshot
+
+
+@pytest.mark.parametrize(("micros", "ms"), [(0, 0), (999, 0), (1000, 1), (500_999, 500), (999_999, 999)])
+def test_an_instant_is_rounded_down_to_milliseconds(micros: int, ms: int) -> None:
+    assert read_from(reply(micros=micros)).now_ms == 1_700_000_000_000 + ms
+
+
+def test_without_fields_there_is_no_lease() -> None:
+    assert read_from(reply()).lease == Lease()
+
+
+def test_every_field_of_a_lease_is_read() -> None:
+    numbers = ("fence", "work_until", "locked_until", "unsettled_since", "before", "failures", "retry_at")
+    numbers += ("audited_at", "outcome_at")
+    fields = [part for number, name in enumerate(numbers, 1) for part in (name, str(number))]
+    fields += ["attempt", "a", "outcome", "kept", "superseded", " 1700000000001 17 1700000000002", "more", "x"]
+    assert read_from(reply(*fields)).lease == Lease(
+        True, "a", 1, 2, 3, 4, 5, 6, 7, 8, "kept", 9, (1_700_000_000_001, 1_700_000_000_002)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("7", 7), ("9" * 15, 10**15 - 1), ("1" * 16, None), ("", None), ("-7", None), ("7x", None)]
+)
+def test_a_number_of_a_lease_has_at_most_fifteen_digits(text: str, number: int | None) -> None:
+    lease = read_from(reply("fence", text, "unsettled_since", text)).lease
+    assert lease.fence == (0 if number is None else number)
+    # What cannot be read is not settled.
+    assert lease.unsettled_since == (1 if number is None else number)
+
+
+def test_a_lease_that_does_not_say_so_is_not_settled() -> None:
+    assert read_from(reply("fence", "7")).lease.unsettled_since == 1
+
+
+@pytest.mark.parametrize("length", [199, 200, 201, 5000])
+def test_of_an_outcome_two_hundred_characters_are_read(length: int) -> None:
+    assert read_from(reply("outcome", "x" * length)).lease.outcome == "x" * min(length, 200)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "read"), [(None, None), (b"01234567", "01234567"), (b"\xff", "\ufffd"), (0, None)]
+)
+def test_a_complaint_is_a_text_or_none(complaint: object, read: str | None) -> None:
+    assert read_from([b"1700000000", b"0", None, [], complaint]).complaint == read

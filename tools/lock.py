@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("requirements", "requirements-build", "requirements-daemon", "requirements-dev")
-# These have none: what they name is installed into environments of its own by whoever measures or fuzzes by hand.
-UNLOCKED = ("requirements-bench", "requirements-fuzz")
+# These have none: what they name is installed into environments of its own by whoever measures, fuzzes or mutates.
+UNLOCKED = ("requirements-bench", "requirements-fuzz", "requirements-mutation")
 INDEX = "https://pypi.org/simple"
 _UV = "uv==0.13.9"
 _HEAD = "# Made by `python tools/lock.py` from {name}.txt: the digests of all files of each release. Not by hand.\n"

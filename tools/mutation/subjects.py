@@ -1,0 +1,41 @@
+"""What is mutated, and which tests have to notice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Subject(NamedTuple):
+    """A file below src/token_refresher.
+
+    `tests` are run for each mutant, of them only those that run its line; `slow` those in which processes are killed
+    and servers broken, for what `tests` let live.
+    """
+
+    file: str
+    tests: tuple[str, ...]
+    slow: tuple[str, ...] = ()
+
+
+_RUNS = ("audit", "answer_faults")
+_PROCESSES = ("killed_and_frozen", "redis_faults")
+
+SUBJECTS = (
+    Subject("plan.py", ("plan",), _RUNS),
+    Subject("selection.py", ("plan",), _RUNS),
+    Subject("course.py", ("course",), _RUNS),
+    Subject("answers.py", ("answers",), ("open_platform",)),
+    Subject("flight.py", ("flight",), ("open_platform",)),
+    Subject("open_platform.py", ("open_platform", "answers"), ("answer_faults",)),
+    Subject("asking.py", ("asking", "renewal"), (*_RUNS, *_PROCESSES)),
+    Subject("renewal.py", ("renewal",), (*_RUNS, *_PROCESSES)),
+    Subject("refresh.py", ("refresh", "report"), (*_RUNS, *_PROCESSES)),
+    Subject("store.py", ("store", "lease"), (*_RUNS, "redis_faults", "topologies")),
+    Subject("shelf.py", ("shelf", "reader"), ("async_reader", "reader_machine")),
+    Subject("reader.py", ("reader",), ("reader_machine",)),
+    Subject("async_reader.py", ("async_reader",), ("reader_machine",)),
+    Subject("lua/acquire.lua", ("scripts",), ("lease", "store")),
+    Subject("lua/finish.lua", ("scripts",), ("lease", "store")),
+    Subject("lua/load.lua", ("scripts",), ("lease", "store")),
+    Subject("lua/note.lua", ("scripts",), ("lease", "store")),
+)
