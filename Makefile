@@ -78,7 +78,7 @@ coverage: tools ## Run all tests and see which branches they reach; fails below 
 MUTATION_ARGS ?=
 
 .PHONY: mutation
-mutation: tools ## Break the code in one place at a time, and count what no test notices; hours
+mutation: tools ## Break the code in one place at a time, and count what no test notices; an hour
 	@$(BIN)/python tools/mutate.py $(MUTATION_ARGS)
 
 # Newer servers to test against; without them those tests are skipped and say so.
