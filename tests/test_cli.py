@@ -585,8 +585,9 @@ def test_ctrl_c_ends_a_run_in_order(
     gate.release()
     out, err = process.communicate(timeout=_WAIT_S)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
-    # It left only when what it had begun was over: a code that was on its way is stored.
-    assert len(list(redis_server.client().scan_iter("type/server_access_token_info/*"))) == 3
+    # It left only when what it had begun (not always with all) was over: a code that was on its way is stored.
+    stored = len(list(redis_server.client().scan_iter("type/server_access_token_info/*")))
+    assert stored == sum(simulator.fetches(f"app000{number}", "access_token") for number in range(3)) > 0
 
 
 # -- the others ------------------------------------------------------------------------------

@@ -347,7 +347,9 @@ def test_the_images_command_runs_in_what_the_dockerfile_builds_and_writes_nothin
     guards.see("the container's log", output)
     assert process.returncode == 0, output
     told = [json.loads(line) for line in output.splitlines()]
-    assert [each["message"].split(" ")[0] for each in told] == ["started:", "listening", "2", "stopping", "stopped"]
+    words = [each["message"].split(" ")[0] for each in told]
+    assert words == ["no", "started:", "listening", "2", "stopping", "stopped"]
+    assert told[0]["message"].startswith("no status page: ")
     assert subprocess.run(check, env=environ, capture_output=True).returncode == 1, "nobody answers"
     assert image.files() == before
     assert list(home.iterdir()) == []

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import enum
 import secrets
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from .answers import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
 from .gates import Gate
+from .gzip_bomb import bomb
 from .http1 import Reply
 from .truth import Order
 from .wrong_types import VARIANTS, distort
 
-# What a gzip bomb is filled with; deflate without a header of its own; the header of gzip.
-_BLOCK, _RAW, _GZIP_HEADER = b" " * 1_000_000, -15, b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 # The life a lying checkCode invents for a code that has none.
 _INVENTED_LIFE_S = 7200
 
@@ -156,10 +153,7 @@ class Fault:
     @staticmethod
     def gzip_bomb(n_bytes: int = 100_000_000) -> Fault:
         """Executed; like `huge`, as gzip: small on the wire, whether asked for or not."""
-        # Packed here: done in answering, it would be slower than clients wait.
-        squeeze = zlib.compressobj(9, zlib.DEFLATED, _RAW)
-        filling = squeeze.compress(_BLOCK) + squeeze.flush(zlib.Z_FULL_FLUSH)
-        return Fault("gzip_bomb", True, respond=partial(_gzipped, filling=filling, times=n_bytes // len(_BLOCK)))
+        return Fault("gzip_bomb", True, respond=partial(_gzipped, packed=bomb(n_bytes)))
 
     @staticmethod
     def many_headers(n: int) -> Fault:
@@ -233,16 +227,8 @@ def _reply_with(change: Callable[[bytes], bytes]) -> Callable[[Reply], Reply]:
     return lambda reply: replace(reply, body=change(reply.body))
 
 
-def _gzipped(reply: Reply, filling: bytes, times: int) -> Reply:
-    """`filling` is a packed _BLOCK that may stand anywhere, because it ends in a full flush."""
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, _RAW)
-    packed = squeeze.compress(reply.body) + squeeze.flush(zlib.Z_FULL_FLUSH) + filling * times + squeeze.flush()
-    check = zlib.crc32(reply.body)
-    for _ in range(times):
-        check = zlib.crc32(_BLOCK, check)
-    length = len(reply.body) + len(_BLOCK) * times
-    body = _GZIP_HEADER + packed + struct.pack("<LL", check, length % 2**32)
-    return replace(reply, headers=(*reply.headers, ("Content-Encoding", "gzip")), body=body)
+def _gzipped(reply: Reply, packed: Callable[[bytes], bytes]) -> Reply:
+    return replace(reply, headers=(*reply.headers, ("Content-Encoding", "gzip")), body=packed(reply.body))
 
 
 def _lie(answer: Answer, now: float, valid: bool, expires_at: float | None) -> Answer:
