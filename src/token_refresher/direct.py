@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from .redis_errors import ServerError, server_error
 _PORT = 6379
 # Redis's own errors are a few hundred bytes, our scripts' lists two deep; numbers have up to 19 digits, sizes nine.
 _LONGEST_LINE, _DEEPEST = 65536, 8
-_NUMBER, _SIZE = re.compile(rb"-?[0-9]{1,19}"), re.compile(rb"-?[0-9]{1,9}")
+_LONGEST_NUMBER, _LONGEST_SIZE = 19, 9
 
 
 class Direct:
@@ -150,7 +149,9 @@ class _Connection:
             return rest
         if kind == b"-":
             return server_error(rest.decode("utf-8", "replace").removeprefix("ERR "))
-        if kind not in b"$*:" or depth > _DEEPEST or not (_NUMBER if kind == b":" else _SIZE).fullmatch(rest):
+        digits = rest.removeprefix(b"-")
+        longest = _LONGEST_NUMBER if kind == b":" else _LONGEST_SIZE
+        if kind not in b"$*:" or depth > _DEEPEST or not digits.isdigit() or len(digits) > longest:
             raise ConnectionAbortedError("what answers is no Redis")
         number = int(rest)
         if kind == b"$":

@@ -176,7 +176,7 @@ def _value(target: Target, reply: Any) -> tuple[Record | Unreadable | None, Any]
         return None, None
     if not isinstance(reply, bytes):
         return _WRONG_TYPE, None
-    return read_record(target.kind, reply), reply
+    return (_same_record if len(reply) <= _KEPT_BYTES else read_record)(target.kind, reply), reply
 
 
 def _snapshot(target: Target, reply: Any) -> Snapshot | StoreError:
@@ -187,8 +187,9 @@ def _snapshot(target: Target, reply: Any) -> Snapshot | StoreError:
     record, raw = _value(target, value)
     complained = complaint.decode("ascii", "replace") if isinstance(complaint, bytes) else None
     if isinstance(fields, bytes):
-        fields = fields.split(b"\n")
-    lease = _lease(fields if isinstance(fields, list) else [])
+        lease = _same_lease(fields) if len(fields) <= _KEPT_BYTES else _lease(fields.split(b"\n"))
+    else:
+        lease = _lease(fields if isinstance(fields, list) else [])
     return Snapshot(target, now_ms, record, lease, raw, complained)
 
 
@@ -207,6 +208,16 @@ def _lease(flat: Sequence[bytes]) -> Lease:
         superseded=tuple(_number(each) for each in history if len(each) == 13),
         **{name: _number(fields.get(name, b"")) for name in _NUMBERS},
     )
+
+
+# A warm instance reads the same bytes every minute; what is longer than any of ours is not worth the memory.
+_KEPT_BYTES = 1024
+_same_record = functools.lru_cache(maxsize=2048)(read_record)
+
+
+@functools.lru_cache(maxsize=2048)
+def _same_lease(text: bytes) -> Lease:
+    return _lease(text.split(b"\n"))
 
 
 _NUMBERS = (
