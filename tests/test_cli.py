@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import shlex
 import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
 from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault, Simulator
-from support.guards import see
+from support.command_line import Call, caller, on_a_terminal, process_environ
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from token_refresher.cli import EXIT_CODES, build_parser, main
@@ -45,19 +42,6 @@ _COMMANDS = (
 )
 _RUNS = ("refresh", "plan", "status", "check")
 _WAIT_S = 30.0
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Call = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -91,51 +75,13 @@ def configured(redis_server: RedisServer, simulator: Simulator, folder: Path) ->
 @pytest.fixture
 def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Call:
     """Run a command line in this process, with further variables by name."""
-
-    def run(*arguments: str, **more: str) -> Ended:
-        code = main(arguments, environ | more)
-        return Ended(code, *capsys.readouterr())
-
-    return run
+    return caller(environ, capsys)
 
 
 @pytest.fixture
 def alone(capsys: pytest.CaptureFixture[str]) -> Call:
     """The same without any settings and servers."""
-
-    def run(*arguments: str, **environ: str) -> Ended:
-        code = main(arguments, environ)
-        return Ended(code, *capsys.readouterr())
-
-    return run
-
-
-def process_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a process needs to run the program with these settings."""
-    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
-    return plain | {"PYTHONPATH": str(_ROOT / "src"), "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **environ}
-
-
-def on_a_terminal(environ: Mapping[str, str], command: list[str]) -> tuple[int, str]:
-    """Run a program with both outputs on a terminal. Returns its exit code and what the terminal showed."""
-    ours, its = pty.openpty()
-    process = subprocess.Popen(
-        command, env=process_environ(environ) | {"COLUMNS": "150"}, stdin=its, stdout=its, stderr=its
-    )
-    os.close(its)
-    shown = b""
-    while select.select([ours], [], [], _WAIT_S)[0]:
-        try:
-            more = os.read(ours, 65536)
-        except OSError:  # on Linux that is how the other end of a terminal closes
-            break
-        if not more:
-            break
-        shown += more
-    os.close(ours)
-    text = shown.decode()
-    see("a terminal", text)
-    return process.wait(_WAIT_S), text
+    return caller({}, capsys)
 
 
 # -- runs ------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ import http.client
 import json
 import os
 import pickle
-import pty
-import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support import guards
+from support.command_line import on_a_terminal
 from support.flow import PUBLIC_KEY, Deployment, of
 from support.planted import plant
 from support.world import World
@@ -78,23 +77,11 @@ def test_it_does_nothing_to_a_terminal_with_colours_either(deployment: Deploymen
     pytest.importorskip("rich", reason="NOT TESTED, rich is not installed")
     deployment.run()
     deployment.world.redis.client().hset(_lease(deployment), "outcome", _HOSTILE)
-    ours, its = pty.openpty()
-    environ = _environ(deployment, TERM="xterm", COLUMNS="200")
-    environ.pop("NO_COLOR", None)
-    process = subprocess.Popen([*_PROGRAM, "status"], env=environ, stdin=its, stdout=its, stderr=its)
-    os.close(its)
-    shown = b""
-    while select.select([ours], [], [], _WAIT_S)[0]:
-        try:
-            more = os.read(ours, 65536)
-        except OSError:  # on Linux that is how the other end of a terminal closes
-            break
-        shown += more
-    os.close(ours)
-    assert process.wait(_WAIT_S) == 0
-    assert b"\x1b[" in shown, "colours"
-    assert b"owned" in shown
-    assert not [each for each in (b"\x1b]0", b"\x1b[2J", b"\x07", "\x9b".encode(), "\u202e".encode()) if each in shown]
+    code, shown = on_a_terminal(deployment.environ, [*_PROGRAM, "status"])
+    assert code == 0
+    assert "\x1b[" in shown, "colours"
+    assert "owned" in shown
+    assert not [each for each in ("\x1b]0", "\x1b[2J", "\x07", "\x9b", "\u202e") if each in shown]
 
 
 class _Tags(HTMLParser):
