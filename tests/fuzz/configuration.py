@@ -53,8 +53,12 @@ def _place() -> Path:
 
 
 def _second_opinion(data: bytes) -> Any:
-    """The file as PyYAML itself builds it when every value is to stay a text."""
-    return yaml.load(data.decode("utf-8-sig"), Loader=yaml.BaseLoader)  # noqa: S506 - it makes texts and nothing else
+    """The file as PyYAML itself builds it when every value is to stay a text; by libyaml where that is read with.
+
+    The two take some odd files differently.
+    """
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    return yaml.load(data.decode("utf-8-sig"), Loader=loader)  # noqa: S506 - it makes texts and nothing else
 
 
 def surroundings(data: bytes, read: Reading = read) -> None:
