@@ -8,6 +8,7 @@ request was sent, or it never will be.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import struct
 import threading
@@ -29,11 +30,11 @@ _LOOK_S = 1.0
 T = TypeVar("T")
 
 
-def steady() -> float:
-    """An instant in seconds that never steps, and advances while the machine or the process is suspended."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+# An instant in seconds that never steps, and advances while the machine or the process is suspended. A reader asks for it
+# at each read.
+steady: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class Phase(Enum):
