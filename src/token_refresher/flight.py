@@ -30,7 +30,7 @@ _LOOK_S = 1.0
 T = TypeVar("T")
 
 
-# An instant in seconds that never steps, and advances while the machine or the process is suspended. A reader asks for it
+# An instant in seconds that never steps, and advances while the machine or the process is suspended. Readers ask for it
 # at each read.
 steady: Callable[[], float] = (
     functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
