@@ -4,6 +4,7 @@ Arguments: the port, the delay of each answer (ms). Prints the port it listens o
 """
 
 import contextlib
+import queue
 import socket
 import sys
 import threading
@@ -11,15 +12,28 @@ import time
 
 
 def forward(source: socket.socket, sink: socket.socket, delay_s: float) -> None:
-    """Pass on what comes, `delay_s` later, until one side closes."""
+    """Pass on what comes, each piece `delay_s` after it came, as on a long line, until one side closes."""
+    on_the_line: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+    threading.Thread(target=arrive, args=(on_the_line, sink), daemon=True).start()
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 20):
-            if delay_s:
-                time.sleep(delay_s)
+            on_the_line.put((time.monotonic() + delay_s, data))
+    on_the_line.put((time.monotonic() + delay_s, b""))
+    with contextlib.suppress(OSError):
+        source.shutdown(socket.SHUT_RD)
+
+
+def arrive(on_the_line: queue.SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
+    """The other end: hand on each piece at its instant."""
+    with contextlib.suppress(OSError):
+        while True:
+            at, data = on_the_line.get()
+            time.sleep(max(0.0, at - time.monotonic()))
+            if not data:
+                break
             sink.sendall(data)
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
 
 
 def serve(listener: socket.socket, port: int, delay_s: float) -> None:
