@@ -20,10 +20,11 @@ import trustme
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import Act, TcpProxy
-from token_refresher.connection import connect, translated
+from token_refresher.connection import connect
 from token_refresher.errors import CATALOGUE, SettingsError, StoreError
 from token_refresher.model import Kind, Secret, Snapshot, Target
 from token_refresher.policy import Policy
+from token_refresher.redis_errors import translated
 from token_refresher.settings import RedisSettings
 from token_refresher.store import Store
 

@@ -122,7 +122,7 @@ _MAY_USE_THEM_TOO = ("reader", "async_reader")
 # It may show the simulator, and where that is not installed (in the function) it must still be importable.
 _MAY_SIMULATE = "cli*"
 
-_LONGEST_MODULE = 250
+_LONGEST_MODULE = 400
 _LONGEST_FUNCTION = 40
 _LONGEST_SCRIPT = 40
 

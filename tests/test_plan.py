@@ -475,7 +475,7 @@ def test_superseded(sentence: str) -> None:
 def test_where_a_third_clock_confirms_the_platforms_a_step_of_rediss_clock_shows(
     later_s: int, skew_s: float, expected: bool
 ) -> None:
-    assert superseded(GOOD, GOOD.expires_at + later_s, skew_s, POLICY, confirmed=True) is expected
+    assert superseded(GOOD, GOOD.expires_at + later_s, skew_s, POLICY, apart_s=0.0) is expected
 
 
 # -- shards and selections -------------------------------------------------------------------

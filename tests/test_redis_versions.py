@@ -35,7 +35,7 @@ from support.world import World
 from test_redis_faults import BREAKAGES, OF_THE_CONNECTION, Breakage
 from test_redis_users import Shop, as_user, expected, rights
 from token_refresher import AsyncReader, wiring
-from token_refresher.connection import connect, translated
+from token_refresher.connection import connect
 from token_refresher.doctor import Light, examine
 from token_refresher.errors import StoreError
 from token_refresher.keys import WIRE_NAME, keys_of
@@ -43,6 +43,7 @@ from token_refresher.model import Command, Kind, Record, Secret, Snapshot, Targe
 from token_refresher.policy import Policy
 from token_refresher.reader import Reader
 from token_refresher.records import write_record
+from token_refresher.redis_errors import translated
 from token_refresher.settings import RedisSettings, read
 from token_refresher.store import Store
 

@@ -63,12 +63,11 @@ class Asker:
         except PlatformError as error:
             return Answer(warnings=[f"checkCode: {error.code}: {error.what}"])
         redis_now = moment.snapshot.now_ms / 1000 + self._clock() - moment.read_at
-        skew_s, confirmed = 0.0, False
+        skew_s, apart_s = 0.0, None
         if checked.server_time is not None:
-            skew_s = checked.server_time - redis_now
-            confirmed = abs(self._wall() - checked.server_time) <= self._policy.audit_tolerance_s
+            skew_s, apart_s = checked.server_time - redis_now, checked.server_time - self._wall()
         named = checked.expires_at if checked.valid else None
-        if not superseded(live, named, skew_s, self._policy, confirmed=confirmed):
+        if not superseded(live, named, skew_s, self._policy, apart_s):
             return Answer(alive=True, valid_until=named if named is None else int(named - skew_s))
         if named is None:
             verdict = Verdict(Reason.REFUSED, "the platform refuses the stored code")

@@ -10,12 +10,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .connection import ERRORS, connect, translated
+from .connection import connect
 from .errors import NoCodeError, StoreError
 from .flight import steady
 from .model import Kind, Secret, Target
 from .policy import Policy
 from .reader import TIMEOUT_S, Invoker
+from .redis_errors import client_errors, translated
 from .shelf import COMPLAINT_TTL_MS, Found, Reading, Shelf
 from .signing import CoreConfig, core_config
 
@@ -122,7 +123,7 @@ class AsyncReader:
             return await asyncio.wait_for(reply, 2 * self._timeout_s)
         except asyncio.TimeoutError:
             raise StoreError("Redis did not answer in time", code="redis_timeout") from None
-        except ERRORS as error:
+        except client_errors() as error:
             raise translated(error) from None
         except (AttributeError, RuntimeError):
             # What asyncio (3.12 and 3.13) and uvloop make of a connection that was lost while nobody used it.

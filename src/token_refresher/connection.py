@@ -1,4 +1,4 @@
-"""Redis: from a URL to a client, and from its many exceptions to one.
+"""Redis: from a URL to a client of redis-py.
 
 | form                                                   | what it reaches                             |
 |--------------------------------------------------------|---------------------------------------------|
@@ -22,13 +22,11 @@ import redis
 from redis.backoff import NoBackoff
 
 from .errors import SettingsError
-from .redis_errors import translated
+from .redis_errors import client_errors, translated
 
 if TYPE_CHECKING:
     from .policy import Policy
     from .settings import RedisSettings
-
-__all__ = ["ERRORS", "ask_afresh", "connect", "translated"]
 
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -51,7 +49,7 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
         library = import_module(package)
         # The client owns its pool, and closes it.
         return library.Redis.from_pool(library.ConnectionPool.from_url(url, **options))
-    except ERRORS as error:
+    except client_errors() as error:
         raise translated(error) from None
     except (ValueError, TypeError):
         raise SettingsError(["redis url: not a form that is listed in the README"]) from None
@@ -129,17 +127,3 @@ def _to_cluster(url: str, options: dict[str, Any], package: str) -> Any:
     library = import_module(f"{package}.cluster")
     nodes = [library.ClusterNode(host, port) for host, port in addresses]
     return library.RedisCluster(startup_nodes=nodes, **options, **more)
-
-
-def ask_afresh(client: Any) -> None:
-    """Before a run: a client that goes through sentinels asks them again who the primary is.
-
-    After a switchover the old primary may still accept what it is sent on an old connection.
-    """
-    pool: Any = getattr(client, "connection_pool", None)
-    if hasattr(pool, "sentinel_manager"):
-        pool.disconnect()
-
-
-# Everything that redis-py raises; the one about clusters stands outside its tree.
-ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)

@@ -11,11 +11,11 @@ from typing import Any
 
 import redis
 
-from .connection import translated
 from .doctor_findings import Finding, Light, speaker
 from .errors import StoreError
 from .flight import steady
 from .model import Secret
+from .redis_errors import translated
 from .settings import Settings
 
 # How scripts tell that the user may not do what they do; 6.2 has the first, 7 the second.

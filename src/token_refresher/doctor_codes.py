@@ -66,10 +66,10 @@ def accepted(each: Stored, answers: Answers, bench: Bench) -> Finding:
     if isinstance(said, PlatformError):
         return say(Light.GREY, "not known: checkCode gave no answer about it")
     redis_ahead_s = bench.redis_ahead_s or 0.0
-    skew_s = answers.ahead_s[kind] - redis_ahead_s if kind in answers.ahead_s else 0.0
+    apart_s = answers.ahead_s.get(kind)
+    skew_s = 0.0 if apart_s is None else apart_s - redis_ahead_s
     named = said.expires_at if said.valid else None
-    confirmed = kind in answers.ahead_s and abs(answers.ahead_s[kind]) <= policy.audit_tolerance_s
-    if not superseded(live, named, skew_s, policy, confirmed=confirmed):
+    if not superseded(live, named, skew_s, policy, apart_s):
         return say(Light.GREEN, "until the expected instant")
     if live.issued_at is not None and 0 <= each.snapshot.now_ms / 1000 - live.issued_at < policy.audit_min_age_s:
         return say(Light.GREY, "not judged: it was issued a moment ago")

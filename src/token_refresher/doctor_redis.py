@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 import redis
 
-from .connection import connect, translated
+from .connection import connect
 from .doctor_bench import Bench, denied, host_of
 from .doctor_findings import Finding, Light, speaker
 from .errors import SettingsError, StoreError
 from .failures import failure_words
+from .redis_errors import translated
 
 _LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 # Scripts that read the clock before they write: refused by older servers, which replicate scripts word for word.

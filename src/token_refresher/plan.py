@@ -209,19 +209,20 @@ def _audit_due(snapshot: Snapshot, policy: Policy, command: Command) -> bool:
 
 
 def superseded(
-    record: Record, valid_until: int | None, skew_s: float, policy: Policy, *, confirmed: bool = False
+    record: Record, valid_until: int | None, skew_s: float, policy: Policy, apart_s: float | None = None
 ) -> bool:
     """Whether checkCode's expiry shows that `record` ends too late: a newer code exists, or Redis's clock was set back.
 
     `valid_until` is an instant of the platform's clock, None for a code that it refuses; `skew_s` how far that clock
     was seen to be ahead of Redis's. It has to look too early with and without that correction, so that neither a wrong
-    clock in Redis nor a wrong Date header makes a good code look superseded. Where a third clock has `confirmed` the
-    platform's, the correction alone decides: only so a step of Redis's clock shows that is shorter than a code's life.
+    clock in Redis nor a wrong Date header makes a good code look superseded. `apart_s` is how far the platform's clock
+    is ahead of this machine's (None: not known). Where those two agree, the correction alone decides: only so a step
+    of Redis's clock shows that is shorter than a code's life.
     """
     if valid_until is None:
         return True
     earlier_s = record.expires_at - (valid_until - skew_s)
-    if not confirmed:
+    if apart_s is None or abs(apart_s) > policy.audit_tolerance_s:
         earlier_s = min(earlier_s, record.expires_at - valid_until)
     return earlier_s > policy.audit_tolerance_s
 

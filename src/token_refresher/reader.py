@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 
-from .connection import ERRORS, connect, translated
+from .connection import connect
 from .errors import NoCodeError, StoreError
 from .flight import steady
 from .model import Kind, Secret, Target
 from .policy import Policy
+from .redis_errors import client_errors, translated
 from .shelf import COMPLAINT_TTL_MS, Found, Reading, Shelf
 from .signing import CoreConfig, core_config
 
@@ -137,7 +138,7 @@ class Reader:
             except (redis.ConnectionError, OSError):
                 # A connection that broke while nobody used it is no outage: the second attempt makes a new one.
                 found = self._load(key)
-        except ERRORS as error:
+        except client_errors() as error:
             return self._shelf.fail(target, translated(error))
         return self._shelf.put(target, found, asked_at)
 
@@ -170,7 +171,7 @@ class Reader:
     def _complain(self, target: Target, reading: Reading) -> None:
         try:
             self._client.set(self._shelf.keys_of(target).refused, reading.fingerprint, px=COMPLAINT_TTL_MS)
-        except ERRORS as error:
+        except client_errors() as error:
             _log.warning("a complaint about %s could not be left: %s", reading.fingerprint, translated(error))
             return
         _log.warning("the platform refused %s %s: left for the refresher", target.kind.value, reading.fingerprint)

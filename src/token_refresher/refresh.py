@@ -141,15 +141,21 @@ class _Job:
         read = self._found[target]
         if isinstance(read, StoreError) or self._command.action is Action.STATUS:
             return False
-        step = self._steps[target] = decide(read, self._refresher.policy, self._command)
+        step = self._step(read)
         return step.due or step.ask or (self._command.action is Action.CHECK and read.live is not None)
+
+    def _step(self, read: Snapshot) -> Step:
+        """What was read asks for; decided once, though most targets are looked at twice."""
+        if read.target not in self._steps:
+            self._steps[read.target] = decide(read, self._refresher.policy, self._command)
+        return self._steps[read.target]
 
     def _idle(self, target: Target) -> TargetReport:
         read = self._found[target]
         if isinstance(read, StoreError):
             reason, failure = Reason.NOT_READ.value, Failure.of(read)
             return TargetReport(target, reason, read.what, Outcome.DEFERRED, failure, in_danger=True)
-        step = self._steps.get(target) or decide(read, self._refresher.policy, self._command)
+        step = self._step(read)
         elsewhere = step.reason is Reason.LOCKED and at_work(read, self._refresher.policy)
         return Course(read, step, elsewhere).report(self._alarm_below_s)
 

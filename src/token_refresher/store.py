@@ -53,10 +53,7 @@ class Store:
 
         Raises StoreError when nothing at all could be read.
         """
-        if hasattr(self._client, "connection_pool"):
-            from .connection import ask_afresh  # brings redis-py, which this client is of
-
-            ask_afresh(self._client)
+        _ask_afresh(self._client)
         found: list[Snapshot | StoreError] = []
         for start in range(0, len(targets), _CHUNK):
             chunk = targets[start : start + _CHUNK]
@@ -164,6 +161,16 @@ class Store:
                 if pause:
                     self._pause(pause)
         raise AssertionError("unreachable: the last round returns or raises")
+
+
+def _ask_afresh(client: Any) -> None:
+    """Before a run: a client that goes through sentinels asks them again who the primary is.
+
+    After a switchover the old primary may still accept what it is sent on an old connection.
+    """
+    pool: Any = getattr(client, "connection_pool", None)
+    if hasattr(pool, "sentinel_manager"):
+        pool.disconnect()
 
 
 def _ms(seconds: float) -> int:

@@ -13,8 +13,8 @@ import yaml
 from platform_simulator import Simulator
 from support.redis_server import RedisServer
 from support.world import World
-from token_refresher.connection import ERRORS
 from token_refresher.flight import steady
+from token_refresher.redis_errors import client_errors
 
 # Loading all authorities takes longer than everything else in a run, and the simulator is asked without TLS.
 _FIRST_END = "-----END CERTIFICATE-----\n"
@@ -142,4 +142,4 @@ def opened(place: Place) -> Iterator[Place]:
 
 
 # Those of clusters, too, which stand outside of redis-py's tree.
-READ_ERRORS = ERRORS
+READ_ERRORS = client_errors()

@@ -23,12 +23,12 @@ local is_hash = redis.call('TYPE', KEYS[2]).ok == 'hash'
 if is_hash then
   old = redis.call('HMGET', KEYS[2], 'attempt', 'locked_until', 'finished', 'fence', 'unsettled_since')
 end
--- A hash that holds more than any of ours is made anew.
-local kept = is_hash and #table.concat(redis.call('HGETALL', KEYS[2])) <= 65536
 local locked = (digits(old[2]) or 0) > now and digits(old[2]) <= locked_until
 if locked and old[1] ~= ARGV[1] then return {'locked', now} end
 if old[3] == ARGV[1] then return {'over', now} end
 if not locked then
+  -- A hash that holds more than any of ours is made anew.
+  local kept = is_hash and #table.concat(redis.call('HGETALL', KEYS[2])) <= 65536
   -- The first write frees memory: a server over its maxmemory then lets the script go on.
   if kept then redis.call('HDEL', KEYS[2], 'disputed') else redis.call('DEL', KEYS[2]) end
   -- What cannot be read is not settled.
