@@ -422,19 +422,20 @@ def test_each_of_many_that_miss_nothing_at_once_gets_an_error_of_its_own(start: 
 # -- a Redis that is down or slow -----------------------------------------------------------------
 
 
-def test_when_redis_is_down_the_last_code_serves_until_its_expiry_with_one_line_in_the_log(
+def test_when_redis_is_down_the_last_code_serves_while_it_is_surely_good_with_one_line_in_the_log(
     start: Start, proxy: TcpProxy, stock: Stock, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = stock.put(TICKET)
     reader = start(proxy.url(), clock=clock)
     assert not reader.record(APP, TICKET).stale
     proxy.refuse()
-    for _ in range(71):
+    # 600 s more than until the refresher fetches the next one.
+    for _ in range(59):
         clock.now += 100
         record = reader.record(APP, TICKET)
         assert (record.code, record.stale) == (code, True)
         assert reader.js_ticket(APP) == code
-    serving = "serving the last codes that were read, until they expire"
+    serving = "serving the last codes that were read, until the platform may refuse them"
     assert told(caplog) == [f"Redis cannot be reached (redis_unreachable): {serving}"]
     clock.now += 100
     for _ in range(3):
@@ -443,6 +444,93 @@ def test_when_redis_is_down_the_last_code_serves_until_its_expiry_with_one_line_
         clock.now += 10
     assert len(told(caplog)) == 1
     assert stock.simulator.count() == 0
+
+
+def test_a_reader_that_wants_the_grace_alone_serves_no_longer(
+    start: Start, proxy: TcpProxy, stock: Stock, clock: Clock
+) -> None:
+    code = stock.put(TICKET)
+    reader = start(proxy.url(), clock=clock, only_within_grace=True)
+    reader.js_ticket(APP)
+    proxy.refuse()
+    clock.now += 599
+    assert reader.js_ticket(APP) == code
+    clock.now += 1
+    with pytest.raises(NoCodeError, match="no code is left from before"):
+        reader.js_ticket(APP)
+
+
+def test_settings_say_how_long_a_reader_that_is_cut_off_serves(
+    start: Start, proxy: TcpProxy, stock: Stock, clock: Clock
+) -> None:
+    code = stock.put(TICKET)
+    environ = {
+        "APP_ID": APP,
+        "APP_SECRET": "unused",
+        "REDIS_URL": proxy.url(),
+        "POLICY_GRACE_S": "900",
+        "POLICY_MARGIN_S": "2400",
+        # More than a tenth of the usual grace.
+        "POLICY_READER_CACHE_S": "80",
+    }
+    subject = start.kind(start.kind.configure(read(environ), clock=clock))  # type: ignore[attr-defined]
+    try:
+        assert subject.js_ticket(APP) == code
+        proxy.refuse()
+        clock.now += 7200 - 2400 + 900 - 10
+        assert subject.js_ticket(APP) == code
+        clock.now += 10
+        with pytest.raises(NoCodeError):
+            subject.js_ticket(APP)
+    finally:
+        subject.end()
+
+
+@pytest.mark.timeout(600)
+def test_readers_that_are_cut_off_over_a_refresh_hold_no_refused_code(start: Start, world: World) -> None:
+    """One is cut off after each ten minutes of a code's life; all look every half minute until the code is gone."""
+    deployment = Deployment(world)
+    deployment.run()
+    password, seen = world.redis.password, []
+    with ExitStack() as lines:
+        readers = []
+        for minute in range(120):
+            if minute % 10 == 0:
+                line = lines.enter_context(TcpProxy(world.redis.port))
+                readers.append(start(line.url(password), clock=deployment.clock, timeout_s=10, max_age_s=0))
+                seen.append([held(readers[-1], kind) for kind in KINDS])
+                line.refuse()
+            for _ in range(2):
+                world.advance(30)
+                for reader in readers:
+                    for kind in KINDS:
+                        code = held(reader, kind)
+                        assert code is None or world.simulator.valid(APP, kind.value, code)
+            deployment.run()
+    assert all(code is not None for codes in seen for code in codes)
+
+
+def held(reader: Subject, kind: Kind) -> str | None:
+    try:
+        return str(reader.record(APP, kind).code)
+    except NoCodeError:
+        return None
+
+
+def test_nothing_is_kept_of_ids_that_are_not_in_redis_whether_it_answers_or_not(
+    start: Start, proxy: TcpProxy, clock: Clock
+) -> None:
+    reader = start(proxy.url(), clock=clock)
+    for answers in (True, False):
+        if not answers:
+            proxy.refuse()
+        for number in range(300):
+            with pytest.raises(NoCodeError):
+                reader.js_ticket(f"unknown-{number}")
+            assert reader.refused(f"unknown-{number}", TICKET, "made up") is None
+        shelf = reader.reader._shelf
+        assert (len(reader.reader._reads), sum(map(len, shelf._copies.values())), len(shelf._complained)) == (0, 0, 0)
+        assert len(shelf._retry_at) <= (0 if answers else 100)
 
 
 def test_when_redis_comes_back_it_is_read_again_and_that_is_told_once(

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from token_refresher.errors import NoCodeError, StoreError
 from token_refresher.model import Kind, Target
+from token_refresher.policy import Policy
 from token_refresher.shelf import Found, Shelf
 
 TICKET = Target("app1", Kind.JS_TICKET)
@@ -193,6 +195,127 @@ def test_complaints_are_forgotten_when_they_no_longer_count(shelf: Shelf, clock:
     assert len(shelf._complained) <= 61
 
 
+# -- cut off from Redis -----------------------------------------------------------------------------------------------
+
+
+def dies_after(shelf: Shelf, clock: Clock) -> float:
+    """How many seconds after now the shelf stops to serve a copy, while Redis does not answer."""
+    low, high, start = 0.0, 10_000.0, clock.now
+    while high - low > 0.01:
+        clock.now = start + (low + high) / 2
+        try:
+            shelf.fail(TICKET, DOWN)
+            low = clock.now - start
+        except NoCodeError:
+            high = clock.now - start
+    clock.now = start
+    return round(high, 1)
+
+
+@pytest.mark.parametrize(
+    ("key_s", "recorded_s", "served_s"),
+    [
+        # Nobody fetches before the margin of 1800 s begins, and what is fetched then leaves 600 s.
+        (7200, 7200, 6000),
+        (3000, 3000, 1800),
+        # In the margin: the code was good when it was read, so it lives on for the grace of 600 s ...
+        (1800, 1800, 600),
+        (1200, 1200, 600),
+        # ... but never longer than its key.
+        (599, 599, 599),
+        (30, 30, 30),
+        # A fetch is out: its key was cut to the grace, whatever the value says.
+        (600, 6000, 600),
+        (400, 6000, 400),
+        # The platform named an earlier end than the value: the key knows it.
+        (3000, 7000, 1800),
+        # A key that was written to live longer than its code, or a clock of Redis that was set back.
+        (7200, 3000, 1800),
+        (7200, 100, 600),
+    ],
+)
+def test_cut_off_from_redis_a_copy_is_served_until_the_platform_may_refuse_it(
+    shelf: Shelf, clock: Clock, key_s: float, recorded_s: int, served_s: float
+) -> None:
+    shelf.put(TICKET, found("a", key_s, expires_at=int(clock.wall()) + recorded_s), clock.now)
+    assert dies_after(shelf, clock) == served_s
+
+
+@pytest.mark.parametrize(("key_s", "served_s"), [(7200, 600), (1200, 600), (599, 599)])
+def test_a_reader_may_ask_for_the_grace_alone(clock: Clock, key_s: float, served_s: float) -> None:
+    shelf = Shelf(5.0, "", clock, clock.wall, only_within_grace=True)
+    shelf.put(TICKET, found("a", key_s), clock.now)
+    assert dies_after(shelf, clock) == served_s
+
+
+def test_how_long_a_copy_is_served_counts_from_before_redis_was_asked(shelf: Shelf, clock: Clock) -> None:
+    asked_at = clock.now
+    clock.now += 7
+    shelf.put(TICKET, found("a", life_s=1000), asked_at)
+    assert dies_after(shelf, clock) == 593
+
+
+@pytest.mark.parametrize(("grace_s", "margin_s", "served_s"), [(300, 900, 3000), (1200, 1800, 3000), (60, 3000, 660)])
+def test_the_policy_of_the_refresher_decides(clock: Clock, grace_s: float, margin_s: float, served_s: float) -> None:
+    shelf = Shelf(5.0, "", clock, clock.wall, policy=Policy(grace_s=grace_s, margin_s=margin_s))
+    shelf.put(TICKET, found("a", life_s=3600), clock.now)
+    assert dies_after(shelf, clock) == served_s
+
+
+def test_with_a_longer_grace_a_copy_may_be_older(clock: Clock) -> None:
+    Shelf(120, "", clock, clock.wall, policy=Policy(grace_s=1200))
+    with pytest.raises(ValueError, match="max_age_s must be from 0 to 30"):
+        Shelf(60, "", clock, clock.wall, policy=Policy(grace_s=300))
+
+
+# -- ids that nobody has ----------------------------------------------------------------------------------------------
+
+
+def kept(shelf: Shelf) -> int:
+    """Of how many targets the shelf remembers anything."""
+    return sum(map(len, shelf._copies.values())) + len(shelf._retry_at) + len(shelf._complained)
+
+
+def unknown(shelf: Shelf, number: int, redis_answers: bool) -> None:
+    target = Target(f"unknown-{number}", Kind.JS_TICKET)
+    ask = partial(shelf.put, target, Found(-2, None), 100.0) if redis_answers else partial(shelf.fail, target, DOWN)
+    with pytest.raises(NoCodeError):
+        ask()
+
+
+def test_nothing_is_kept_of_ids_that_are_not_in_redis(shelf: Shelf) -> None:
+    for number in range(1000):
+        unknown(shelf, number, redis_answers=True)
+    assert kept(shelf) == 0
+
+
+def test_while_redis_is_down_little_is_kept_of_them_and_nothing_afterwards(
+    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.put(TICKET, found("a"), clock.now)
+    for number in range(5000):
+        unknown(shelf, number, redis_answers=False)
+    assert kept(shelf) <= 101
+    # Those do not keep a code from being served without asking again.
+    assert shelf.fail(TICKET, DOWN).code == "a"
+    assert held(shelf) == "a"
+    shelf.put(TICKET, found("a"), clock.now)
+    assert kept(shelf) == 1
+    assert [each.getMessage().split(" (")[0] for each in caplog.records] == [
+        "Redis cannot be reached",
+        "Redis answers again",
+    ]
+
+
+def test_an_outage_ends_also_for_a_reader_that_had_read_nothing_before(
+    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(NoCodeError):
+        shelf.fail(TICKET, DOWN)
+    shelf.put(TICKET, found("a"), clock.now)
+    assert caplog.records[-1].getMessage() == "Redis answers again"
+
+
 @pytest.fixture
 def nervous() -> Iterator[None]:
     """Threads take turns as often as they can."""
@@ -273,7 +396,8 @@ def _take(
         return
     if step == "put":
         what = found(code, life_s=amount)
-        bounds[code] = (clock.now + max_age_s, clock.now + what.life_ms / 1000)
+        life_s = what.life_ms / 1000
+        bounds[code] = (clock.now + max_age_s, clock.now + min(life_s, max(600, life_s - 1200)))
     try:
         if step == "put":
             shelf.put(TICKET, what, clock.now)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger("token_refresher.reader")
+_POLICY = Policy()
 
 
 class AsyncReader:
@@ -45,9 +46,11 @@ class AsyncReader:
         timeout_s: float = TIMEOUT_S,
         invoker: Invoker | None = None,
         clock: Callable[[], float] = steady,
+        only_within_grace: bool = False,
+        policy: Policy = _POLICY,
     ) -> None:
         self._client, self._timeout_s, self._invoker = client, timeout_s, invoker
-        self._shelf = Shelf(max_age_s, key_prefix, clock, time.time)
+        self._shelf = Shelf(max_age_s, key_prefix, clock, time.time, policy, only_within_grace)
         self._reads: dict[Target, asyncio.Task[Reading]] = {}
 
     @classmethod
@@ -61,7 +64,12 @@ class AsyncReader:
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout_s: float = TIMEOUT_S, **options: Any) -> AsyncReader:
         """A reader for the settings that the refresher runs with."""
-        shared: dict[str, Any] = {"key_prefix": settings.redis.key_prefix, "max_age_s": settings.policy.reader_cache_s}
+        policy = settings.policy
+        shared: dict[str, Any] = {
+            "key_prefix": settings.redis.key_prefix,
+            "max_age_s": policy.reader_cache_s,
+            "policy": policy,
+        }
         client = connect(settings.redis, Policy(redis_timeout_s=timeout_s), asynchronous=True)
         return cls(client, timeout_s=timeout_s, **(shared | options))
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 Invoker = Callable[[str, str], object]
 
 _log = logging.getLogger("token_refresher.reader")
+_POLICY = Policy()
 # A read of Redis takes a millisecond; whoever waits this long (seconds) is better served with the last good code.
 TIMEOUT_S = 1.0
 
@@ -47,9 +48,11 @@ class Reader:
     """Reads codes; safe to share between threads, greenlets and, after a fork, processes.
 
     `max_age_s` (seconds, at most a tenth of the grace of 600 s) is how old a copy in this process may be; `timeout_s`
-    how long a read waits for Redis before the last good code is served. `invoker(app_id, kind)`, where given, is
-    called after a complaint was left, to start the refresher at once. Raises ValueError for a `max_age_s` out of
-    bounds, SettingsError for a URL that cannot be used.
+    how long a read waits for Redis before the last good code is served. While Redis does not answer, that code is
+    served until the platform may refuse it: 600 s after it was read, or 1200 s before its end, whichever is later. With
+    `only_within_grace` the first alone counts: for applications whose codes something else fetches too. `policy` is
+    the refresher's. `invoker(app_id, kind)`, where given, is called after a complaint was left, to start the refresher
+    at once. Raises ValueError for a `max_age_s` out of bounds, SettingsError for a URL that cannot be used.
     """
 
     def __init__(
@@ -61,9 +64,11 @@ class Reader:
         timeout_s: float = TIMEOUT_S,
         invoker: Invoker | None = None,
         clock: Callable[[], float] = steady,
+        only_within_grace: bool = False,
+        policy: Policy = _POLICY,
     ) -> None:
         self._client, self._timeout_s, self._invoker = client, timeout_s, invoker
-        self._shelf = Shelf(max_age_s, key_prefix, clock, time.time)
+        self._shelf = Shelf(max_age_s, key_prefix, clock, time.time, policy, only_within_grace)
         self._reads: dict[Target, _Read] = {}
         self._lock = threading.Lock()
         _readers.add(self)
@@ -79,7 +84,12 @@ class Reader:
     @classmethod
     def from_settings(cls, settings: Settings, *, timeout_s: float = TIMEOUT_S, **options: Any) -> Reader:
         """A reader for the settings that the refresher runs with."""
-        shared: dict[str, Any] = {"key_prefix": settings.redis.key_prefix, "max_age_s": settings.policy.reader_cache_s}
+        policy = settings.policy
+        shared: dict[str, Any] = {
+            "key_prefix": settings.redis.key_prefix,
+            "max_age_s": policy.reader_cache_s,
+            "policy": policy,
+        }
         client = connect(settings.redis, Policy(redis_timeout_s=timeout_s))
         return cls(client, timeout_s=timeout_s, **(shared | options))
 

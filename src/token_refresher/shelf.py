@@ -27,6 +27,10 @@ COMPLAINT_TTL_MS = 600_000
 _COMPLAIN_EVERY_S = 60.0
 # An outage in which nothing was asked for this long (seconds) is told of anew; after it no code is left anyway.
 _OUTAGE_S = Policy.lifetime_s
+# While Redis is down nobody knows which ids exist. Of so many that no copy is held of, a failure is remembered, so that
+# the log says when the outage ends.
+_MOST_UNKNOWN = 100
+_POLICY = Policy()
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,24 @@ class _Copy(NamedTuple):
 class Shelf:
     """The copies of one reader.
 
-    `max_age_s` (seconds) is how old a copy may be; `clock` is steady, `wall` unix time (seconds). Raises ValueError
-    for a `max_age_s` with which a superseded code could outlive its grace.
+    `max_age_s` (seconds) is how old a copy may be; `clock` is steady, `wall` unix time (seconds). `policy` is the
+    refresher's. With `only_within_grace` a copy is served for the grace after it was read, and no longer. Raises
+    ValueError for a `max_age_s` with which a superseded code could outlive its grace.
     """
 
-    def __init__(self, max_age_s: float, prefix: str, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        if not 0 <= max_age_s <= Policy.grace_s / 10:
-            raise ValueError(f"max_age_s must be from 0 to {Policy.grace_s / 10:g}")
+    def __init__(
+        self,
+        max_age_s: float,
+        prefix: str,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        policy: Policy = _POLICY,
+        only_within_grace: bool = False,
+    ) -> None:
+        if not 0 <= max_age_s <= policy.grace_s / 10:
+            raise ValueError(f"max_age_s must be from 0 to {policy.grace_s / 10:g}")
         self._max_age_s, self._prefix, self.clock, self._wall = max_age_s, prefix, clock, wall
+        self._policy, self._only_within_grace = policy, only_within_grace
         # By kind and then by application, so that the common case costs two look-ups and no object.
         self._copies: dict[Kind, dict[str, _Copy]] = {kind: {} for kind in Kind}
         self._retry_at: dict[Target, float] = {}
@@ -113,6 +127,8 @@ class Shelf:
         # What never failed says nothing: where only a part of Redis is gone, the rest goes on answering.
         if self._retry_at.pop(target, None) is not None and self._down_until:
             self._down_until = 0.0
+            # With it goes what failed for ids that may not exist; whatever still fails is noted again.
+            self._retry_at.clear()
             _log.warning("Redis answers again")
         record = read_record(target.kind, found.raw) if found.raw is not None else None
         if not isinstance(record, Record):
@@ -120,23 +136,42 @@ class Shelf:
             what = "nothing is stored" if record is None else f"the stored value is {record.why}"
             raise self.no_code(target, what)
         # A key without TTL was written by another tool: its own word for the expiry, by our own clock, has to do.
-        life_s = found.life_ms / 1000 if found.life_ms >= 0 else record.expires_at - self._wall()
+        recorded_s = record.expires_at - self._wall()
+        life_s = found.life_ms / 1000 if found.life_ms >= 0 else recorded_s
         if life_s <= 0:
             self._forget(target)
             raise self.no_code(target, "the stored code has expired")
         reading = Reading(record.code, record.expires_at, record.issued_at, record.fence)
-        dies_at = asked_at + life_s
+        dies_at = asked_at + self._served_s(life_s, recorded_s)
         self._copies[target.kind][target.app_id] = _Copy(reading, min(asked_at + self._max_age_s, dies_at), dies_at)
         return reading
 
+    def _served_s(self, life_s: float, recorded_s: float) -> float:
+        """How long (seconds) after a read the platform certainly accepts the code, even if Redis never answers again.
+
+        `life_s` is the life left of the key, `recorded_s` what the value says is left, by our own clock. A code lives
+        on for the grace after a newer one was fetched. It was the newest when it was read, and the refresher fetches
+        the next one when less than the margin is left. So it lives for the grace from the read, or for the grace from
+        when the margin begins, whichever is later; but never longer than its key. A key that was cut, because a fetch
+        is out or the platform named an earlier end, has at most its own end. The margin begins before the earlier of
+        the two ends: a key may have been written to live longer than its code, and a wrong clock of ours can only
+        shorten this, down to the grace. Only `force`, or someone else who fetches, comes before the margin.
+        """
+        grace_s, margin_s = self._policy.grace_s, self._policy.margin_s
+        if self._only_within_grace:
+            return min(life_s, grace_s)
+        return min(life_s, max(grace_s, min(life_s, recorded_s) - margin_s + grace_s))
+
     def fail(self, target: Target, error: StoreError) -> Reading:
-        """Redis did not answer: the last good copy until its own end, marked as stale. Raises NoCodeError."""
+        """Redis did not answer: the last good copy while it is surely good, marked as stale. Raises NoCodeError."""
         now, told_until = self.clock(), self._down_until
         self._down_until = now + _OUTAGE_S
         if now >= told_until:
-            _log.warning("%s (%s): serving the last codes that were read, until they expire", error.what, error.code)
-        self._retry_at[target] = now + _RETRY_S
+            serving = "serving the last codes that were read, until the platform may refuse them"
+            _log.warning("%s (%s): %s", error.what, error.code, serving)
         reading = self._last_good(target)
+        if reading is not None or len(self._retry_at) < _MOST_UNKNOWN:
+            self._retry_at[target] = now + _RETRY_S
         if reading is None:
             raise self.no_code(target, f"{error.what}, and no code is left from before")
         return reading
