@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import logging
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,10 +25,11 @@ from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
 from token_refresher import Reader
+from token_refresher import invoke_answers as answers
 from token_refresher.credentials import ENVIRONMENT, Credentials, find_credentials
 from token_refresher.errors import SettingsError
 from token_refresher.invoke import FunctionAddress, InvokeError, Invoker
-from token_refresher.invoke_answers import shown
+from token_refresher.invoke_answers import log_tail, shown
 from token_refresher.model import Kind, Secret
 from token_refresher.settings import read
 
@@ -50,8 +53,8 @@ def generation(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def credentials() -> Credentials:
-    """A temporary key, whose parts are all planted."""
-    return Credentials(Secret(KEY_ID), Secret(plant("access-key-secret")), Secret(plant("security-token", "+/=")))
+    """A temporary key, whose parts are all planted; without words that a message holds too."""
+    return Credentials(Secret(KEY_ID), Secret(plant("ak")), Secret(plant("sts", "+/=")))
 
 
 @pytest.fixture
@@ -400,17 +403,54 @@ def test_of_other_errors_only_the_type_is_told(sentence: str, fc: FcServer, invo
     assert "secret place" not in str(error)
 
 
-def test_a_message_of_ours_is_cut_masked_and_kept_on_one_line(
-    fc: FcServer, invoker: Invoker, credentials: Credentials
-) -> None:
+def test_a_message_of_ours_is_cut_masked_and_kept_on_one_line(fc: FcServer, invoker: Invoker) -> None:
     code = "0123456789abcdef" * 4
-    message = f"a\r\nb\x1b[31m {credentials.access_key_secret.reveal()} {code} " + "long " * 200
+    message = f"a\r\nb\x1b[31m {code} " + "long " * 200
     fc.next.append(_fails_with("StoreError", message))
     error = failure_of(lambda: invoker.invoke({}))
     told = error.what.partition(": ")[2]
-    assert told.startswith("a b [31m **** **** long long")
+    assert told.startswith("a b[31m **** long long")
     assert len(told) == 300
     assert told.endswith("…")
+
+
+_NOT_SHOWN = "(not shown: it repeats a part of a secret)"
+
+
+def test_a_message_that_repeats_a_part_of_the_key_is_not_shown(
+    fc: FcServer, invoker: Invoker, credentials: Credentials
+) -> None:
+    for part in (credentials.access_key_secret.reveal()[-9:].upper(), quote(credentials.security_token.reveal())[-20:]):
+        fc.next.append(_fails_with("StoreError", f"it is {part}, forged"))
+        error = failure_of(lambda: invoker.invoke({}))
+        assert error.what.endswith(f": {_NOT_SHOWN}")
+
+
+def test_names_that_repeat_a_part_of_the_key_are_not_shown(
+    fc: FcServer, invoker: Invoker, credentials: Credentials
+) -> None:
+    part = credentials.access_key_secret.reveal()[-9:]
+    named = {"X-Fc-Request-Id": f"r-{part}"}
+    answers = [
+        Answer(403, json.dumps({"ErrorCode": f"E{part}"}).encode(), named),
+        Answer(200, json.dumps({"errorType": f"E{part}"}).encode(), named | {"X-Fc-Error-Type": "Unhandled"}),
+        Answer(200, b"[]", named),
+    ]
+    for answer in answers:
+        fc.next.append(answer)
+        error = failure_of(lambda: invoker.invoke({}))
+        assert part not in f"{error} {error.request_id} {error.error_type}"
+
+
+def test_of_a_log_tail_only_the_lines_that_repeat_the_key_are_left_out(credentials: Credentials) -> None:
+    secret = credentials.access_key_secret.reveal()
+
+    def tail(text: str) -> str | None:
+        log = base64.b64encode(text.encode()).decode()
+        return log_tail(answers.Answer(200, {"x-fc-log-result": log}, b""), credentials.secrets())
+
+    assert tail(f"one\nkey {secret[-8:]}\nthree") == f"one\n{_NOT_SHOWN}\nthree"
+    assert tail(f"one\n{secret[-10:-5]}\n{secret[-5:]}") == _NOT_SHOWN
 
 
 def test_sentences_of_ours_come_through_whole() -> None:

@@ -56,7 +56,7 @@ LAYERS = {
         "credentials",
     ),
     # pure decisions, pure functions
-    "rules": ("plan", "selection", "course", "signing", "status", "shelf", "records", "keys"),
+    "rules": ("plan", "selection", "course", "signing", "status", "shelf", "records", "keys", "quoting"),
     # values, outcomes, one exception tree
     "words": ("report", "model", "policy", "errors"),
 }

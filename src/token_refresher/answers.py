@@ -1,7 +1,7 @@
 """What comes back, judged: a success, a definite no, or nothing to rely on. Pure; knows no connection.
 
 Numbers may be text; everything else must be as documented. Nothing a peer wrote gets into an error but the
-platform's own message, masked and short.
+platform's own message, short, and only if it repeats no part of a secret.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from .errors import RefusedError, UnknownOutcomeError
+from .quoting import quotable
 
 # Real answers have about 200 bytes, a user's about 600.
 MAX_BODY = 65_536
@@ -27,12 +27,10 @@ _MAX_DIGITS = 15
 _NUMERIC = re.compile(r"-?[0-9]{1,15}(\.0+)?")
 # An instant in seconds, not a duration and not milliseconds: from 2001 to 5138.
 _FIRST_INSTANT, _LAST_INSTANT = 10**9, 10**11
-_MAX_QUOTE = 200
 
 _OK, _INVALID_CODE, _NO_PERMISSION, _NOT_ADDED = 2000, 4102, 4103, 4104
 _SPEAKS_OF_WHITE_LIST = re.compile(r"(?<![a-z])ip(?![a-z])|white.?list|allow.?list|白名单", re.IGNORECASE)
 _SPEAKS_OF_SECRET = re.compile(r"secret|密钥|app_?id", re.IGNORECASE)
-_LOOKS_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 
 
 @dataclass(frozen=True)
@@ -208,23 +206,6 @@ def refusal(envelope: Envelope, secrets: Iterable[str], invalid_code: str) -> Re
         code = "no_permission"
     elif _SPEAKS_OF_SECRET.search(message):
         code = "wrong_secret"
-    quoted = masked(message, secrets)
-    return RefusedError(f'the platform answered {status} "{quoted}"', status=status, code=code)
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """At most 200 printable characters of a text, without these secrets and whatever else looks like one."""
-    words = {form for word in secrets if word for form in (word, *_echoes(word))}
-    longest_first = sorted(words, key=len, reverse=True)
-    hidden = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
-    for _ in range(2):  # again, because dropping an unprintable character can join a secret's halves
-        text = hidden.sub("****", text)
-        text = "".join(char for char in " ".join(text.split()) if char.isprintable())
-    return _LOOKS_SECRET.sub("****", text)[:_MAX_QUOTE]
-
-
-def _echoes(word: str) -> Iterator[str]:
-    """The ways in which a form's value may come back."""
-    yield quote(word, safe="", errors="surrogatepass")
-    yield quote_plus(word, errors="surrogatepass")
-    yield json.dumps(word)[1:-1]
+    quoted = quotable(message, secrets)
+    said = "; its message is not shown: it repeats a part of a secret" if quoted is None else f' "{quoted}"'
+    return RefusedError(f"the platform answered {status}{said}", status=status, code=code)

@@ -23,7 +23,7 @@ from . import invoke_fc2, invoke_fc3
 from .credentials import Credentials, find_credentials
 from .errors import InvokeError, TokenRefresherError
 from .invoke_address import FunctionAddress
-from .invoke_answers import Answer, log_tail, refusal, report_in, unanswered
+from .invoke_answers import Answer, log_tail, name_shown, refusal, report_in, unanswered
 
 __all__ = ["Credentials", "FunctionAddress", "Invocation", "InvokeError", "Invoker", "find_credentials"]
 
@@ -92,12 +92,13 @@ class Invoker:
         error = refusal(answer, secrets)
         if error:
             raise error
+        request_id = name_shown(answer.request_id, secrets)
         if asynchronous:
-            return Invocation(None, answer.request_id)
-        report = report_in(answer)
+            return Invocation(None, request_id)
+        report = report_in(answer, secrets)
         if isinstance(report, InvokeError):
             raise report
-        return Invocation(report, answer.request_id, log_tail(answer, secrets))
+        return Invocation(report, request_id, log_tail(answer, secrets))
 
     def _answer(self, payload: bytes, asynchronous: bool, timeout_s: float) -> Answer | InvokeError:
         limits = (min(timeout_s, _CONNECT_S), timeout_s)

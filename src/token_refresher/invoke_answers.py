@@ -28,13 +28,14 @@ import requests
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from .errors import InvokeError, TokenRefresherError
+from .quoting import quotable, repeats
 
 _LONGEST = 300
 _ERROR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Codes, keys and tokens look like this; words and names that our own sentences hold do not.
 _LOOKS_SECRET = re.compile(r"(?=[A-Za-z_+=]*[0-9])[A-Za-z0-9_+=]{24,}")
-_MASK = "****"
+_NOT_SHOWN = "(not shown: it repeats a part of a secret)"
 # Members that every report of ours has.
 _REPORT = {"run_id", "action", "targets"}
 
@@ -62,13 +63,18 @@ class Answer(NamedTuple):
         return content if isinstance(content, dict) else {}
 
 
-def report_in(answer: Answer) -> dict[str, Any] | InvokeError:
+def report_in(answer: Answer, secrets: tuple[str, ...]) -> dict[str, Any] | InvokeError:
     """The function's report, or why there is none in this answer."""
     content = answer.content
     if content.keys() >= _REPORT:
         return content
     what = "the answer is no report of the refresher" if content else "the answer is not a JSON object"
-    return InvokeError(what, status=answer.status, request_id=answer.request_id)
+    return InvokeError(what, status=answer.status, request_id=name_shown(answer.request_id, secrets))
+
+
+def name_shown(name: str, secrets: tuple[str, ...]) -> str:
+    """A name that the other side gives; "" if it repeats a part of a secret."""
+    return "" if repeats(name, secrets) else name
 
 
 def log_tail(answer: Answer, secrets: tuple[str, ...]) -> str | None:
@@ -78,12 +84,14 @@ def log_tail(answer: Answer, secrets: tuple[str, ...]) -> str | None:
     except ValueError:
         return None
     lines = (shown(line, secrets, len(log)) for line in log.decode("utf-8", "replace").splitlines())
-    return "\n".join(lines) if log else None
+    tail = "\n".join(lines)
+    # A secret may be broken over two lines, each of which shows too little of it.
+    return (_NOT_SHOWN if repeats(tail, secrets) else tail) if log else None
 
 
 def refusal(answer: Answer, secrets: tuple[str, ...]) -> InvokeError | None:
     """The error in an answer; None when the function was started and, if that was waited for, did not fail."""
-    name = _error_name(answer.content)
+    name, request_id = name_shown(_error_name(answer.content), secrets), name_shown(answer.request_id, secrets)
     if "x-fc-error-type" in answer.headers and (answer.status < 400 or "errorType" in answer.content):
         return _function_failed(answer, secrets)
     if 200 <= answer.status < 300:
@@ -91,9 +99,9 @@ def refusal(answer: Answer, secrets: tuple[str, ...]) -> InvokeError | None:
     code = _code(answer.status, name)
     named = f" ({name})" if name else ""
     status = f"status {answer.status}" if answer.status else "an error that is not JSON"
-    request = f", request {answer.request_id}" if answer.request_id else ""
+    request = f", request {request_id}" if request_id else ""
     what = f"Function Compute answered with {status}{named}{request}"
-    return InvokeError(what, code=code, status=answer.status or None, request_id=answer.request_id)
+    return InvokeError(what, code=code, status=answer.status or None, request_id=request_id)
 
 
 def _code(status: int, name: str) -> str:
@@ -121,11 +129,11 @@ def _error_name(content: Mapping[str, Any]) -> str:
 
 def _function_failed(answer: Answer, secrets: tuple[str, ...]) -> InvokeError:
     """The function raised an error, ran into its limits, or ended."""
-    content = answer.content
+    content, request_id = answer.content, name_shown(answer.request_id, secrets)
     kind, message = content.get("errorType"), content.get("errorMessage")
-    kind = kind if isinstance(kind, str) and _ERROR_NAME.fullmatch(kind) else None
+    kind = name_shown(kind, secrets) or None if isinstance(kind, str) and _ERROR_NAME.fullmatch(kind) else None
     message = message if isinstance(message, str) else ""
-    request = f" (request {answer.request_id})" if answer.request_id else ""
+    request = f" (request {request_id})" if request_id else ""
     if kind in _names_of_ours():
         what = f"the function failed with {kind}{request}: {shown(message, secrets)}"
     elif "timed out" in message:
@@ -135,7 +143,7 @@ def _function_failed(answer: Answer, secrets: tuple[str, ...]) -> InvokeError:
     else:
         what = f"the function failed with {kind or 'an error without a type'}{request}"
     return InvokeError(
-        what, code="invoke_function_failed", status=answer.status, request_id=answer.request_id, error_type=kind
+        what, code="invoke_function_failed", status=answer.status, request_id=request_id, error_type=kind
     )
 
 
@@ -149,12 +157,11 @@ def _names_of_ours() -> set[str]:
 
 
 def shown(text: str, secrets: tuple[str, ...], longest: int = _LONGEST) -> str:
-    """A text of the other side's as it may be shown: one line, at most `longest` characters, masked."""
-    for secret in secrets:
-        text = text.replace(secret, _MASK)
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    text = _LOOKS_SECRET.sub(_MASK, text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    """A text of the other side's as it may be shown: one line, at most `longest` characters, nothing of a secret."""
+    quoted = quotable(text, secrets, longest + 1, _LOOKS_SECRET)
+    if quoted is None:
+        return _NOT_SHOWN
+    return quoted if len(quoted) <= longest else quoted[: longest - 1] + "…"
 
 
 def unanswered(error: requests.RequestException) -> InvokeError:
