@@ -226,6 +226,52 @@ def test_an_interrupted_caller_takes_its_request_along() -> None:
     assert flight.sent_at is None
 
 
+def _leave_one_behind(go_on: threading.Event, phase: Phase) -> None:
+    """Abandon a request that waits for a name."""
+    clock = Clock()
+    flight = _flight(clock.now + 1, clock)
+
+    def work() -> None:
+        flight.enter(phase)
+        clock.now = flight.until
+        go_on.wait(_WAIT_S)
+
+    with pytest.raises(NotSentError):
+        flight.fly(work)
+
+
+@pytest.mark.parametrize("phase", [Phase.DNS, Phase.PROXY])
+def test_a_silent_name_server_holds_a_bounded_number_of_threads(phase: Phase) -> None:
+    go_on, begun = threading.Event(), threading.Event()
+    try:
+        for _ in range(300):
+            _leave_one_behind(go_on, phase)
+        assert len(_flights()) == 64
+        with pytest.raises(NotSentError) as caught:
+            _flight(_soon()).fly(begun.set)
+        assert caught.value.code == "not_sent_dns"
+        assert "64 requests still wait for a name server" in str(caught.value)
+        assert not begun.is_set()
+    finally:
+        go_on.set()
+    assert _all_landed()
+    _flight(steady() + _WAIT_S).fly(begun.set)
+    assert begun.is_set()
+
+
+def test_a_hundred_requests_at_once_are_begun_while_no_name_server_was_silent() -> None:
+    all_begun, callers = threading.Barrier(100), []
+    for _ in range(100):
+        flight = _flight(steady() + _WAIT_S)
+        callers.append(threading.Thread(target=flight.fly, args=(lambda: all_begun.wait(_WAIT_S) and None,)))
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(_WAIT_S)
+    assert not all_begun.broken
+    assert _all_landed()
+
+
 def test_without_a_thread_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

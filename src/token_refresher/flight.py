@@ -24,6 +24,9 @@ from .failures import failure_code, failure_words
 _SAY_GOODBYE = struct.pack("ii", 0, 0)
 # How long a caller who gives up waits for the thread to close its socket: so much may the deadline be passed.
 _CLEAN_UP_S = 0.2
+# So many requests of a process may wait for names once one was given up there: their threads end when the resolver lets
+# them, after half a minute or never. As many as a run works on at once.
+_MOST_UNRESOLVED = 64
 # The thread may be woken late by a clock that went on while the process was suspended: look at it this often.
 _LOOK_S = 1.0
 
@@ -131,6 +134,7 @@ class Flight(Generic[T]):
         """
         if self.clock() >= self.until:
             raise self._too_late()
+        _check_names()
         try:
             self._start(work)
             while not self._done.is_set() and (left := self.until - self.clock()) > 0:
@@ -200,6 +204,16 @@ class Flight(Generic[T]):
             self._cord.release(self)
             self._cord = None
 
+    @property
+    def unresolved(self) -> bool:
+        """Whether its thread has no connection yet: it waits for a name, and nobody can break that off."""
+        return self._cord is None and not self._done.is_set()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the caller has left."""
+        return self._abandoned
+
     def _give_up(self) -> None:
         """Whatever the thread has not done by now, it does not do any more."""
         with self._lock:
@@ -241,6 +255,14 @@ class _Pilot(threading.Thread):
 
     def run(self) -> None:
         self.flight.run(self._work)
+
+
+def _check_names() -> None:
+    """Raises NotSentError while too many threads wait for a silent name server. Those that end count no more."""
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, _Pilot)]
+    waiting = [thread.flight for thread in threads if thread.flight.unresolved]
+    if len(waiting) >= _MOST_UNRESOLVED and any(flight.abandoned for flight in waiting):
+        raise NotSentError(f"{len(waiting)} requests still wait for a name server", code="not_sent_dns")
 
 
 def current() -> Flight[Any] | None:
