@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -567,6 +568,85 @@ def test_answers_are_not_cached_and_without_metrics_there_is_no_address_for_them
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+_PATHS = ("/healthz", "/livez", "/metrics", "/nothing")
+
+
+@pytest.mark.parametrize("path", _PATHS)
+def test_health_and_metrics_are_not_known_under_names_that_anybody_could_point_here(path: str) -> None:
+    state = State({}, Policy(), time.monotonic)
+    client = create_app(state, lambda: b"", hosts=("status.internal", "Metrics.internal")).test_client()
+    addresses = ("127.0.0.1:8080", "10.244.1.7:8080", "[fd00::7]:8080")
+    for host in (*addresses, "localhost", "status.internal", "metrics.internal:80"):
+        assert client.get(path, headers={"Host": host}).status_code != 421, host
+    for host in ("evil.example", "status.internal.evil.example", "", "2130706433"):
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == 421
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "reasons" not in answer.text
+
+
+def test_names_are_allowed_on_the_command_line(deployment: Deployment) -> None:
+    options = ("--allow-host", "status.internal", "--allow-host", "metrics.internal")
+    with _started(deployment.environ, *options) as child:
+        url = _line(child, "listening on ")["message"].removeprefix("listening on ")
+        for host, status in (("metrics.internal", 200), ("status.internal:80", 200), ("evil.example", 421)):
+            for path in ("/livez", "/metrics", "/"):
+                assert _get(url + path, host)[0] == status
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.example:80", "https://a.example", "*", "x" * 254, "/"])
+def test_what_is_no_name_of_a_host_is_not_allowed(world: World, name: str) -> None:
+    with pytest.raises(CommandError, match="--allow-host takes a host name without a port"):
+        daemon.main(_options("--listen", "127.0.0.1:0", "--allow-host", name), world.settings_env())
+
+
+# -- connections that ask for nothing ---------------------------------------------------------
+
+_BEGINNINGS = {
+    "nothing": b"",
+    "half a request": b"GET /livez HTTP/1.1\r\nHo",
+    "a body that does not come": b"POST /refresh HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n",
+    "an answer that is not read": b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("beginning", _BEGINNINGS)
+def test_connections_that_ask_for_nothing_keep_nobody_off(beginning: str) -> None:
+    app = create_app(State({}, Policy(), time.monotonic), lambda: b"metrics")
+    with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
+        host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
+        first = held.enter_context(socket.create_connection((host, int(port)), 30))
+        for _ in range(300):
+            sock = held.enter_context(socket.create_connection((host, int(port)), 30))
+            sock.sendall(_BEGINNINGS[beginning])
+        for path in ("/livez", "/healthz", "/metrics"):
+            assert _get(f"{endpoint.url}{path}")[0] in (200, 503)
+        # The oldest made room: without an end of its own it would have to wait for half a minute.
+        assert first.recv(1) == b""
+
+
+def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        begun.set()
+        assert go_on.wait(30)
+        return b"all of it"
+
+    app = create_app(State({}, Policy(), time.monotonic), slow)
+    with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
+        host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
+        asking = held.enter_context(socket.create_connection((host, int(port)), 30))
+        asking.sendall(b"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        assert begun.wait(30)
+        for _ in range(300):
+            held.enter_context(socket.create_connection((host, int(port)), 30))
+        assert _get(f"{endpoint.url}/livez")[0] == 200
+        go_on.set()
+        with asking.makefile("rb") as answer:
+            assert answer.read().endswith(b"all of it")
+
+
 def test_an_endpoint_frees_its_address_when_it_ends() -> None:
     app = create_app(State({}, Policy(), time.monotonic))
     with Endpoint(app, "127.0.0.1", 0) as endpoint:
@@ -702,11 +782,12 @@ def test_everything_goes_to_one_stream_and_one_that_breaks_shows_nothing(
 # -- waiting for conditions --------------------------------------------------------------------
 
 
-def _get(url: str) -> tuple[int, str]:
-    """Status and body; 0 when nobody answers."""
+def _get(url: str, host: str = "") -> tuple[int, str]:
+    """Status and body; 0 when nobody answers. `host` goes into the Host header instead of the address."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})  # noqa: S310 - our own
     try:
-        with opener.open(url, timeout=_WAIT_S) as answer:
+        with opener.open(request, timeout=_WAIT_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -31,6 +31,7 @@ from token_refresher.errors import CATALOGUE, CommandError, RefusedError, StoreE
 from token_refresher.model import Action, Command, Kind, Outcome, Secret, Target
 from token_refresher.page_chart import HEIGHT, WIDTH, chart, span_s
 from token_refresher.page_guard import COOKIE, HEADERS, SESSION_S, Guard
+from token_refresher.page_guesses import Guesses
 from token_refresher.page_serve import address, create_app, sample, serve
 from token_refresher.page_state import Tone, state
 from token_refresher.page_view import page as page_of
@@ -502,6 +503,147 @@ def test_signing_out_takes_the_cookie_back(token: Secret) -> None:
     client = signed_in(state_of(healthy()), token)
     assert client.post("/logout", data={"csrf": csrf_of(client)}, headers=_SAME).status_code == 303
     assert client.get_cookie(COOKIE) is None
+
+
+def _cookie_of(client: FlaskClient) -> str:
+    cookie = client.get_cookie(COOKIE)
+    assert cookie is not None
+    return cookie.value
+
+
+def test_a_cookie_that_was_signed_out_opens_nothing_any_more(token: Secret) -> None:
+    app = create_app(state_of(healthy()), token)
+    clients = [app.test_client() for _ in range(2)]
+    for client in clients:
+        client.post("/login", data={"token": token.reveal()}, headers=_SAME)
+    stolen, csrf = _cookie_of(clients[0]), csrf_of(clients[0])
+    clients[0].post("/logout", data={"csrf": csrf}, headers=_SAME)
+    thief = app.test_client()
+    thief.set_cookie(COOKIE, stolen)
+    for method, path in (("GET", "/"), ("POST", "/refresh"), ("POST", "/logout")):
+        answer = thief.open(path, method=method, data={"csrf": csrf}, headers=_SAME)
+        assert answer.status_code == 401, path
+    assert thief.get("/login").status_code == 200
+    # Another session of the same token goes on.
+    assert "100027" in html_of(clients[1])
+
+
+def test_signing_out_without_the_form_s_own_code_ends_nothing(token: Secret) -> None:
+    client = signed_in(state_of(healthy()), token)
+    assert client.post("/logout", headers=_SAME).status_code == 403
+    assert "100027" in html_of(client)
+
+
+def test_ended_sessions_are_remembered_in_bounded_memory(token: Secret) -> None:
+    now = [1_000_000_000.0]
+    guard = Guard(token, now=lambda: now[0])
+    ended = []
+    for _ in range(3000):
+        now[0] += 1
+        ended.append(guard.new_session())
+        guard.end_session(ended[-1])
+    assert len(guard._ended) <= 1000
+    assert not any(map(guard.is_session, ended))
+    # A session that begins now is good.
+    assert guard.is_session(guard.new_session())
+    for made_up in ("", "a.b.c", f"{int(now[0]) + 99}.{'0' * 32}.{'0' * 64}"):
+        guard.end_session(made_up)
+    now[0] += SESSION_S
+    guard.end_session(guard.new_session())
+    assert len(guard._ended) == 1
+
+
+class _Someone:
+    """A client at an address of its own."""
+
+    def __init__(self, app: Flask, address: str) -> None:
+        self._client, self._from = app.test_client(), {"REMOTE_ADDR": address}
+
+    def bears(self, token: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}"}
+        return self._client.get("/", headers=headers, environ_base=self._from)
+
+    def signs_in(self, token: str) -> Any:
+        return self._client.post("/login", data={"token": token}, headers=_SAME, environ_base=self._from)
+
+    def looks(self, **headers: str) -> Any:
+        return self._client.get("/", headers=headers, environ_base=self._from)
+
+
+def _slow(token: Secret, clock: Clock) -> Flask:
+    app = Flask("test", static_folder=None)
+    app.register_blueprint(page.blueprint(state_of(healthy()), token=token, clock=clock))
+    return app
+
+
+@pytest.mark.parametrize("way", ["bears", "signs_in"])
+def test_guesses_at_the_token_are_slowed_and_logged(
+    token: Secret, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    app = _slow(token, clock)
+    guesser, other = _Someone(app, "10.0.0.66"), _Someone(app, "10.0.0.7")
+    looked_at = 0
+    for number in range(2000):
+        looked_at += getattr(guesser, way)(f"a-guess-at-the-token-{number}").status_code == 401
+        clock.now += 0.5
+    # Five at once, then after 1, 2, 4, 8, 16, 32 s and each minute.
+    assert 5 + 6 + 13 <= looked_at <= 5 + 6 + 17
+    answer = getattr(guesser, way)(token.reveal())
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    # Someone else is let in all the while.
+    assert getattr(other, way)(token.reveal()).status_code in (200, 303)
+    clock.now += 60
+    assert getattr(guesser, way)(token.reveal()).status_code in (200, 303)
+    lines = [each.getMessage() for each in caplog.records if "wrong token" in each.getMessage()]
+    assert len(lines) == 5
+    assert lines[0] == "a wrong token for the status page came from 10.0.0.66, 1 so far"
+    assert "a-guess" not in "".join(lines)
+
+
+def test_who_is_signed_in_is_not_slowed_by_guesses_from_the_same_address(token: Secret) -> None:
+    app = _slow(token, Clock())
+    someone, guesser = _Someone(app, "10.0.0.7"), _Someone(app, "10.0.0.7")
+    assert someone.signs_in(token.reveal()).status_code == 303
+    for number in range(20):
+        guesser.bears(f"a-guess-at-the-token-{number}")
+    assert someone.looks().status_code == 200
+    # Neither by a wrong token of its own, as a proxy adds one.
+    assert someone.looks(Authorization="Bearer of-another-service").status_code == 200
+
+
+def test_a_program_with_an_old_token_does_not_lock_its_address_out(token: Secret) -> None:
+    clock = Clock()
+    app = _slow(token, clock)
+    for _ in range(100):
+        assert _Someone(app, "10.0.0.7").bears("the-token-of-last-year").status_code == 401
+    assert _Someone(app, "10.0.0.7").bears(token.reveal()).status_code == 200
+
+
+def test_no_guess_is_counted_where_there_is_no_token() -> None:
+    app = Flask("test", static_folder=None)
+    app.register_blueprint(page.blueprint(state_of(healthy())))
+    for number in range(100):
+        assert _Someone(app, "127.0.0.1").bears(f"a-guess-at-the-token-{number}").status_code == 200
+
+
+def test_guesses_are_remembered_in_bounded_memory_and_by_network() -> None:
+    clock = Clock()
+    guesses = Guesses(clock)
+    for number in range(5000):
+        guesses.wrong(f"10.0.{number // 256}.{number % 256}", "guess")
+    assert len(guesses._made) <= 1000
+    for number in range(10):
+        guesses.wrong(f"2001:db8:1:2::{number}", str(number))
+    # A client with one IPv6 address has the whole network of 64 bits.
+    assert guesses.wait_s("2001:db8:1:2:ffff::1") > 0
+    assert guesses.wait_s("2001:db8:1:3::1") == 0
+    clock.now += 3601
+    assert guesses.wait_s("2001:db8:1:2::1") == 0
+    guesses.wrong("2001:db8:1:2::1", "one more")
+    assert guesses.wait_s("2001:db8:1:2::1") == 0
+    assert len(guesses._made) == 1
 
 
 def test_a_session_ends_and_cannot_be_made_up(token: Secret) -> None:

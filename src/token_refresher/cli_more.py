@@ -101,7 +101,7 @@ def run_daemon(options: argparse.Namespace, environ: Mapping[str, str], _: Scree
 def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Serve the status as a page, until Ctrl-C. Raises CommandError, SettingsError, StoreError."""
     if options.json or options.app or options.kind or options.shard:
-        raise CommandError("--serve shows everything: it goes with --listen and --token-file only")
+        raise CommandError("--serve shows everything: it goes with --listen, --token-file and --allow-host only")
     try:
         from .page import serve
     except ModuleNotFoundError as missing:
@@ -112,7 +112,8 @@ def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen
     from .wiring import refresher
 
     settings = read(environ)
-    serve(settings, refresher(settings), options.listen, token_in(options.token_file), started=screen.note)
+    token, hosts = token_in(options.token_file), options.allow_host
+    serve(settings, refresher(settings), options.listen, token, hosts=hosts, started=screen.note)
     return WELL
 
 

@@ -49,6 +49,8 @@ def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--serve", action="store_true", help="serve all of it as a page, until Ctrl-C; fetches nothing")
     parser.add_argument("--listen", default="127.0.0.1:8081", metavar="HOST:PORT", help="where (%(default)s)")
     parser.add_argument("--token-file", metavar="FILE", help="the page asks for the token in it")
+    allow = "answer under this name too; may be repeated"
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allow)
 
 
 def _check(parser: argparse.ArgumentParser) -> None:

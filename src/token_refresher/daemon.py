@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file", metavar="FILE", help="the status page asks for the token in it; beyond loopback it needs one"
     )
     parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="answer under this name too; may be repeated"
+    )
+    parser.add_argument(
         "--log-format", choices=("json", "text"), default="json", help="of the log on standard output (%(default)s)"
     )
     parser.add_argument(
@@ -82,7 +85,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         loop = _loop(settings, state, metrics, stop.asked.is_set)
         token = token_in(options.token_file)
         logs.configure(settings.log_level, options.log_format, _secrets(settings))
-        endpoint = None if metrics is None else _endpoint(state, metrics, options.listen, token, loop.soon)
+        endpoint = None if metrics is None else _endpoint(state, metrics, options, token, loop.soon)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
             _log.warning("%s", warning)
@@ -126,7 +129,7 @@ def _metrics(state: State) -> Metrics:
 
 
 def _endpoint(
-    state: State, metrics: Metrics, address: tuple[str, int], token: Secret | None, refresh: Callable[[], object]
+    state: State, metrics: Metrics, options: argparse.Namespace, token: Secret | None, refresh: Callable[[], object]
 ) -> Endpoint:
     """What is served, with its address taken. Raises CommandError."""
     try:
@@ -134,11 +137,13 @@ def _endpoint(
         from .daemon_http import Endpoint, create_app
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
-    host, port = address
-    app = create_app(state, metrics.text)
+    host, port = options.listen
+    page.check_names(options.allow_host)
+    hosts = (host, *options.allow_host)
+    app = create_app(state, metrics.text, hosts)
     # Health has to be seen from outside; the page beyond loopback only with a token.
     if token or not page.needs_token(host):
-        app.register_blueprint(page.blueprint(state, token=token, refresh=refresh, hosts=(host,)))
+        app.register_blueprint(page.blueprint(state, token=token, refresh=refresh, hosts=hosts))
     else:
         _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
     try:

@@ -18,32 +18,45 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from .daemon_state import State
+from .page_guard import knows_host
 
 EXTENSION = "token_refresher"
 # The text format of Prometheus, which every version of it reads.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _THREADS = 4
-# A scraper, a health check and a few people at once; whoever holds connections open gets no more than these.
+# A scraper, a health check and a few people at once. One more closes the oldest connection that is not being answered:
+# connections that ask for nothing keep no health check off.
 _CONNECTIONS = 100
-_IDLE_S = 30
+_IDLE_S, _TIDY_S = 30, 5
 _LARGEST_REQUEST = 16384
 _STOP_S = 2
 
 
-def create_app(state: State, metrics: Callable[[], bytes] | None = None) -> Flask:
-    """The application over `state`; without `metrics` (everything in Prometheus's text format) there is no /metrics."""
+def create_app(state: State, metrics: Callable[[], bytes] | None = None, hosts: Collection[str] = ()) -> Flask:
+    """The application over `state`; without `metrics` (everything in Prometheus's text format) there is no /metrics.
+
+    It answers under addresses, localhost and the names in `hosts`: another site may have a name point here, and its
+    scripts would read what is served.
+    """
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST
     app.extensions[EXTENSION] = state
+
+    @app.before_request
+    def known() -> Response | None:
+        if knows_host(request.headers.get("Host", ""), hosts):
+            return None
+        return Response("This is not known under that name: see --allow-host.\n", 421, mimetype="text/plain")
 
     @app.get("/healthz")
     def healthz() -> tuple[Response, int]:
@@ -62,15 +75,26 @@ def create_app(state: State, metrics: Callable[[], bytes] | None = None) -> Flas
         def all_metrics() -> Response:
             return Response(metrics(), content_type=_METRICS_TYPE)
 
-    @app.after_request
-    def harmless(response: Response) -> Response:
-        """What a page says for itself stays."""
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        return response
-
+    app.after_request(_harmless)
     return app
+
+
+def _harmless(response: Response) -> Response:
+    """What a page says for itself stays."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    return response
+
+
+def _let_in(server: Any, sock: socket.socket, address: Any, adjustments: Any, map: dict[int, Any]) -> None:
+    """Take a new connection, in place of waitress's own way; runs in the server's thread."""
+    HTTPChannel(server, sock, address, adjustments, map=map)
+    # The oldest first. Not the new one, whose request has not been read yet.
+    older = list(server.active_channels.values())[:-1]
+    if len(older) >= _CONNECTIONS:
+        idle = (channel for channel in older if not channel.requests)
+        next(idle, older[0]).handle_close()
 
 
 class Endpoint:
@@ -90,8 +114,10 @@ class Endpoint:
             map=self._map,
             sockets=[self._socket],
             threads=_THREADS,
-            connection_limit=_CONNECTIONS,
+            # Never reached, or the server would let nobody in until a connection ends.
+            connection_limit=2 * _CONNECTIONS,
             channel_timeout=_IDLE_S,
+            cleanup_interval=_TIDY_S,
             max_request_header_size=_LARGEST_REQUEST,
             max_request_body_size=_LARGEST_REQUEST,
             # Larger answers than this would be put into a file, where the file system may be read-only.
@@ -100,6 +126,7 @@ class Endpoint:
             clear_untrusted_proxy_headers=True,
             ident=None,
         )
+        self._server.channel_class = _let_in
         self._thread = threading.Thread(target=self._server.run, name="token-refresher-http", daemon=True)
 
     def __enter__(self) -> Endpoint:

@@ -10,7 +10,7 @@ Needs Flask, Jinja2 and waitress (the extra "daemon"). Shows fingerprints, never
 | `page_source`                               | what the page needs to be told                      |
 | `page_words`, `page_state`, `page_chart`    | durations; how bad it is; the history as lines      |
 | `page_view`                                 | all of it together, ready for the template          |
-| `page_guard`                                | token, sessions, forms, Host header, headers        |
+| `page_guard`, `page_guesses`                | token, sessions, forms, Host header, headers        |
 | `page_routes`                               | the blueprint                                       |
 | `page_serve`                                | the page without the daemon                         |
 | `page/`                                     | templates, style, script, icon                      |
@@ -18,9 +18,9 @@ Needs Flask, Jinja2 and waitress (the extra "daemon"). Shows fingerprints, never
 
 from __future__ import annotations
 
-from .page_guard import check_binding, needs_token
+from .page_guard import check_binding, check_names, needs_token
 from .page_routes import blueprint
 from .page_serve import LISTEN, serve
 from .page_source import Latest, Point, Source
 
-__all__ = ["LISTEN", "Latest", "Point", "Source", "blueprint", "check_binding", "needs_token", "serve"]
+__all__ = ["LISTEN", "Latest", "Point", "Source", "blueprint", "check_binding", "check_names", "needs_token", "serve"]

@@ -4,13 +4,14 @@
 |---------------------|---------------------------------------------------------------------------|
 | GET `/`             | the page; `q` filters, `still=1` stops it from refreshing itself          |
 | `/login`            | GET: asks for the token; POST: takes it, gives a cookie                   |
-| POST `/logout`      | takes the cookie back                                                     |
+| POST `/logout`      | ends the session: its cookie opens nothing any more                       |
 | POST `/refresh`     | asks for a normal run; only where a token is set and `refresh` was given  |
 | GET `/page/<name>`  | style, script, icons                                                      |
 """
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,8 +19,10 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from .flight import steady
 from .model import Secret
 from .page_guard import COOKIE, HEADERS, SESSION_S, Guard, from_own_page
+from .page_guesses import Guesses
 from .page_source import Source
 from .page_state import Tone
 from .page_view import page
@@ -39,15 +42,16 @@ def blueprint(
     token: Secret | None = None,
     refresh: Callable[[], object] | None = None,
     hosts: Collection[str] = (),
+    clock: Callable[[], float] = steady,
 ) -> Blueprint:
     """The page about `source`, to be registered in a Flask application.
 
     With a `token` it is asked for. `refresh` asks for a normal run and returns at once; its button needs a token.
-    `hosts` are names under which the page is asked for, besides addresses and localhost. Raises CommandError for a
-    token that will not do.
+    `hosts` are names under which the page is asked for, besides addresses and localhost. `clock` is steady (seconds):
+    wrong tokens from one address have to wait by it. Raises CommandError for a token that will not do.
     """
     own = Blueprint("page", __name__, static_folder=None, template_folder=None)
-    routes = _Routes(source, Guard(token, hosts), refresh if token else None)
+    routes = _Routes(source, Guard(token, hosts), Guesses(clock), refresh if token else None)
     own.before_request(routes.guarded)
     own.after_request(with_headers)
     own.add_url_rule("/", "index", routes.index)
@@ -70,8 +74,10 @@ def _file(name: str) -> str:
 
 
 class _Routes:
-    def __init__(self, source: Source, guard: Guard, refresh: Callable[[], object] | None) -> None:
-        self._source, self._guard, self._refresh = source, guard, refresh
+    def __init__(
+        self, source: Source, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None
+    ) -> None:
+        self._source, self._guard, self._guesses, self._refresh = source, guard, guesses, refresh
         # Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
         self._templates = Environment(
             loader=FunctionLoader(_file),
@@ -90,7 +96,11 @@ class _Routes:
         request.max_content_length = _LARGEST_FORM
         if not self._guard.knows_host(request.headers.get("Host", "")):
             return _plain("This page is not known under that name.", 421)
-        bears = self._guard.bears_token(request.headers.get("Authorization", ""))
+        shown = self._guard.token_in(request.headers.get("Authorization", ""))
+        wait_s = self._wait_s() if shown else 0
+        bears = bool(shown) and self._is_token(shown)
+        if wait_s and not self._guard.is_session(self._cookie):
+            return _plain(f"Too many wrong tokens came from this address. {_later(wait_s)}", 429, _retry(wait_s))
         if request.method == "POST" and not self._may_post(bears):
             return _plain("This did not come from the page itself. Open the page anew and try again.", 403)
         if request.endpoint and request.endpoint.rpartition(".")[2] in ("file", "login", "door"):
@@ -100,6 +110,19 @@ class _Routes:
         if request.method == "GET" and request.accept_mimetypes.accept_html and not self._is_fragment:
             return redirect(url_for(".door"), 303)
         return _plain("The token of this page is needed.", 401, {"WWW-Authenticate": 'Bearer realm="token-refresher"'})
+
+    def _wait_s(self) -> int:
+        """Duration (whole seconds) until a token from this address is looked at."""
+        return math.ceil(self._guesses.wait_s(request.remote_addr or ""))
+
+    def _is_token(self, given: str) -> bool:
+        """Whether this is the token; never while its address has to wait. A wrong one counts."""
+        if self._wait_s():
+            return False
+        right = self._guard.is_token(given)
+        if not right and given:
+            self._guesses.wrong(request.remote_addr or "", given)
+        return right
 
     def _may_post(self, bears: bool) -> bool:
         # A program that shows the token itself is no browser that somebody misled.
@@ -141,8 +164,10 @@ class _Routes:
         return Response(text, mimetype="text/html")
 
     def login(self) -> Answer:
-        if not self._guard.is_token(request.form.get("token", "")):
-            return self._form(wrong=True)
+        if wait_s := self._wait_s():
+            return self._form(f"Too many wrong tokens came from this address. {_later(wait_s)}", 429, _retry(wait_s))
+        if not self._is_token(request.form.get("token", "")):
+            return self._form("That is not the token.", 401)
         response = redirect(url_for(".index"), 303)
         response.set_cookie(
             COOKIE, self._guard.new_session(), SESSION_S, httponly=True, samesite="Strict", secure=request.is_secure
@@ -152,13 +177,15 @@ class _Routes:
     def door(self) -> Answer:
         if self._guard.open or self._guard.is_session(self._cookie):
             return redirect(url_for(".index"), 303)
-        return self._form(wrong=False)
+        return self._form("", 200)
 
-    def _form(self, wrong: bool) -> Answer:
+    def _form(self, wrong: str, status: int, headers: Mapping[str, str] | None = None) -> Answer:
+        """The form that asks for the token; `wrong` says what was wrong with the last one."""
         text = self._templates.get_template("login.html").render(wrong=wrong, url_for=url_for)
-        return Response(text, 401 if wrong else 200, mimetype="text/html")
+        return Response(text, status, headers, mimetype="text/html")
 
     def logout(self) -> Answer:
+        self._guard.end_session(self._cookie)
         response = redirect(url_for(".index"), 303)
         response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure)
         return response
@@ -182,6 +209,14 @@ class _Routes:
 
 def _address(**kept: Any) -> str:
     return url_for(".index", **kept)
+
+
+def _later(wait_s: int) -> str:
+    return f"Try again in {wait_s} s."
+
+
+def _retry(wait_s: int) -> dict[str, str]:
+    return {"Retry-After": str(wait_s)}
 
 
 def _plain(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:

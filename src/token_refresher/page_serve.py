@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from flask import Flask
 
@@ -13,7 +13,7 @@ from .daemon_state import DANGER, DEFECT, OK, REDIS, State
 from .errors import CommandError, StoreError, TokenRefresherError
 from .flight import steady
 from .model import Action, Command, Secret
-from .page_guard import check_binding
+from .page_guard import check_binding, check_names
 from .page_routes import blueprint, with_headers
 from .page_source import Source
 from .refresh import Refresher, alarm
@@ -29,18 +29,21 @@ def serve(
     listen: str = LISTEN,
     token: Secret | None = None,
     *,
+    hosts: Collection[str] = (),
     started: Callable[[str], None] = lambda url: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Serve the page on `listen` ("HOST:PORT"; port 0: any free one) until `stop` or KeyboardInterrupt.
 
-    `started` is told the page's address. In every tick the stored codes are read; nothing is fetched or changed.
+    `hosts` are names under which the page is asked for, besides addresses and the one it listens on. `started` is
+    called with the page's address. In every tick the stored codes are read; nothing is fetched or changed.
     Raises CommandError for an address that cannot be had, or that others can reach while there is no token.
     """
     host, port = address(listen)
     check_binding(host, token)
+    check_names(hosts)
     state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
-    app = create_app(state, token, host)
+    app = create_app(state, token, (host, *hosts))
     try:
         endpoint = Endpoint(app, host, port)
     except OSError as error:
@@ -53,10 +56,10 @@ def serve(
             until.wait(settings.policy.tick_s)
 
 
-def create_app(source: Source, token: Secret | None, host: str = "") -> Flask:
-    """A Flask application with the page and nothing else; `host` is the name that it listens on."""
+def create_app(source: Source, token: Secret | None, hosts: Collection[str] = ()) -> Flask:
+    """A Flask application with the page and nothing else; `hosts` are names under which it is asked for."""
     app = Flask(__name__, static_folder=None, template_folder=None)
-    app.register_blueprint(blueprint(source, token=token, hosts=(host,) if host else ()))
+    app.register_blueprint(blueprint(source, token=token, hosts=hosts))
     app.after_request(with_headers)
     return app
 
