@@ -611,7 +611,7 @@ _BEGINNINGS = {
 
 
 @pytest.mark.parametrize("beginning", _BEGINNINGS)
-def test_connections_that_ask_for_nothing_keep_nobody_off(beginning: str) -> None:
+def test_connections_that_ask_for_nothing_shut_no_one_out(beginning: str) -> None:
     app = create_app(State({}, Policy(), time.monotonic), lambda: b"metrics")
     with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")

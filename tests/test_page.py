@@ -577,9 +577,7 @@ def _slow(token: Secret, clock: Clock) -> Flask:
 
 
 @pytest.mark.parametrize("way", ["bears", "signs_in"])
-def test_guesses_at_the_token_are_slowed_and_logged(
-    token: Secret, way: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_guesses_at_the_token_are_slowed_and_logged(token: Secret, way: str, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     app = _slow(token, clock)
     guesser, other = _Someone(app, "10.0.0.66"), _Someone(app, "10.0.0.7")

@@ -215,7 +215,7 @@ def dies_after(shelf: Shelf, clock: Clock) -> float:
 @pytest.mark.parametrize(
     ("key_s", "recorded_s", "served_s"),
     [
-        # Nobody fetches before the margin of 1800 s begins, and what is fetched then leaves 600 s.
+        # No code is fetched before the margin of 1800 s begins; the one that is fetched then leaves this one 600 s.
         (7200, 7200, 6000),
         (3000, 3000, 1800),
         # In the margin: the code was good when it was read, so it lives on for the grace of 600 s ...
@@ -268,7 +268,7 @@ def test_with_a_longer_grace_a_copy_may_be_older(clock: Clock) -> None:
         Shelf(60, "", clock, clock.wall, policy=Policy(grace_s=300))
 
 
-# -- ids that nobody has ----------------------------------------------------------------------------------------------
+# -- ids that do not exist --------------------------------------------------------------------------------------------
 
 
 def kept(shelf: Shelf) -> int:

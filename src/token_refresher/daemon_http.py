@@ -114,7 +114,7 @@ class Endpoint:
             map=self._map,
             sockets=[self._socket],
             threads=_THREADS,
-            # Never reached, or the server would let nobody in until a connection ends.
+            # Never reached: at its limit waitress lets no connection in until another one ends.
             connection_limit=2 * _CONNECTIONS,
             channel_timeout=_IDLE_S,
             cleanup_interval=_TIDY_S,

@@ -206,7 +206,7 @@ class Flight(Generic[T]):
 
     @property
     def unresolved(self) -> bool:
-        """Whether its thread has no connection yet: it waits for a name, and nobody can break that off."""
+        """Whether its thread has no connection yet: it waits for a name, which cannot be broken off."""
         return self._cord is None and not self._done.is_set()
 
     @property

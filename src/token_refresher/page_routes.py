@@ -74,9 +74,7 @@ def _file(name: str) -> str:
 
 
 class _Routes:
-    def __init__(
-        self, source: Source, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None
-    ) -> None:
+    def __init__(self, source: Source, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None) -> None:
         self._source, self._guard, self._guesses, self._refresh = source, guard, guesses, refresh
         # Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
         self._templates = Environment(
