@@ -149,13 +149,14 @@ class Shelf:
     def _served_s(self, life_s: float, recorded_s: float) -> float:
         """How long (seconds) after a read the platform certainly accepts the code, even if Redis never answers again.
 
-        `life_s` is the life left of the key, `recorded_s` what the value says is left, by this machine's clock. A code
-        lives on for the grace after a newer one was fetched. It was the newest when it was read, and the refresher fetches
-        the next one when less than the margin is left. So it lives for the grace from the read, or for the grace from
-        when the margin begins, whichever is later; but never longer than its key. A key that was cut, because a fetch
-        is out or the platform named an earlier end, has at most its own end. The margin begins before the earlier of
-        the two ends: a key may have been written to live longer than its code, and a wrong clock on this machine can
-        only shorten this, down to the grace. Only `force`, or someone else who fetches, comes before the margin.
+        `life_s` is the life left of the key, `recorded_s` what the value says is left, by this machine's clock. A
+        code lives on for the grace after a newer one was fetched. It was the newest when it was read, and the
+        refresher fetches the next one when less than the margin is left. So it lives for the grace from the read, or
+        for the grace from when the margin begins, whichever is later; but never longer than its key. A key that was
+        cut, because a fetch is out or the platform named an earlier end, has at most its own end. The margin begins
+        before the earlier of the two ends: a key may have been written to live longer than its code, and a wrong
+        clock on this machine can only shorten this, down to the grace. Only `force`, or someone else who fetches,
+        comes before the margin.
         """
         grace_s, margin_s = self._policy.grace_s, self._policy.margin_s
         if self._only_within_grace:
