@@ -7,6 +7,7 @@ import gzip
 import html
 import io
 import json
+import quopri
 import re
 import tracemalloc
 import zlib
@@ -399,6 +400,18 @@ _ECHOES: dict[str, Callable[[str], str]] = {
     "in an address, in HTML": lambda secret: html.escape(quote(secret, safe="")),
     "each character escaped": lambda secret: "".join(f"%{byte:02x}" for byte in secret.encode()),
     "each character by its number": lambda secret: "".join(f"\\u{ord(char):04x}" for char in secret),
+    "in JavaScript": lambda secret: "".join(f"\\u{{{ord(char):x}}}" for char in secret),
+    "in an address of JavaScript": lambda secret: "".join(f"%u{ord(char):04x}" for char in secret),
+    "as bytes": lambda secret: " ".join(f"0x{byte:02X}" for byte in secret.encode("latin-1")),
+    "in a letter": lambda secret: quopri.encodestring(secret.encode(), quotetabs=True).decode(),
+    "in a letter, each byte": lambda secret: "".join(f"={byte:02X}" for byte in secret.encode()),
+    "in an address, ten times": lambda secret: "".join(f"%{'25' * 9}{byte:02x}" for byte in secret.encode()),
+    "in JSON, in HTML, in an address": lambda secret: quote(
+        html.escape("".join(f"\\u{ord(char):04x}" for char in secret)), safe=""
+    ),
+    "in an address, in HTML, in JSON, in a form": lambda secret: quote_plus(
+        json.dumps("".join(f"&#x{ord(char):x};" for char in quote(secret, safe="")))
+    ),
     "in Python": lambda secret: "".join(f"\\x{byte:02x}" for byte in secret.encode("latin-1")),
     "with backslashes": lambda secret: "".join(f"\\{char}" for char in secret),
     "with blanks": " ".join,

@@ -44,7 +44,7 @@ def test_what_is_quoted_holds_no_six_letters_or_digits_of_a_secret(text: str, se
 def test_the_readings_of_a_text_are_few() -> None:
     hostile = "%25" * 20_000 + "&amp;" * 10_000 + "\\\\" * 10_000
     found = list(readings(hostile))
-    assert len(found) <= 128
+    assert len(found) <= 150
 
 
 def test_texts_without_letters_and_empty_secrets_have_nothing_in_common() -> None:

@@ -11,7 +11,7 @@ import base64
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote
 
 # So many letters or digits in a row tell something of a secret; words of a message share fewer with one by chance.
@@ -19,13 +19,17 @@ _IN_A_ROW = 6
 _LONGEST = 200
 # So much of a text is looked at, and shown, for each character that may be shown: the rest may be unprintable.
 _LOOKED_AT = 10
-# A text may be escaped so often; each time in any of four ways.
-_DEEPEST, _MOST_READINGS = 4, 128
+# A text may be escaped so often, each time in any way; and so often in one way, or in all of them in turn.
+_DEEPEST, _MOST_READINGS = 3, 128
+_MOST_TURNS = 20
 # Of longer secrets so much would be looked for that texts would have some of it by chance.
 _LONGEST_ENCODED = 128
 _MASK = "****"
 _LOOKS_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
-_BACKSLASHED = re.compile(r"\\(?:u\{?([0-9A-Fa-f]{1,6})\}?|x([0-9A-Fa-f]{2})|([0-7]{3})|(.))", re.DOTALL)
+_BY_NUMBER = re.compile(
+    r"[\\%]u([0-9A-Fa-f]{4})|\\[ux]\{([0-9A-Fa-f]{1,8})\}|\\U([0-9A-Fa-f]{8})|(?:\\|0)x([0-9A-Fa-f]{2})|\\([0-7]{3})"
+)
+_BACKSLASHED = re.compile(r"\\(.)", re.DOTALL)
 _PRINTABLE = re.compile("[=_]([0-9A-Fa-f]{2})")
 
 
@@ -46,11 +50,13 @@ def quotable(
 def repeats(text: str, secrets: Iterable[str]) -> bool:
     """Whether a text has six letters or digits in a row in common with a secret, or holds a shorter one whole."""
     parts = {part for secret in secrets if secret.strip() for part in _parts(secret)}
-    found: set[str] = set()
-    # Letters and digits alone; and the text itself, for a secret that has none.
-    for reading in readings(text) if parts else ():
-        found |= {_letters(reading), reading}
-    return any(part in each for each in found for part in parts)
+    # A short secret is looked for as it is; one without letters or digits in the text itself.
+    short = [part for part in parts if len(part) < _IN_A_ROW or not part.isalnum()]
+    for reading in dict.fromkeys(readings(text)) if parts else ():
+        letters = _letters(reading)
+        if not parts.isdisjoint(_rows(letters)) or any(part in letters or part in reading for part in short):
+            return True
+    return False
 
 
 def readings(text: str) -> Iterator[str]:
@@ -62,6 +68,19 @@ def readings(text: str) -> Iterator[str]:
         latest = [each for each in latest if each not in seen][: _MOST_READINGS - len(seen)]
         seen.update(latest)
         yield from latest
+    for undoings in (*((undo,) for undo in _UNDOINGS), _UNDOINGS):
+        yield _undone(text, undoings)
+
+
+def _undone(text: str, undoings: tuple[Callable[[str], str], ...]) -> str:
+    """A text without the escapes of these kinds, however often they were put on."""
+    for _ in range(_MOST_TURNS):
+        before = text
+        for undo in undoings:
+            text = undo(text)
+        if text == before:
+            break
+    return text
 
 
 def _parts(secret: str) -> Iterator[str]:
@@ -77,7 +96,11 @@ def _parts(secret: str) -> Iterator[str]:
         encoded = (base64.b64encode(data[shift:]).decode().rstrip("=")[:-1] for shift in range(3))
         forms += [letters[::-1], data.hex(), *map(_letters, encoded)]
     for form in forms:
-        yield from (form[start : start + _IN_A_ROW] for start in range(len(form) - _IN_A_ROW + 1))
+        yield from _rows(form)
+
+
+def _rows(letters: str) -> Iterator[str]:
+    return (letters[start : start + _IN_A_ROW] for start in range(len(letters) - _IN_A_ROW + 1))
 
 
 def _letters(text: str) -> str:
@@ -85,17 +108,19 @@ def _letters(text: str) -> str:
 
 
 def _backslashed(text: str) -> str:
+    return _BACKSLASHED.sub(r"\1", text)
+
+
+def _by_number(text: str) -> str:
     def char(found: re.Match[str]) -> str:
-        if found[4]:
-            return found[4]
-        number = int(found[3], 8) if found[3] else int(found[1] or found[2], 16)
+        number = int(found[5], 8) if found[5] else int(next(filter(None, found.groups())), 16)
         return chr(number) if number < 0x110000 else ""
 
-    return _BACKSLASHED.sub(char, text)
+    return _BY_NUMBER.sub(char, text)
 
 
 def _quoted_printable(text: str) -> str:
     return _PRINTABLE.sub(lambda found: f"%{found[1]}", text)
 
 
-_UNDOINGS = (unquote, html.unescape, _backslashed, _quoted_printable)
+_UNDOINGS = (unquote, html.unescape, _by_number, _backslashed, _quoted_printable)
