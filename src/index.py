@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from token_refresher.events import read_event
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
 _RESERVE_S = 2.0
 
 _log = logging.getLogger("token_refresher")
+# What a run imports once something is due, and first of all what takes time.
+_OF_A_FETCH = (
+    "requests.adapters",
+    "concurrent.futures.thread",
+    "token_refresher.open_platform",
+    "token_refresher.renewal",
+)
 _warm: list[tuple[Settings, Refresher]] = []
 
 
 def initialize(context: Any) -> None:
-    """Read settings and prepare connections once, before the first event. Raises SettingsError or StoreError."""
+    """Prepare all that a first event needs, before it comes. Raises SettingsError or StoreError."""
     _program()
+    for name in _OF_A_FETCH:
+        import_module(name)
 
 
 def handler(event: bytes, context: Any) -> dict[str, Any]:

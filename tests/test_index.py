@@ -14,6 +14,7 @@ import pytest
 import index
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from support.planted import plant
+from support.processes import Child
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher.errors import CommandError, RefreshFailedError, SettingsError, StoreError
@@ -138,6 +139,20 @@ def test_a_timer_s_event_brings_both_codes_into_redis(
     assert told["summary"]["fetches"] == world.simulator.count() == 2
     assert all(newest_is_stored(world, 0, kind) for kind in KINDS)
     no_secrets(json.dumps(told))
+
+
+def test_a_first_event_imports_nothing_that_the_initializer_could_have(world: World) -> None:
+    """What takes time: the clients of Redis and of the platform."""
+    found = f"""
+import sys, index
+index.initialize(None)
+before = set(sys.modules)
+index.handler({TIMER!r}, None)
+roots = ("redis", "requests", "urllib3", "ssl", "http", "asyncio", "concurrent", "token_refresher")
+print("later", sorted(name for name in set(sys.modules) - before if name.partition(".")[0] in roots))
+"""
+    with Child(found, environ=world.settings_env()) as child:
+        assert child.wait_for("later") == "later []"
 
 
 @pytest.mark.parametrize("context", [None, SimpleNamespace(), SimpleNamespace(function=None)])
