@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 import index
 from fuzz import addresses, answers, commands, configuration, handling, keeping, serving, speaking, stored
@@ -21,16 +24,18 @@ from fuzz.corpus import KEPT, keep, name_of, needed, samples
 from fuzz.mutation import search
 from fuzz.properties import SECRET, BrokenError
 from fuzz.targets import TARGETS
+from support.clients import client_of
 from support.flow import Deployment
 from token_refresher.cli_arguments import parse
-from token_refresher.direct import Direct, reach
+from token_refresher.connection import connect
 from token_refresher.errors import CommandError, SettingsError, SigningError, UsageError
 from token_refresher.events import read_event
 from token_refresher.model import Action, Command, Kind, Record, Unreadable
 from token_refresher.open_platform import OpenPlatform
+from token_refresher.policy import Policy
 from token_refresher.reader import Reader
 from token_refresher.records import read_record
-from token_refresher.settings import read
+from token_refresher.settings import RedisSettings, read
 from token_refresher.shelf import Reading
 from token_refresher.signing import sign, signed_url
 
@@ -178,19 +183,11 @@ class _TellsTheLog(OpenPlatform):
         return super().server_token(app, until)
 
 
-class _Repeats(Direct):
-    """Sends what a broken connection may have carried."""
-
-    def send(self, commands: Sequence[bytes]) -> list[Any]:
-        try:
-            return super().send(commands)
-        except OSError:
-            return super().send(commands)
-
-
-def _reaches_twice(url: str, timeout_s: float) -> Direct | None:
-    client: Any = reach(url, timeout_s)
-    return _Repeats(client._dial, client._hello)
+def _connects_with_repeats(settings: RedisSettings, policy: Policy) -> Any:
+    """A client that sends again what a broken connection may have carried."""
+    client = connect(settings, policy)
+    client.connection_pool.set_retry(Retry(NoBackoff(), 1))
+    return client
 
 
 class _TrustsRedis(Reader):
@@ -241,7 +238,7 @@ MISTAKES: dict[str, tuple[str, Callable[[], Opened], str]] = {
     ),
     "two requests for one": ("connection", lambda: serving.connection(_AsksTwice), "not exactly one request"),
     "a secret in the log": ("connection", lambda: serving.connection(_TellsTheLog), "the log shows"),
-    "a command sent twice": ("protocol", lambda: speaking.protocol(_reaches_twice), "sent twice"),
+    "a command sent twice": ("protocol", lambda: speaking.protocol(_connects_with_repeats), "sent twice"),
     "a reader that trusts Redis": ("readers", lambda: keeping.readers(_TrustsRedis), "left the tree"),
     "a refresher that does nothing": ("healing", lambda: keeping.healing(_only_looks), "newest code for good"),
 }  # fmt: skip
@@ -314,9 +311,10 @@ def test_brackets_that_hold_no_address_are_not_signed_by_any_python(host: str) -
 def test_what_no_redis_answers_is_a_broken_connection(reply: bytes) -> None:
     with serving.Mouth(lambda request: request.endswith(b"PING\r\n")) as mouth:
         mouth.answer = reply
-        client: Any = reach(mouth.url.replace("http", "redis"), 10.0)
-        with pytest.raises(ConnectionAbortedError, match="no Redis"):
+        client = client_of(mouth.url.replace("http", "redis"), Policy(redis_timeout_s=10.0))
+        with pytest.raises(redis.ConnectionError):
             client.execute_command("PING")
+        client.close()
 
 
 # -- the program -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from support.clients import CLIENTS, client_of
+from support.clients import client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from token_refresher.keys import keys_of
@@ -49,10 +49,10 @@ ACQUIRE, FINISH, NOTE = (last_line(script).encode() for script in ("acquire", "f
 class Bench:
     """One target on one Redis: the store under test, and a client beside it, to look and to spoil."""
 
-    def __init__(self, server: RedisServer, port: int = 0, client: str = "direct") -> None:
+    def __init__(self, server: RedisServer, port: int = 0) -> None:
         self.server, self.redis = server, server.client()
         url = f"redis://127.0.0.1:{port or server.port}/0"
-        self._client = client_of(client, url, POLICY)
+        self._client = client_of(url, POLICY)
         self.store = Store(self._client, POLICY, "", lambda _seconds: None)
         self.keys = keys_of(TARGET)
 
@@ -133,10 +133,10 @@ def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
         yield proxy
 
 
-@pytest.fixture(params=CLIENTS)
-def behind(request: pytest.FixtureRequest, redis_server: RedisServer, proxy: TcpProxy) -> Iterator[Bench]:
+@pytest.fixture
+def behind(redis_server: RedisServer, proxy: TcpProxy) -> Iterator[Bench]:
     """A Bench that reaches its Redis through `proxy`."""
-    bench = Bench(redis_server, proxy.port, request.param)
+    bench = Bench(redis_server, proxy.port)
     yield bench
     bench.close()
 

@@ -31,7 +31,6 @@ from token_refresher.keys import WIRE_NAME, Keys, keys_of
 from token_refresher.model import Action, Command, Kind, Outcome, Snapshot, Target
 from token_refresher.report import Report, TargetReport
 from token_refresher.settings import read
-from token_refresher.store import Store
 
 TICK_S = 60
 # A code that is this old has less than the margin left.
@@ -62,7 +61,8 @@ class Job:
         self.world, self.app_id = world, world.app_id()
         environment = world.settings_env(**{"redis_timeout_s": TIMEOUT_S, **policy})
         self.settings = read(environment | ({"REDIS_URL": url} if url else {}))
-        store = Store(wiring.client(self.settings), self.settings.policy, "", lambda seconds: self.on_pause(seconds))
+        store = wiring.store(self.settings)
+        store._pause = lambda seconds: self.on_pause(seconds)
         self.refresher = replace(wiring.refresher(self.settings, wall=world.now), store=store)
         self.on_pause: Callable[[float], None] = lambda _seconds: None
         # Whatever becomes of the server, it connects again; and it waits for no frozen one.

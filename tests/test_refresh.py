@@ -55,7 +55,7 @@ class Stand:
         return self.now
 
     def store(self, user: str = "") -> Store:
-        self._clients.append(client_of("direct", f"redis://{user}127.0.0.1:{self.server.port}/0", POLICY))
+        self._clients.append(client_of(f"redis://{user}127.0.0.1:{self.server.port}/0", POLICY))
         return Store(self._clients[-1], POLICY, "", lambda _seconds: None)
 
     def platform(self) -> OpenPlatform:

@@ -69,7 +69,7 @@ class Stand:
         self.simulator = Simulator({APP: self.secret})
         self.simulator.start()
         self.now = 1000.0
-        self._client = client_of("direct", f"redis://127.0.0.1:{server.port}/0", POLICY)
+        self._client = client_of(f"redis://127.0.0.1:{server.port}/0", POLICY)
         self.pauses: list[float] = []
         self.store = Store(self._client, POLICY, "", self.pauses.append)
         self.platform = Interrupted(policy=POLICY, pool_size=2, clock=self.clock)

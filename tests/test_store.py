@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.clients import CLIENTS, client_of
+from support.clients import client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from token_refresher.errors import StoreError
@@ -31,14 +31,14 @@ LOAD = (pkgutil.get_data("token_refresher", "lua/load.lua") or b"").splitlines()
 MakeStore = Callable[..., Store]
 
 
-@pytest.fixture(params=CLIENTS)
-def make_store(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[MakeStore]:
+@pytest.fixture
+def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
     """A store on the test's Redis, on another port of it, or with a prefix."""
     clients = []
 
     def make(port: int = 0, prefix: str = "", url: str = "", policy: Policy = POLICY) -> Store:
         address = url or f"redis://127.0.0.1:{port or redis_server.port}/0"
-        clients.append(client_of(request.param, address, policy))
+        clients.append(client_of(address, policy))
         return Store(clients[-1], policy, prefix, lambda _seconds: None)
 
     yield make
@@ -321,10 +321,9 @@ def test_where_nothing_may_be_read_the_first_error_is_raised(
     assert caught.value.code == "redis_no_permission"
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_a_repeat_comes_at_once(client: str, redis_server: RedisServer, proxy: TcpProxy) -> None:
+def test_a_repeat_comes_at_once(redis_server: RedisServer, proxy: TcpProxy) -> None:
     pauses: list[float] = []
-    connection = client_of(client, f"redis://127.0.0.1:{proxy.port}/0", POLICY)
+    connection = client_of(f"redis://127.0.0.1:{proxy.port}/0", POLICY)
     store = Store(connection, POLICY, "", pauses.append)
     proxy.script(Act.CUT_BEFORE, b"EVAL")
     (snapshot,) = store.load([TOKEN])
@@ -339,11 +338,10 @@ def test_a_repeat_comes_at_once(client: str, redis_server: RedisServer, proxy: T
     connection.close()
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_between_repeats_there_are_the_pauses_that_were_asked_for(client: str) -> None:
+def test_between_repeats_there_are_the_pauses_that_were_asked_for() -> None:
     pauses: list[float] = []
     # Nothing listens there.
-    connection = client_of(client, "redis://127.0.0.1:9/0", POLICY)
+    connection = client_of("redis://127.0.0.1:9/0", POLICY)
     with pytest.raises(StoreError):
         Store(connection, POLICY, "", pauses.append).finish(TOKEN, "a", "kept", "", pauses=(0.0, 0.2, 1.0))
     assert pauses == [0.2, 1.0]

@@ -10,9 +10,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import redis
+
 from .connection import connect
 from .errors import NoCodeError, StoreError
 from .flight import steady
+from .idle_connections import pools_of
 from .model import Kind, Secret, Target
 from .policy import Policy
 from .reader import TIMEOUT_S, Invoker
@@ -111,13 +114,13 @@ class AsyncReader:
         try:
             try:
                 found = await self._load(key)
-            except StoreError as error:
-                if error.code != "redis_unreachable":
-                    raise
-                # A connection that broke while nobody used it is no outage: the second attempt makes a new one.
+            except (redis.ConnectionError, OSError):
+                # A connection that was lost while it was idle is not an outage: the second attempt dials.
                 found = await self._load(key)
         except StoreError as error:
             return self._shelf.fail(target, error)
+        except client_errors() as error:
+            return self._shelf.fail(target, translated(error))
         return self._shelf.put(target, found, asked_at)
 
     async def _load(self, key: str) -> Found:
@@ -126,16 +129,14 @@ class AsyncReader:
             return Found(*await self._in_time(pipe.pttl(key).get(key).execute()))
 
     async def _in_time(self, reply: Awaitable[T]) -> T:
-        """What Redis answers. Raises StoreError."""
+        """What Redis answers. Raises StoreError when it takes too long, and redis-py's errors."""
         try:
             return await asyncio.wait_for(reply, 2 * self._timeout_s)
         except asyncio.TimeoutError:
             raise StoreError("Redis did not answer in time", code="redis_timeout") from None
-        except client_errors() as error:
-            raise translated(error) from None
         except (AttributeError, RuntimeError):
-            # What asyncio (3.12 and 3.13) and uvloop make of a connection that was lost while nobody used it.
-            raise StoreError("Redis cannot be reached", code="redis_unreachable") from None
+            # What asyncio (3.12 and 3.13) and uvloop raise for a connection that was lost while it was idle.
+            raise redis.ConnectionError("the connection was lost") from None
 
     # -- refusals -----------------------------------------------------------------------------------------------------
 
@@ -160,6 +161,9 @@ class AsyncReader:
             await self._in_time(self._client.set(key, reading.fingerprint, px=COMPLAINT_TTL_MS))
         except StoreError as error:
             _log.warning("a complaint about %s could not be left: %s", reading.fingerprint, error)
+            return
+        except client_errors() as error:
+            _log.warning("a complaint about %s could not be left: %s", reading.fingerprint, translated(error))
             return
         _log.warning("the platform refused %s %s: left for the refresher", target.kind.value, reading.fingerprint)
         if self._invoker:
@@ -205,9 +209,8 @@ class AsyncReader:
     async def close(self) -> None:
         """Close the connections to Redis; harmless when repeated."""
         await self._client.aclose()
-        # The client does not close a pool that it was handed; one of a cluster has none.
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
+        # The client does not close a pool that it was handed.
+        for pool in pools_of(self._client):
             await pool.disconnect()
 
     async def __aenter__(self) -> AsyncReader:

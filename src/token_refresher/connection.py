@@ -22,12 +22,14 @@ import redis
 from redis.backoff import NoBackoff
 
 from .errors import SettingsError
+from .idle_connections import Failures, NodePool, watched
 from .redis_errors import client_errors, translated
 
 if TYPE_CHECKING:
     from .policy import Policy
     from .settings import RedisSettings
 
+_ASYNCHRONOUS = "redis.asyncio"
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -38,7 +40,7 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
     Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
     """
     url = settings.url.reveal()
-    package = "redis.asyncio" if asynchronous else "redis"
+    package = _ASYNCHRONOUS if asynchronous else "redis"
     try:
         scheme = _checked(url)
         options = _options(policy, package)
@@ -47,8 +49,9 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
         if scheme.endswith("+cluster"):
             return _to_cluster(url, options, package)
         library = import_module(package)
+        pool = _watch(library.ConnectionPool.from_url(url, **options), Failures(), package)
         # The client owns its pool, and closes it.
-        return library.Redis.from_pool(library.ConnectionPool.from_url(url, **options))
+        return library.Redis.from_pool(pool)
     except client_errors() as error:
         raise translated(error) from None
     except (ValueError, TypeError):
@@ -78,6 +81,12 @@ def _options(policy: Policy, package: str) -> dict[str, Any]:
         "protocol": 2,
         **_unannounced(),
     }
+
+
+def _watch(pool: Any, failures: Failures, package: str) -> Any:
+    """The pool itself; its connections, none of which exists yet, take part in `failures`."""
+    pool.connection_class = watched(pool.connection_class, failures, asynchronous=package == _ASYNCHRONOUS)
+    return pool
 
 
 def _unannounced() -> dict[str, None]:
@@ -118,12 +127,32 @@ def _through_sentinels(url: str, options: dict[str, Any], package: str) -> Any:
     }
     library = import_module(f"{package}.sentinel")
     sentinels = library.Sentinel(addresses, sentinel_kwargs=to_sentinels, **options, **more)
-    return sentinels.master_for(path[0], db=int(path[1]) if len(path) > 1 else 0)
+    client = sentinels.master_for(path[0], db=int(path[1]) if len(path) > 1 else 0)
+    # Shared, because one gateway may forget the connections to all of them.
+    failures = Failures()
+    for each in (*sentinels.sentinels, client):
+        _watch(each.connection_pool, failures, package)
+    return client
 
 
 def _to_cluster(url: str, options: dict[str, Any], package: str) -> Any:
     addresses, _, more = _parts(url)
     more.pop("query")
-    library = import_module(f"{package}.cluster")
+    library, kinds = import_module(f"{package}.cluster"), import_module(f"{package}.connection")
+    asynchronous, tls = package == _ASYNCHRONOUS, "ssl" in more
+    kind = watched(kinds.SSLConnection if tls else kinds.Connection, Failures(), asynchronous=asynchronous)
     nodes = [library.ClusterNode(host, port) for host, port in addresses]
-    return library.RedisCluster(startup_nodes=nodes, **options, **more)
+    if asynchronous:
+        client = library.RedisCluster(startup_nodes=nodes, **options, **more)
+        # It takes no class of connections, and has none yet.
+        client.connection_kwargs["connection_class"] = kind
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = kind
+        return client
+    more.pop("ssl", None)
+    host, port = addresses[0]
+    # Only with a URL does it take a class of pools and of connections.
+    first = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+    return library.RedisCluster(
+        url=first, startup_nodes=nodes[1:], connection_pool_class=NodePool, connection_class=kind, **options, **more
+    )

@@ -15,6 +15,7 @@ import redis
 from .connection import connect
 from .errors import NoCodeError, StoreError
 from .flight import steady
+from .idle_connections import pools_of
 from .model import Kind, Secret, Target
 from .policy import Policy
 from .redis_errors import client_errors, translated
@@ -146,7 +147,7 @@ class Reader:
             try:
                 found = self._load(key)
             except (redis.ConnectionError, OSError):
-                # A connection that broke while nobody used it is no outage: the second attempt makes a new one.
+                # A connection that was lost while it was idle is not an outage: the second attempt dials.
                 found = self._load(key)
         except client_errors() as error:
             return self._shelf.fail(target, translated(error))
@@ -225,9 +226,8 @@ class Reader:
     def close(self) -> None:
         """Close the connections to Redis; harmless when repeated."""
         self._client.close()
-        # The client does not close a pool that it was handed; one of a cluster has none.
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
+        # The client does not close a pool that it was handed.
+        for pool in pools_of(self._client):
             pool.disconnect()
 
     def __enter__(self) -> Reader:

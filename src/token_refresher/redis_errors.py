@@ -1,60 +1,57 @@
-"""From the many exceptions of Redis's clients to one. Knows redis-py's by their names alone, so that nobody imports it
-only to hear that nothing went wrong.
-"""
+"""From the many exceptions of redis-py to one."""
 
 from __future__ import annotations
 
 import re
-import sys
+
+import redis
+from redis import exceptions
 
 from .errors import StoreError
 
 
-class ServerError(Exception):
-    """Redis answered with an error; its text is Redis's own."""
-
-
-class LoadingError(ServerError, ConnectionError):
-    """Redis has just been started and does not answer yet: as good as no connection, and worth another try."""
-
-
-def server_error(text: str) -> ServerError:
-    """The error for a text of Redis's."""
-    return LoadingError(text) if text.startswith("LOADING") else ServerError(text)
+class LostError(redis.ConnectionError):
+    """A connection that was used before is silent, or leads to a former primary: a new one may well work."""
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """All that a client raises; of redis-py, what can have been raised where it was imported."""
-    library = sys.modules.get("redis")
-    if library is None:
-        return ServerError, OSError
-    return ServerError, OSError, library.RedisError, library.exceptions.RedisClusterException
+    """All that redis-py raises for a server or a network; an error of a cluster is not a RedisError."""
+    return OSError, redis.RedisError, exceptions.RedisClusterException
 
 
 def broken(error: object) -> bool:
-    """Whether the connection failed, or who is behind it, rather than the command."""
-    return isinstance(error, Exception) and not _names(error).isdisjoint(_BROKEN)
+    """Whether the connection failed, or the server behind it, rather than the command."""
+    return isinstance(error, (OSError, redis.ConnectionError, redis.TimeoutError))
 
 
-def _names(error: Exception) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
+def answered(error: Exception) -> bool:
+    """Whether the server said this itself, although redis-py counts it among the failures of a connection."""
+    return isinstance(error, _ANSWERS)
 
 
-# The names are the standard library's and redis-py's alike.
-_BROKEN = frozenset(("OSError", "ConnectionError", "TimeoutError"))
+def demoted(error: Exception) -> bool:
+    """Whether the server says that it is a replica: its address may lead to another server by now."""
+    return isinstance(error, exceptions.MasterDownError) or (
+        isinstance(error, redis.ResponseError) and _code(error) == "redis_read_only"
+    )
 
-# redis-py's own distinctions, and what stands in the text of errors that it does not tell apart (those of scripts).
-_BY_CLASS = (
-    ("OutOfMemoryError", "redis_out_of_memory"),
-    ("ReadOnlyError", "redis_read_only"),
-    ("NoPermissionError", "redis_no_permission"),
-    ("AuthenticationError", "redis_auth"),
-    ("AuthenticationWrongNumberOfArgsError", "redis_auth"),
-    ("BusyLoadingError", "redis_loading"),
-    ("MasterDownError", "redis_loading"),
-    ("ClusterDownError", "redis_loading"),
-    ("TimeoutError", "redis_timeout"),
+
+_ANSWERS = (exceptions.BusyLoadingError, exceptions.AuthenticationError, exceptions.AuthorizationError)
+
+_BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.OutOfMemoryError, "redis_out_of_memory"),
+    (exceptions.ReadOnlyError, "redis_read_only"),
+    (exceptions.NoPermissionError, "redis_no_permission"),
+    (exceptions.AuthenticationError, "redis_auth"),
+    (exceptions.AuthenticationWrongNumberOfArgsError, "redis_auth"),
+    (exceptions.BusyLoadingError, "redis_loading"),
+    (exceptions.MasterDownError, "redis_loading"),
+    (exceptions.ClusterDownError, "redis_loading"),
+    (redis.TimeoutError, "redis_timeout"),
+    (TimeoutError, "redis_timeout"),
+    (LostError, "redis_timeout"),
 )
+# For errors that redis-py has no class for, above all those of scripts.
 _BY_TEXT = (
     # First, because newer servers quote the user's name in these, and it may be any of the words below.
     ("noperm", "redis_no_permission"),
@@ -93,19 +90,23 @@ _SENTENCE = {
 }
 
 
+def _code(error: Exception) -> str | None:
+    """The code of our own error for it; None: none of those that are told apart."""
+    low = str(error).lower()
+    by_class = (code for kind, code in _BY_CLASS if isinstance(error, kind))
+    by_text = (code for mark, code in _BY_TEXT if mark in low)
+    return next(iter((*by_class, *by_text, *(["redis_unreachable"] if broken(error) else []))), None)
+
+
 def translated(error: Exception) -> StoreError:
     """A StoreError for what a client raised.
 
     Of the server's own words only a known one is kept: the rest may quote arguments, and those may hold a code.
     """
-    text, names = str(error), _names(error)
-    code = next((code for kind, code in _BY_CLASS if kind in names), None)
-    code = code or next((code for mark, code in _BY_TEXT if mark in text.lower()), None)
-    if code is None and broken(error):
-        code = "redis_unreachable"
+    code = _code(error)
     if code:
         return StoreError(_SENTENCE[code], code=code)
     # In errors of scripts the word does not come first.
-    word = re.search(r"\b(MISCONF|NOREPLICAS|BUSY|TRYAGAIN|MOVED|ASK|CROSSSLOT|UNKILLABLE)\b", text)
+    word = re.search(r"\b(MISCONF|NOREPLICAS|BUSY|TRYAGAIN|MOVED|ASK|CROSSSLOT|UNKILLABLE)\b", str(error))
     shown = word[0] if word else type(error).__name__
     return StoreError(f"Redis answered with an error ({shown})", code="redis_error")

@@ -59,6 +59,7 @@ class Refresher:
         job = _Job(self, command, found, self.clock(), until)
         chosen = {target.app_id for target in targets}
         reports = job.run([app for app in self.apps if app.app_id in chosen], targets)
+        self.store.rest()
         at = max((read.now_ms for read in found.values() if isinstance(read, Snapshot)), default=0) // 1000
         took_ms = round((self.clock() - began) * 1000)
         return Report(self.new_id(), command.action.value, at, took_ms, tuple(reports), _warnings(reports, at))

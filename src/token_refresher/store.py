@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .errors import StoreError
+from .idle_connections import keep_one
 from .keys import Keys, keys_of
 from .model import Lease, Record, Snapshot, Target, Unreadable
 from .policy import Policy
@@ -147,10 +148,16 @@ class Store:
         call = functools.partial(self._client.eval, _script(name), n_keys, *self.keys_of(target)[:n_keys], *args)
         return self._repeated(call, pauses)
 
-    def _repeated(self, call: Callable[[], Any], pauses: Sequence[float]) -> Any:
-        """The result of `call`, repeated once for each of `pauses` (seconds to wait before) when the connection broke.
+    def rest(self) -> None:
+        """Keep at most one idle connection: call it at the end of a run."""
+        keep_one(self._client)
 
-        The connection of a warm instance may have died while it was frozen, so one immediate repeat is the rule.
+    def _repeated(self, call: Callable[[], Any], pauses: Sequence[float]) -> Any:
+        """The result of `call`, repeated once for each of `pauses` (seconds to wait before) when the connection broke
+        or stayed silent.
+
+        The connection of a warm instance may have died while it was idle, so one immediate repeat is the rule. The
+        repeat dials: after a failure no client uses a connection that is older than the failure.
         """
         for pause in (*pauses, None):
             try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .direct import reach
+from .connection import connect
 from .flight import steady
 from .refresh import Refresher
 from .settings import Settings
@@ -24,20 +24,7 @@ def new_id() -> str:
 
 def store(settings: Settings) -> Store:
     """The store that `settings` name. Raises SettingsError or StoreError as `connect` does."""
-    return Store(client(settings), settings.policy, settings.redis.key_prefix, time.sleep)
-
-
-def client(settings: Settings) -> Any:
-    """A client for Redis: without redis-py where one server is reached without TLS, else with it.
-
-    Raises SettingsError or StoreError as `connect` does.
-    """
-    direct = reach(settings.redis.url.reveal(), settings.policy.redis_timeout_s)
-    if direct is not None:
-        return direct
-    from .connection import connect  # brings redis-py
-
-    return connect(settings.redis, settings.policy)
+    return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
 
 
 def platform(settings: Settings, clock: Callable[[], float] = steady) -> OpenPlatform:

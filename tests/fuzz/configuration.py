@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from token_refresher.connection import connect
-from token_refresher.direct import reach
 from token_refresher.errors import SettingsError, TokenRefresherError
 from token_refresher.settings import Settings, read
 
@@ -83,7 +82,6 @@ def _accepted(settings: Settings) -> None:
     hold(all(app.app_id and app.secret for app in apps), "an application without id or secret was accepted")
     hold(len({app.app_id for app in apps}) == len(apps), "an application was accepted twice")
     url = settings.redis.url.reveal()
-    attempt(lambda: reach(url, settings.policy.redis_timeout_s), TokenRefresherError)
     # A cluster is asked for its slots at once.
     if not url.lower().startswith(("redis+cluster", "rediss+cluster")):
         attempt(lambda: connect(settings.redis, settings.policy), TokenRefresherError)

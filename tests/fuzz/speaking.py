@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from token_refresher.direct import Direct, reach
-from token_refresher.redis_errors import ServerError, translated
+from token_refresher.connection import connect
+from token_refresher.model import Secret
+from token_refresher.policy import Policy
+from token_refresher.redis_errors import client_errors, translated
+from token_refresher.settings import RedisSettings
 
 from .properties import SECRET, attempt, hold, planted, tell_nothing
 from .serving import Mouth
 
 _WAIT_S = 10.0
 _LAST_WORD = "the-end-of-the-command"
-Reach = Callable[[str, float], Direct | None]
+Connect = Callable[[RedisSettings, Policy], Any]
 
 
 @contextmanager
-def protocol(reach: Reach = reach) -> Iterator[Callable[[bytes], None]]:
+def protocol(connect: Connect = connect) -> Iterator[Callable[[bytes], None]]:
     """The target: each input is what comes back for one command: a reply, or an error that the store translates."""
     ending = _LAST_WORD.encode() + b"\r\n"
     with Mouth(lambda request: request.endswith(ending)) as mouth:
@@ -26,9 +29,9 @@ def protocol(reach: Reach = reach) -> Iterator[Callable[[bytes], None]]:
 
         def reply(data: bytes) -> None:
             mouth.answer, before = planted(data), mouth.requests
-            client: Any = reach(url, _WAIT_S)
+            client = connect(RedisSettings(Secret(url)), Policy(redis_timeout_s=_WAIT_S))
             try:
-                found = attempt(lambda: _ask(client), (ServerError, OSError), ())
+                found = attempt(lambda: _ask(client), client_errors(), ())
             finally:
                 client.close()
             hold(mouth.requests - before == 1, "a command was sent twice")
@@ -39,6 +42,6 @@ def protocol(reach: Reach = reach) -> Iterator[Callable[[bytes], None]]:
 
 
 def _ask(client: Any) -> Any:
-    with client.pipeline() as pipe:
+    with client.pipeline(transaction=False) as pipe:
         pipe.execute_command("EVAL", "return 1", 1, _LAST_WORD)
         return pipe.execute()

@@ -27,6 +27,13 @@ class Act(enum.Enum):
     HOLD_REPLY = "hold reply"  # the server carries it out; its reply waits here until `release`
 
 
+class End(enum.Enum):
+    """How a connection that nobody used for long ends, at its next byte."""
+
+    RESET = "reset"  # as after a failover behind one address
+    SILENCE = "silence"  # as behind a gateway that forgot it: what is sent is lost, and nothing comes back
+
+
 class Script:
     """One fault, for the `nth` command that holds `marker`; `reached` is set once it has happened."""
 
@@ -52,6 +59,7 @@ class _Link:
         self.client, self.server = client, server
         # The script whose command was passed on and whose reply comes next.
         self.answering: Script | None = None
+        self.end: End | None = None
 
     def cut(self) -> None:
         for sock in (self.client, self.server):
@@ -65,7 +73,8 @@ class _Link:
 class TcpProxy:
     """Passes connections on to 127.0.0.1:`server_port`, from construction until `stop`.
 
-    `script` arms one fault, `cut` breaks what is open, `refuse` and `accept_again` turn new clients away and
+    `script` arms one fault, `cut` breaks what is open, `age` does so at the next byte, `refuse` and `accept_again` turn
+    new clients away and
     take them again. Counts `commands` and `connections`. A client sends a command or a pipeline in one piece
     of up to 64 kB, so one piece counts as one command.
     """
@@ -87,6 +96,10 @@ class TcpProxy:
         login = f":{password}@" if password else ""
         return f"redis://{login}127.0.0.1:{self.port}/0"
 
+    def lead_to(self, server_port: int) -> None:
+        """Pass later connections on to another port."""
+        self._server_port = server_port
+
     # -- faults ------------------------------------------------------------------------------
 
     def script(self, act: Act, marker: bytes = b"", nth: int = 1) -> Script:
@@ -97,12 +110,29 @@ class TcpProxy:
             self._armed.append(script)
         return script
 
+    def disarm(self) -> None:
+        """Forget the faults that are armed and have not happened."""
+        with self._lock:
+            self._armed.clear()
+
     def cut(self) -> None:
         """Reset every connection that is open now."""
         with self._lock:
             links = list(self._links)
         for link in links:
             link.cut()
+
+    def age(self, end: End) -> None:
+        """Let every connection that is open now end like this at its next byte; later ones are well."""
+        with self._lock:
+            for link in self._links:
+                link.end = end
+
+    @property
+    def open(self) -> int:
+        """How many connections are open now."""
+        with self._lock:
+            return len(self._links)
 
     def refuse(self) -> None:
         """Break everything off and let new connections be refused, as when the server is gone."""
@@ -171,6 +201,11 @@ class TcpProxy:
 
     def _upwards(self, link: _Link) -> None:
         for piece in _pieces(link.client):
+            if link.end is End.RESET:
+                link.cut()
+                return
+            if link.end is End.SILENCE:
+                continue
             script = link.answering = self._script_for(piece)
             if script and script.act is Act.CUT_BEFORE:
                 link.cut()

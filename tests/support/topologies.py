@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from .redis_server import RedisServer, find_binary, free_port
+from .tcp_proxy import TcpProxy
 
 NAME = "mymaster"
 # How long a server is silent until the others take it for dead. Short, because tests wait for it.
@@ -25,6 +26,8 @@ _DOWN_AFTER_MS = 500
 # Finding each other and electing take one to four seconds, on a loaded machine more.
 _WAIT_S = 30.0
 _ASK_EVERY_S = 0.02
+# Nodes of a cluster talk to each other on a port that is this much higher.
+_BUS = 10000
 
 
 def wait_until(what: str, true: Callable[[], bool]) -> None:
@@ -46,10 +49,10 @@ def _is_linked(replica: RedisServer) -> bool:
     return replica.client(socket_timeout=1).info("replication").get("master_link_status") == "up"
 
 
-class _Sentinel:
+class Sentinel:
     """One redis-server that runs as a Sentinel, with no data and no password of its own."""
 
-    def __init__(self, primary: RedisServer, quorum: int) -> None:
+    def __init__(self, primary_port: int, password: str, quorum: int, down_after_ms: int = _DOWN_AFTER_MS) -> None:
         self.port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
         configuration = self._directory / "sentinel.conf"
@@ -58,9 +61,9 @@ class _Sentinel:
             f"port {self.port}\n"
             "bind 127.0.0.1\n"
             f"dir {self._directory}\n"
-            f"sentinel monitor {NAME} 127.0.0.1 {primary.port} {quorum}\n"
-            f"sentinel auth-pass {NAME} {primary.password}\n"
-            f"sentinel down-after-milliseconds {NAME} {_DOWN_AFTER_MS}\n"
+            f"sentinel monitor {NAME} 127.0.0.1 {primary_port} {quorum}\n"
+            + (f"sentinel auth-pass {NAME} {password}\n" if password else "")
+            + f"sentinel down-after-milliseconds {NAME} {down_after_ms}\n"
             f"sentinel failover-timeout {NAME} 3000\n"
         )
         configuration.chmod(0o600)
@@ -100,7 +103,7 @@ class Sentinels:
             primary, replica = self.servers
             replica.client().execute_command("REPLICAOF", "127.0.0.1", str(primary.port))
             wait_until("the replica follows", lambda: _is_linked(replica))
-            self.sentinels = [_Sentinel(primary, quorum=2) for _ in range(3)]
+            self.sentinels = [Sentinel(primary.port, primary.password, quorum=2) for _ in range(3)]
             for sentinel in self.sentinels:
                 self._stack.callback(sentinel.stop)
             wait_until("the sentinels know each other", self._complete)
@@ -149,21 +152,29 @@ class Sentinels:
 
 
 class Cluster:
-    """Three masters, each with a replica; from construction until `stop`."""
+    """Three masters, each with a replica; from construction until `stop`.
+
+    With `proxies`, one for each node, clients and the other nodes are led through them.
+    """
 
     MASTERS = 3
 
-    def __init__(self, password: str) -> None:
+    def __init__(self, password: str, proxies: Sequence[TcpProxy] = ()) -> None:
         self._stack = contextlib.ExitStack()
         try:
-            self.nodes = [self._start(password) for _ in range(2 * self.MASTERS)]
+            ports = [proxy.port for proxy in proxies] or [0] * 2 * self.MASTERS
+            self.nodes = [self._start(password, port) for port in ports]
+            self._announced = {node.port: port or node.port for node, port in zip(self.nodes, ports, strict=True)}
+            for node, proxy in zip(self.nodes, proxies, strict=False):
+                proxy.lead_to(node.port)
             self._join()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, password: str) -> RedisServer:
+    def _start(self, password: str, announced: int) -> RedisServer:
         options = {
+            "cluster-announce-port": str(announced),
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
             "cluster-node-timeout": str(_DOWN_AFTER_MS),
@@ -175,11 +186,12 @@ class Cluster:
     def _join(self) -> None:
         for n, node in enumerate(self.nodes):
             self.ask(node, "SET-CONFIG-EPOCH", n + 1)
+            node.client().config_set("cluster-announce-bus-port", node.port + _BUS)
         bounds = [n * REDIS_CLUSTER_HASH_SLOTS // self.MASTERS for n in range(self.MASTERS + 1)]
         for n in range(self.MASTERS):
             self.ask(self.nodes[n], "ADDSLOTS", *range(bounds[n], bounds[n + 1]))
         for node in self.nodes[1:]:
-            self.ask(node, "MEET", "127.0.0.1", self.nodes[0].port)
+            self.ask(node, "MEET", "127.0.0.1", self._announced[self.nodes[0].port], self.nodes[0].port + _BUS)
         known = str(len(self.nodes))
         wait_until("the nodes know each other", lambda: self._all("cluster_known_nodes", known))
         for n in range(self.MASTERS):
@@ -228,7 +240,7 @@ class Cluster:
     def replica_of(self, master: RedisServer) -> RedisServer:
         lines = self.ask(master, "REPLICAS", self.id_of(master))
         ports = [int(line.decode().split()[1].split("@")[0].rpartition(":")[2]) for line in lines]
-        return next(node for node in self.nodes if node.port in ports)
+        return next(node for node in self.nodes if self._announced[node.port] in ports)
 
     def wait_promoted(self, replica: RedisServer) -> None:
         wait_until("the replica is promoted", lambda: _is_primary(replica))

@@ -31,6 +31,7 @@ SUBJECTS = (
     Subject("renewal.py", ("renewal",), (*_RUNS, *_PROCESSES)),
     Subject("refresh.py", ("refresh", "report"), (*_RUNS, *_PROCESSES)),
     Subject("store.py", ("store", "lease"), (*_RUNS, "redis_faults", "topologies")),
+    Subject("idle_connections.py", ("idle_connections",)),
     Subject("shelf.py", ("shelf", "reader"), ("async_reader", "reader_machine")),
     Subject("reader.py", ("reader",), ("reader_machine",)),
     Subject("async_reader.py", ("async_reader",), ("reader_machine",)),

@@ -1,0 +1,222 @@
+"""What redis-py does with idle connections after one failed: it dials again instead of using another old one.
+
+A failover behind one address resets old connections at their next byte. A NAT gateway or a load balancer forgets idle
+ones silently. Both end all old connections at once, so one that fails says the same of every connection that is older
+than the failure. `watched` makes a connection class that knows this, for one server, Sentinel and a cluster alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import redis
+from redis.connection import ConnectionPool
+
+from .redis_errors import LostError, answered, demoted
+
+# The real base comes beside the mixin, in `watched`.
+_Connection: Any = object
+
+# What asyncio (3.12 and 3.13) and uvloop raise for a connection that was lost while nobody used it.
+_LOST_BY_LOOP = (AttributeError, RuntimeError)
+# What redis-py makes of an answer that no Redis gives.
+_NONSENSE = (ValueError, IndexError, OverflowError, MemoryError, RecursionError)
+_NOT_REDIS, _WAS_LOST = "what answers is not Redis", "the connection was lost"
+_FAILURES = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+
+class Failures:
+    """When a connection of one client last failed. `latest` is a new object after each failure."""
+
+    def __init__(self) -> None:
+        self.latest = object()
+
+
+class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type Any
+    """State and decisions of a connection; both kinds add the calls.
+
+    `_failures` is shared by all connections of a client.
+    """
+
+    _failures: Failures
+    # What `latest` was when this connection was dialed.
+    _dialed_after: object = None
+    # Whether it is being dialed now: what it then sends is its login, and a failure is one of dialing.
+    _dialing = False
+    # Whether it has answered a command since it was dialed.
+    _used = False
+
+    @property
+    def _condemned(self) -> bool:
+        """Whether a connection of this client failed after this one was dialed."""
+        return self._dialed_after is not self._failures.latest
+
+    def _begin_dialing(self) -> None:
+        self._dialed_after, self._used, self._dialing = self._failures.latest, False, True
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Condemn every connection that is older than this moment, and raise what tells the caller to repeat or not."""
+        self._failures.latest = object()
+        if self._used and (demoted(error) or not isinstance(error, redis.ConnectionError)):
+            raise LostError("an idle connection was lost") from None
+        raise error
+
+    def _is_failure(self, error: Exception) -> bool:
+        """Whether the connection failed, or leads to a server that is no longer the primary."""
+        return demoted(error) or not (answered(error) or isinstance(error, redis.ResponseError))
+
+
+class _Synchronous(_Watched):
+    """A connection of `redis`. It is checked where it is taken from a pool: there redis-py calls `connect`."""
+
+    # When it was last heard, or sent a command (seconds).
+    _heard_at = 0.0
+
+    def connect(self) -> None:
+        if self._sock is not None:
+            if not self._condemned:
+                return
+            self.disconnect()
+        self._begin_dialing()
+        try:
+            super().connect()
+        finally:
+            self._dialing = False
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._dialing:
+            super().send_packed_command(command, check_health)
+            return
+        if self._sock is None:
+            self.connect()
+        self._heard_at = time.monotonic()
+        try:
+            super().send_packed_command(command, check_health)
+        except _FAILURES as error:
+            self._fail(error)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            if not self._dialing:
+                self._check_wait()
+            reply = super().read_response(*args, **options)
+        except _NONSENSE:
+            self.disconnect()
+            raise redis.ConnectionError(_NOT_REDIS) from None
+        except (*_FAILURES, redis.RedisError) as error:
+            if self._dialing:
+                raise
+            if self._is_failure(error):
+                self.disconnect()
+                self._fail(error)
+            self._used = True
+            raise
+        self._heard_at, self._used = time.monotonic(), not self._dialing
+        return reply
+
+    def _check_wait(self) -> None:
+        """Let the time limit count from the command: a cluster's pipeline waits for one node after another."""
+        limit = self.socket_timeout
+        if limit and time.monotonic() - self._heard_at >= limit and not self.can_read(0):
+            raise redis.TimeoutError("Timeout reading from a node while another was silent")
+
+
+class _Asynchronous(_Watched):
+    """A connection of `redis.asyncio`. A cluster's nodes never call `connect`, so it is checked at each command."""
+
+    async def connect(self) -> None:
+        if self.is_connected:
+            if not self._condemned:
+                return
+            await self.disconnect(nowait=True)
+        self._begin_dialing()
+        try:
+            await super().connect()
+        finally:
+            self._dialing = False
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """Close it; without a goodbye after a failure (`nowait`), or when the other side gives none in time."""
+        writer = self._writer
+        if nowait and writer is not None:
+            writer.transport.abort()
+        try:
+            await super().disconnect(nowait=nowait)
+        except redis.TimeoutError:
+            writer.transport.abort()
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._dialing:
+            await super().send_packed_command(command, check_health)
+            return
+        await self.connect()
+        try:
+            await super().send_packed_command(command, check_health)
+        except _LOST_BY_LOOP:
+            await self.disconnect(nowait=True)
+            self._fail(redis.ConnectionError(_WAS_LOST))
+        except _FAILURES as error:
+            self._fail(error)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            reply = await super().read_response(*args, **options)
+        except _NONSENSE:
+            await self.disconnect(nowait=True)
+            raise redis.ConnectionError(_NOT_REDIS) from None
+        except _LOST_BY_LOOP:
+            await self.disconnect(nowait=True)
+            self._fail(redis.ConnectionError(_WAS_LOST))
+        except (*_FAILURES, redis.RedisError) as error:
+            if self._dialing:
+                raise
+            if self._is_failure(error):
+                await self.disconnect(nowait=True)
+                self._fail(error)
+            self._used = True
+            raise
+        self._used = not self._dialing
+        return reply
+
+
+def watched(connection_class: Any, failures: Failures, *, asynchronous: bool = False) -> Any:
+    """`connection_class` of redis-py, with connections that take part in `failures`."""
+    mixin = _Asynchronous if asynchronous else _Synchronous
+    return type(connection_class.__name__, (mixin, connection_class), {"_failures": failures})
+
+
+class NodePool(ConnectionPool):
+    """The connections to one node of a cluster.
+
+    When redis-py asks for the slots again, it closes all connections of the node that it asks, also those on which
+    other threads wait for an answer. This pool leaves those to their threads.
+    """
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        super().disconnect(inuse_connections=False)
+
+
+def pools_of(client: Any) -> Iterator[Any]:
+    """The connection pools of a client.
+
+    There is one, with Sentinel one more for each sentinel, and one for each node of a cluster that was used. Only a
+    cluster's client for asyncio has none.
+    """
+    if hasattr(client, "get_nodes"):
+        nodes = (getattr(node, "redis_connection", None) for node in client.get_nodes())
+        yield from (node.connection_pool for node in nodes if node)
+        return
+    yield client.connection_pool
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    yield from (each.connection_pool for each in (manager.sentinels if manager else ()))
+
+
+def keep_one(client: Any) -> None:
+    """Close all idle connections of a client but one (of a cluster: one for each node). Not for asyncio."""
+    for pool in pools_of(client):
+        with pool._lock:
+            # redis-py takes the last one first.
+            for connection in pool._available_connections[:-1]:
+                connection.disconnect()
