@@ -137,13 +137,13 @@ class _Asynchronous(_Watched):
         finally:
             self._dialing = False
 
-    async def disconnect(self, nowait: bool = False) -> None:
+    async def disconnect(self, nowait: bool = False, **options: Any) -> None:
         """Close it; without a goodbye after a failure (`nowait`), or when the other side gives none in time."""
         writer = self._writer
         if nowait and writer is not None:
             writer.transport.abort()
         try:
-            await super().disconnect(nowait=nowait)
+            await super().disconnect(nowait=nowait, **options)
         except redis.TimeoutError:
             writer.transport.abort()
 
