@@ -244,6 +244,19 @@ class TestOneFailure:
             assert primary.client().exists(keys_of(TARGETS[0]).lease)
             client.close()
 
+    def test_a_replica_that_serves_nothing_is_named_by_every_answer_of_a_pipeline(
+        self, start_redis: Callable[..., RedisServer]
+    ) -> None:
+        server = start_redis({"replica-serve-stale-data": "no"})
+        client = client_of(server.url, POLICY)
+        store = Store(client, POLICY, "", lambda _seconds: None)
+        store.load(TARGETS)
+        server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreError) as raised:
+            store.load(TARGETS)
+        assert raised.value.code == "redis_loading"
+        client.close()
+
     def test_a_server_that_is_silent_on_a_new_connection_too_costs_one_more_wait(
         self, redis_server: RedisServer
     ) -> None:

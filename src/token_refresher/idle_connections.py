@@ -45,8 +45,8 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
     _dialed_after: object = None
     # Whether it is being dialed now: what it then sends is its login, and a failure is one of dialing.
     _dialing = False
-    # Whether it has answered a command since it was dialed.
-    _used = False
+    # Whether it has answered since it was dialed, and whether it had when the last command was sent.
+    _answered = _was_idle = False
 
     @property
     def _condemned(self) -> bool:
@@ -54,18 +54,22 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
         return self._dialed_after is not self._failures.latest
 
     def _begin_dialing(self) -> None:
-        self._dialed_after, self._used, self._dialing = self._failures.latest, False, True
+        self._dialed_after, self._answered, self._dialing = self._failures.latest, False, True
 
     def _fail(self, error: Exception) -> NoReturn:
         """Condemn every connection that is older than this moment, and raise what tells the caller to repeat or not."""
         self._failures.latest = object()
-        if self._used and (demoted(error) or not isinstance(error, redis.ConnectionError)):
+        if self._was_idle and (demoted(error) or not isinstance(error, redis.ConnectionError)):
             raise LostError("an idle connection was lost") from None
         raise error
 
     def _is_failure(self, error: Exception) -> bool:
         """Whether the connection failed, or leads to a server that is no longer the primary."""
         return demoted(error) or not (answered(error) or isinstance(error, redis.ResponseError))
+
+    def _must_close(self, error: Exception) -> bool:
+        """Whether it must be closed now: a pipeline goes on to read the answers that follow one from a replica."""
+        return self._was_idle or not demoted(error)
 
 
 class _Synchronous(_Watched):
@@ -91,7 +95,7 @@ class _Synchronous(_Watched):
             return
         if self._sock is None:
             self.connect()
-        self._heard_at = time.monotonic()
+        self._heard_at, self._was_idle = time.monotonic(), self._answered
         try:
             super().send_packed_command(command, check_health)
         except _FAILURES as error:
@@ -109,11 +113,12 @@ class _Synchronous(_Watched):
             if self._dialing:
                 raise
             if self._is_failure(error):
-                self.disconnect()
+                if self._must_close(error):
+                    self.disconnect()
                 self._fail(error)
-            self._used = True
+            self._answered = True
             raise
-        self._heard_at, self._used = time.monotonic(), not self._dialing
+        self._heard_at, self._answered = time.monotonic(), not self._dialing
         return reply
 
     def _check_wait(self) -> None:
@@ -152,6 +157,7 @@ class _Asynchronous(_Watched):
             await super().send_packed_command(command, check_health)
             return
         await self.connect()
+        self._was_idle = self._answered
         try:
             await super().send_packed_command(command, check_health)
         except _LOST_BY_LOOP:
@@ -173,11 +179,12 @@ class _Asynchronous(_Watched):
             if self._dialing:
                 raise
             if self._is_failure(error):
-                await self.disconnect(nowait=True)
+                if self._must_close(error):
+                    await self.disconnect(nowait=True)
                 self._fail(error)
-            self._used = True
+            self._answered = True
             raise
-        self._used = not self._dialing
+        self._answered = not self._dialing
         return reply
 
 
