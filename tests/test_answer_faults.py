@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, WRONG_TYPES, AnswerStyle, Fault
@@ -46,9 +48,12 @@ FAULTS: dict[str, tuple[Fault, Outcome, str]] = {
     "cut in the middle of the answer": (Fault.cut_mid_answer(), UNKNOWN, "cut_answer"),
     "dripped beyond the deadline": (Fault.dripped(0.05), UNKNOWN, "no_answer"),
     "endless chunks": (Fault.endless_chunks(), UNKNOWN, "bad_answer"),
-    "HTTP 400": (Fault.status(400), UNKNOWN, "bad_answer"),
-    "HTTP 404": (Fault.status(404), UNKNOWN, "bad_answer"),
-    "HTTP 429": (Fault.status(429, headers={"Retry-After": "5"}), UNKNOWN, "bad_answer"),
+    "HTTP 400": (Fault.status(400), REFUSED, "platform_refused"),
+    "HTTP 403 of a firewall": (Fault.status(403, b"<html>no</html>"), REFUSED, "platform_refused"),
+    "HTTP 404": (Fault.status(404), REFUSED, "platform_refused"),
+    "HTTP 408, carried out": (Fault.status(408, executed=True), UNKNOWN, "bad_answer"),
+    "HTTP 429": (Fault.status(429, b"slow down", headers={"Retry-After": "5"}), REFUSED, "rate_limited"),
+    "HTTP 503 with Retry-After": (Fault.status(503, headers={"Retry-After": "5"}), REFUSED, "rate_limited"),
     "HTTP 500": (Fault.status(500), UNKNOWN, "bad_answer"),
     "HTTP 502, carried out": (Fault.status(502, executed=True), UNKNOWN, "bad_answer"),
     "HTTP 503": (Fault.status(503), UNKNOWN, "bad_answer"),
@@ -66,13 +71,18 @@ FAULTS: dict[str, tuple[Fault, Outcome, str]] = {
     "no expiry": (Fault.expiry(None), UNKNOWN, "bad_answer"),
     "a huge expiry": (Fault.expiry(10**12), ISSUED, ""),
     "an expiry as text": (Fault.expiry("7200"), ISSUED, ""),
+    "103 Early Hints before it": (Fault.interim(103, times=2), ISSUED, ""),
+    "a charset as Content-Encoding": (Fault.encoded("UTF-8"), ISSUED, ""),
+    "packed as deflate": (Fault.encoded("deflate", zlib.compress), ISSUED, ""),
+    "packed in a way that is not known": (Fault.encoded("br", lambda body: b"\x0b" + body), UNKNOWN, "bad_answer"),
     "a code of 128 characters": (Fault.code_length(128), ISSUED, ""),
     "a code of 129 characters": (Fault.code_length(129), ISSUED, ""),
     "a code of 512 characters": (Fault.code_length(512), ISSUED, ""),
     "a code that is not ASCII": (Fault.unicode_code(), ISSUED, ""),
     "the same code again": (Fault.same_code(), ISSUED, ""),
     "the same code again, its life renewed": (Fault.same_code(full_life=True), ISSUED, ""),
-    "general error 4000": (Fault.platform_status(4000, "system busy"), REFUSED, "platform_refused"),
+    "general error 4000": (Fault.platform_status(4000, "system busy"), REFUSED, "rate_limited"),
+    "general error 4000 that says nothing": (Fault.platform_status(4000, "no"), REFUSED, "platform_refused"),
     "no permission 4103": (Fault.platform_status(4103, "no permission"), REFUSED, "no_permission"),
     "2011, success without data": (Fault.platform_status(2011, "ok"), UNKNOWN, "bad_answer"),
     "not on the white list": (Fault.white_list(), REFUSED, "not_white_listed"),

@@ -332,6 +332,10 @@ CASES = (
     Case("the platform's name does not exist", environ(PLATFORM_BASE_URL="https://platform.invalid"),
          "platform reachable", R, "PLATFORM_BASE_URL", 5),
     Case("something else answers there", faulty(Fault.html()), "platform reachable", R, "PLATFORM_BASE_URL", 5),
+    Case("a firewall answers in its place", faulty(Fault.status(403, b"<html>no</html>")), "platform reachable", R,
+         "or the proxy", 5),
+    Case("the platform's address is not quite right", faulty(Fault.status(404)), "platform reachable", R,
+         "PLATFORM_BASE_URL", 5),
     Case("the platform does not answer", all_of(environ(POLICY_READ_TIMEOUT_S="0.2"), faulty(Fault.no_answer(False))),
          "platform reachable", R, "did not answer in time", 5),
     Case("the proxy wants another password", behind_proxy(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
@@ -418,6 +422,22 @@ def test_each_case_has_a_sentence_of_its_own() -> None:
 def outgoing(patient: Patient, body: bytes = b"198.51.100.7\n") -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     patient.environ["OUTGOING_ADDRESS_URL"] = f"http://127.0.0.1:{patient.serve(answer)}/ip"
+
+
+@pytest.mark.parametrize("given", ["token", "user:密码", "user:%E5%AF%86%E7%A0%81"])
+def test_this_machine_s_address_is_asked_for_through_any_proxy_that_a_run_takes(patient: Patient, given: str) -> None:
+    port = patient.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n203.0.113.9")
+    patient.environ["PLATFORM_HTTP_PROXY"] = f"http://{given}@127.0.0.1:{port}"
+    patient.environ["OUTGOING_ADDRESS_URL"] = "http://127.0.0.1:9/ip"
+    found = [each for each in patient.examined() if each.name == "platform address"]
+    assert [(each.light, "203.0.113.9" in each.says) for each in found] == [(Light.GREEN, True)]
+
+
+def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Patient) -> None:
+    patient.world.simulator.limit(None, 0)
+    lights = {each.name: each.light for each in patient.examined() if each.name.startswith("platform ")}
+    assert lights["platform reachable"] is Light.GREEN
+    assert lights["platform white list"] is lights["platform secret"] is Light.GREY
 
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:

@@ -162,6 +162,16 @@ def test_what_a_repeat_may_help_against_and_what_only_a_person_can() -> None:
     assert not {"no_answer", "cut_answer", "redis_timeout", "redis_loading", "store_lost"} & hopeless
 
 
+def test_refusals_of_the_caller_are_told_from_those_of_the_application() -> None:
+    of_caller = {code for code, entry in CATALOGUE.items() if entry.of_caller}
+    unsent = {code for code in CATALOGUE if code.startswith("not_sent_")}
+    assert of_caller == unsent | {"wrong_secret", "not_white_listed", "no_permission", "rate_limited"}
+    assert RefusedError("no", code="wrong_secret").of_caller
+    assert not RefusedError("no", code="app_denied").of_caller
+    assert RefusedError("no", of_caller=True).of_caller
+    assert NotSentError("no").of_caller
+
+
 # -- how they print --------------------------------------------------------------------------
 
 PRINTED: dict[str, tuple[TokenRefresherError, str]] = {
@@ -214,5 +224,5 @@ DEFAULTS: dict[type[TokenRefresherError], str] = {
 def test_an_error_without_a_code_of_its_own_has_its_family_s(kind: type[TokenRefresherError]) -> None:
     error = kind("what")
     assert error.code == DEFAULTS[kind]
-    assert (error.retryable, error.advice) == CATALOGUE[error.code]
+    assert (error.retryable, error.advice) == CATALOGUE[error.code][:2]
     assert (error.what, error.app_id, error.kind) == ("what", None, None)

@@ -270,9 +270,9 @@ def test_definite_noes_of_the_platform_say_why(sim: Simulator, connect: Callable
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(4000, "platform_refused"), (4103, "no_permission"), (4104, "not_added"), (4999, "platform_refused")],
+    [(4000, "app_denied"), (4103, "no_permission"), (4104, "not_added"), (4999, "app_denied")],
 )
-def test_a_refusal_to_check_is_no_statement_about_the_code(
+def test_a_refusal_to_check_is_an_error_and_no_answer(
     sim: Simulator, connect: Callable[..., OpenPlatform], status: int, code: str
 ) -> None:
     sim.script(CHECK_PATH, Fault.platform_status(status, "no"))
@@ -281,7 +281,37 @@ def test_a_refusal_to_check_is_no_statement_about_the_code(
     assert (error.status, error.kind) == (status, "js_ticket")
 
 
-@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 429])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault.platform_status(4000, "app_id is invalid"), "app_denied"),
+        (Fault.platform_status(4000, "app_id or secret is wrong"), "app_denied"),
+        (Fault.platform_status(4000, "应用已停用"), "app_denied"),
+        (Fault.platform_status(4000, "app_id 系统异常"), "app_denied"),
+        (Fault.platform_status(4101, ""), "app_denied"),
+        (Fault.platform_status(4000, "system error"), "platform_refused"),
+        (Fault.platform_status(4000, "服务器内部错误"), "platform_refused"),
+        (Fault.platform_status(4000, "parameter open_id is missing"), "platform_refused"),
+        (Fault.platform_status(4000, "system busy"), "rate_limited"),
+        (Fault.platform_status(4000, "请求过于频繁"), "rate_limited"),
+        (Fault.white_list(4000), "not_white_listed"),
+        (Fault.status(403, b"<html>blocked</html>"), "platform_refused"),
+        (Fault.status(404), "platform_refused"),
+        (Fault.status(429, b"slow down"), "rate_limited"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_only_a_no_about_the_application_denies_it(
+    sim: Simulator, connect: Callable[..., OpenPlatform], fault: Fault, code: str
+) -> None:
+    sim.script(CHECK_PATH, fault)
+    platform = connect()
+    error = _fails(lambda: platform.check_code(_app(sim.url), Kind.JS_TICKET, _CODE, _never()), code)
+    assert isinstance(error, RefusedError)
+    assert error.of_caller == (code not in ("app_denied", "platform_refused") or error.status is None)
+
+
+@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 499])
 def test_a_no_may_come_with_an_http_error(
     sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int
 ) -> None:
@@ -333,6 +363,14 @@ def test_an_answer_that_a_proxy_packed_is_used(connect: Callable[..., OpenPlatfo
     assert connect().js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
 
 
+@pytest.mark.parametrize("coding", ["UTF-8", "utf8", "none", "identity, identity", "gzip", "br", "zstd", "deflate"])
+def test_a_content_encoding_that_is_none_does_not_hide_a_code(
+    connect: Callable[..., OpenPlatform], serve: Any, coding: str
+) -> None:
+    server = serve(None, _ok(_TICKET_JSON, f"Content-Encoding: {coding}"))
+    assert connect().js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+
+
 @pytest.mark.parametrize("scope", [b"[]", b"7", b"null"])
 def test_a_user_s_scope_is_a_text(connect: Callable[..., OpenPlatform], serve: Any, scope: bytes) -> None:
     user = b'{"status": 2000, "message": "", "data": {"open_id": "visitor", "expires_in": 7200, "scope": %b}}'
@@ -368,12 +406,13 @@ _UNKNOWN: list[tuple[Fault, str]] = [
     (Fault.empty(), "bad_answer"),
     (Fault.code_length(4097), "bad_answer"),
     (Fault.platform_status(2011, "ok"), "bad_answer"),
-    *((Fault.status(status, b"<html>"), "bad_answer") for status in (400, 404, 407, 429, 500, 502, 503, 504)),
+    *((Fault.status(status, b"<html>"), "bad_answer") for status in (408, 425, 460, 499, 500, 502, 503, 504)),
+    *((Fault.status(status, b'{"status": 2000, "data": {}}'), "bad_answer") for status in (400, 429, 529)),
     *(
         (Fault.status(status, b'{"status": 4000, "message": "no", "data": []}'), "bad_answer")
         for status in (500, 503)
     ),
-    (Fault.status(503, b"", {"Retry-After": "0"}), "bad_answer"),
+    (Fault.status(503, b"", {"Retry-After": " "}), "bad_answer"),
     *((Fault.expiry(said), "bad_answer") for said in (0, -1, None, "soon", 0.5)),
     *((Fault.wrong_types(way), "bad_answer") for way in WRONG_TYPES if way not in _ISSUED_ALL_THE_SAME),
 ]
@@ -441,7 +480,67 @@ def test_what_is_not_http_never_escapes_as_something_else(
     assert isinstance(error, UnknownOutcomeError)
 
 
-def test_an_endless_row_of_interim_answers_ends_with_the_deadline(
+_BODIES = [b"", b"Too Many Requests", b"<html></html>", b"[]", b'{"status": 4000, "message": "secret", "data": []}']
+
+
+@pytest.mark.parametrize("body", _BODIES)
+@pytest.mark.parametrize("http_status", [420, 429, 430, 503, 509, 529])
+def test_a_status_of_load_is_a_no_whatever_it_brings(
+    sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int, body: bytes
+) -> None:
+    sim.script(TOKEN_PATH, Fault.status(http_status, body, {"Retry-After": "7"}))
+    platform = connect()
+    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), "rate_limited")
+    assert isinstance(error, RefusedError)
+    assert (error.retryable, error.of_caller, error.retry_after_s) == (True, True, 7.0)
+    assert str(http_status) in error.what
+
+
+@pytest.mark.parametrize("body", [each for each in _BODIES if b"4000" not in each])
+@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 405, 407, 413, 451])
+def test_a_gateway_s_refusal_is_a_no_that_quotes_nothing(
+    sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int, body: bytes
+) -> None:
+    sim.script(TOKEN_PATH, Fault.status(http_status, body))
+    platform = connect()
+    code = "not_sent_proxy" if http_status == 407 else "platform_refused"
+    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), code)
+    assert isinstance(error, RefusedError)
+    assert (error.of_caller, error.retry_after_s, error.status) == (True, None, None)
+    assert str(http_status) in error.what
+    assert "html" not in error.what
+
+
+def test_a_date_in_retry_after_counts_from_the_answer_s_own(
+    connect: Callable[..., OpenPlatform], serve: Any
+) -> None:
+    date = "Date: Tue, 07 Jun 2022 04:41:46 GMT"
+    until = "Retry-After: Tue, 07 Jun 2022 04:42:46 GMT"
+    later = "Retry-After: Tue, 07 Jun 2044 04:42:46 GMT"
+    answers = [_ok(b"", *lines).replace(b"200 OK", b"429 No") for lines in ((date, until), (until,), (later,))]
+    server = serve(None, *answers)
+    app, platform = _app(server.url), connect()
+    waits = []
+    for _ in answers:
+        error = _fails(lambda: platform.server_token(app, _never()), "rate_limited")
+        assert isinstance(error, RefusedError)
+        waits.append(error.retry_after_s)
+    assert waits == [60.0, 0.0, 300.0]
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>", b"199 x"])
+@pytest.mark.parametrize("times", [1, 20])
+def test_interim_answers_are_read_over(
+    connect: Callable[..., OpenPlatform], serve: Any, interim: bytes, times: int
+) -> None:
+    server = serve(None, (b"HTTP/1.1 %b\r\n\r\n" % interim) * times + _ok(), _ok())
+    app, platform = _app(server.url), connect()
+    for _ in range(2):
+        assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert len(server.connections) == 1
+
+
+def test_an_endless_row_of_interim_answers_is_not_read(
     connect: Callable[..., OpenPlatform], serve: Any
 ) -> None:
     def behave(sock: socket.socket) -> None:
@@ -450,8 +549,8 @@ def test_an_endless_row_of_interim_answers_ends_with_the_deadline(
             sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
     server = serve(behave)
-    platform = connect(policy=_HASTY)
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "no_answer")
+    platform = connect()
+    _fails(lambda: platform.server_token(_app(server.url), _never()), "bad_answer")
 
 
 # -- the request itself -------------------------------------------------------------------------------
@@ -918,6 +1017,33 @@ def test_http_goes_through_the_proxy_with_user_and_password(
 
 
 @pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("token", b"token:"),
+        ("token:", b"token:"),
+        (":password", b":password"),
+        ("us%40er:pass%2Fw%3Ard", b"us@er:pass/w:rd"),
+        ("user:%E5%AF%86%E7%A0%81", "user:密码".encode()),
+        ("user:密码", "user:密码".encode()),
+        ("用户:secret", "用户:secret".encode()),
+        ("user:%C3%A9", "user:é".encode("latin-1")),
+        ("user:é€", "user:é€".encode()),
+        ("user:%FF", b"user:\xff"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_gets_its_user_and_password_as_curl_sends_them(
+    connect: Callable[..., OpenPlatform], serve: Any, given: str, sent: bytes, scheme: str
+) -> None:
+    proxy = serve(None, b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+    platform = connect(proxies={scheme: Secret(f"http://{given}@127.0.0.1:{proxy.port}")})
+    with pytest.raises(PlatformError):
+        platform.js_ticket(_app(f"{scheme}://platform.invalid"), _TOKEN, _never())
+    request = proxy.requests.get(timeout=_WAIT_S)
+    assert b"Proxy-Authorization: Basic " + base64.b64encode(sent) + b"\r\n" in request
+
+
+@pytest.mark.parametrize(
     ("reply", "words"),
     [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407"),
@@ -999,6 +1125,234 @@ def test_tls_through_a_proxy_that_hangs_afterwards_was_not_sent(
     proxy = serve(behave)
     platform = connect(policy=_HASTY, proxies={"https": Secret(f"http://127.0.0.1:{proxy.port}")})
     _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_tls")
+
+
+# -- a connection in hand before the request ----------------------------------------------------------
+
+
+def _dial(platform: OpenPlatform, app: App, kind: Kind = Kind.JS_TICKET, until: float | None = None) -> None:
+    platform.dial(app, kind, _never() if until is None else until)
+
+
+def _in_a_thread(call: Callable[[], object]) -> None:
+    done: list[object] = []
+    thread = threading.Thread(target=lambda: done.append(call()))
+    thread.start()
+    thread.join(_WAIT_S)
+    assert done
+
+
+@pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
+def test_a_dialled_connection_carries_the_next_fetch_and_nothing_before_it(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, version: Any
+) -> None:
+    tls = _server_tls(ca) if version else None
+    if tls is not None:
+        tls.maximum_version = tls.minimum_version = version
+    server = serve(None, _ok(), _ok(), tls=tls)
+    app, platform = _app(server.url), connect(ca_bundle=ca_bundle)
+    _dial(platform, app)
+    assert server.requests.empty()
+    for _ in range(2):  # the second time, the connection is open already
+        _dial(platform, app)
+        assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert len(server.connections) == (2 if tls else 1)  # with TLS, the server keeps two objects for each
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_connection_is_dialled_through_the_proxy(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, scheme: str
+) -> None:
+    server = serve(None, _ok(), tls=_server_tls(ca))
+    proxy = Proxy(serve) if scheme == "https" else None
+    through = proxy.server if proxy else serve(None, _ok())
+    platform = connect(ca_bundle=ca_bundle, proxies={scheme: Secret(f"http://127.0.0.1:{through.port}")})
+    app = _app(server.url if proxy else "http://platform.invalid")
+    _dial(platform, app)
+    if proxy:
+        assert through.requests.get(timeout=_WAIT_S).startswith(b"CONNECT ")
+    assert through.requests.empty()
+    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert len(through.connections) == (2 if proxy else 1)  # a proxy goes on from each
+    platform.close()
+
+
+def test_interim_answers_of_a_proxy_are_read_over(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+) -> None:
+    server = serve(None, _ok(), tls=_server_tls(ca))
+    proxy = Proxy(serve, b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+    platform = connect(ca_bundle=ca_bundle, proxies=proxy.settings)
+    assert platform.js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+    platform.close()
+
+
+def test_a_tunnel_that_is_open_already_is_not_dug_twice(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+) -> None:
+    server, proxy = serve(None, _ok(), _ok(), tls=_server_tls(ca)), Proxy(serve)
+    app, platform = _app(server.url), connect(ca_bundle=ca_bundle, proxies=proxy.settings)
+    platform.js_ticket(app, _TOKEN, _never())
+    _dial(platform, app)
+    platform.js_ticket(app, _TOKEN, _never())
+    assert proxy.server.requests.qsize() == 1
+    platform.close()
+
+
+def test_an_open_connection_is_reserved_without_a_thread(
+    connect: Callable[..., OpenPlatform], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, platform = _app(sim.url), connect()
+    platform.dial(app, Kind.ACCESS_TOKEN, _never())
+    platform.server_token(app, _never())
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", start)
+        platform.dial(app, Kind.ACCESS_TOKEN, _never())
+    _in_a_thread(lambda: platform.check_code(app, Kind.JS_TICKET, _CODE, _never()))
+    platform.server_token(app, _never())
+    first, asked, last = (request.peer for request in sim.requests)
+    assert first == last != asked
+
+
+def test_a_connection_that_is_ready_too_late_is_not_in_hand(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+) -> None:
+    now = [steady()]
+
+    class Slow(Proxy):
+        def _behave(self, sock: socket.socket) -> None:
+            now[0] += 100
+            super()._behave(sock)
+
+    server, proxy = serve(None, _ok(), tls=_server_tls(ca)), Slow(serve)
+    platform = connect(ca_bundle=ca_bundle, proxies=proxy.settings, clock=lambda: now[0])
+    late = ("not_sent_late", "not_sent_tls", "not_sent_proxy")
+    _fails(lambda: _dial(platform, _app(server.url), until=now[0] + 5), *late)
+    platform.close()
+
+
+def test_no_other_thread_takes_a_dialled_connection(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+    server = serve(None, _ok(), _ok())
+    app, platform = _app(server.url), connect()
+    _dial(platform, app)
+    _in_a_thread(lambda: platform.js_ticket(app, _TOKEN, _never()))
+    assert len(server.connections) == 2
+    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    _in_a_thread(lambda: _dial(platform, app))
+    assert len(server.connections) == 2
+
+
+def test_a_question_leaves_the_dialled_connection_to_the_fetch(
+    connect: Callable[..., OpenPlatform], sim: Simulator
+) -> None:
+    app, platform = _app(sim.url), connect()
+    platform.dial(app, Kind.ACCESS_TOKEN, _never())
+    platform.check_code(app, Kind.JS_TICKET, _CODE, _never())
+    platform.server_token(app, _never())
+    asked, fetched = (request.peer for request in sim.requests)
+    assert asked != fetched
+
+
+def test_both_kinds_are_fetched_over_one_connection_where_one_host_issues_both(
+    connect: Callable[..., OpenPlatform], sim: Simulator
+) -> None:
+    app, platform = _app(sim.url), connect()
+    platform.dial(app, Kind.ACCESS_TOKEN, _never())
+    platform.dial(app, Kind.JS_TICKET, _never())
+    token = platform.server_token(app, _never()).code
+    platform.dial(app, Kind.JS_TICKET, _never())
+    platform.js_ticket(app, token, _never())
+    assert len({request.peer for request in sim.requests}) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("again", [False, True], ids=["fetched", "dialled again"])
+def test_a_dialled_connection_that_broke_is_replaced(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool, again: bool
+) -> None:
+    ended = threading.Event()
+
+    def behave(sock: socket.socket) -> None:
+        if ended.is_set():
+            server.answer(_ok())(sock)
+        else:
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            ended.set()
+            server.ends.put(_end_of(sock))
+
+    server = serve(behave, tls=_server_tls(ca) if tls else None)
+    app, platform = _app(server.url), connect(ca_bundle=ca_bundle)
+    _dial(platform, app)
+    assert ended.wait(_WAIT_S)
+    if again:
+        _dial(platform, app)
+    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert server.requests.qsize() == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_dialled_connection_that_is_not_used_ends_with_a_goodbye(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool
+) -> None:
+    server = serve(lambda sock: server.ends.put(_end_of(sock)), tls=_server_tls(ca) if tls else None)
+    platform = connect(ca_bundle=ca_bundle)
+    _dial(platform, _app(server.url))
+    platform.close()
+    assert server.ends.get(timeout=_WAIT_S) == "closed"
+
+
+def test_what_cannot_be_dialled_was_not_sent_and_says_why(
+    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = f"127.0.0.1:{listener.getsockname()[1]}"
+    stranger = serve(None, _ok(), tls=_server_tls(ca)).url
+    refusing = serve(lambda sock: sock.sendall(b"HTTP/1.1 407 No\r\n\r\n"))
+    proxied = {"https": Secret(f"http://127.0.0.1:{refusing.port}")}
+    cases: list[tuple[str, dict[str, Any], float, str]] = [
+        ("http://platform.invalid", {}, _never(), "not_sent_dns"),
+        (f"http://{dead}", {}, _never(), "not_sent_connect"),
+        (stranger, {}, _never(), "not_sent_tls"),
+        ("https://platform.invalid", {"proxies": proxied}, _never(), "not_sent_proxy"),
+        (stranger, {}, steady(), "not_sent_late"),
+        ("nonsense", {}, _never(), "not_sent_connect"),
+    ]
+    for url, settings, until, code in cases:
+        platform = connect(**settings)
+        error = _fails(functools.partial(_dial, platform, _app(url), until=until), code)
+        assert isinstance(error, NotSentError)
+        assert error.kind == "js_ticket"
+
+
+@pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
+def test_a_handshake_that_hangs_is_not_waited_for_when_dialling(
+    connect: Callable[..., OpenPlatform], serve: Any, policy: Policy
+) -> None:
+    server = serve(_until_gone)
+    url = server.url.replace("http:", "https:")
+    platform = connect(policy=policy)
+    _fails(lambda: _dial(platform, _app(url)), "not_sent_tls")
+
+
+def _until_gone(sock: socket.socket) -> None:
+    while sock.recv(65_536):
+        pass
+
+
+def test_an_open_connection_is_not_dialled_past_the_end(
+    connect: Callable[..., OpenPlatform], sim: Simulator
+) -> None:
+    app, platform = _app(sim.url), connect()
+    platform.dial(app, Kind.ACCESS_TOKEN, _never())
+    _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, steady()), "not_sent_late")
+    _fails(lambda: platform.server_token(app, steady()), "not_sent_late")
+    platform.close()
+    _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, _never()), "not_sent_connect")
+    assert sim.count() == 0
 
 
 # -- hostile surroundings ---------------------------------------------------------------------------

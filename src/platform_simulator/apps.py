@@ -1,4 +1,4 @@
-"""The applications the platform knows: id, secret, white list."""
+"""The applications the platform knows: id, secret, white list, and whether they are disabled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class App:
     app_id: str
     secret: str = field(repr=False)
     allowed_ips: frozenset[str] | None = None
+    disabled: bool = False
 
 
 class Apps:
@@ -38,6 +39,11 @@ class Apps:
         """From now on only the new secret counts. Raises KeyError for an unknown app."""
         with self._lock:
             self._apps[app_id] = replace(self._apps[app_id], secret=secret)
+
+    def disable(self, app_id: str, disabled: bool) -> None:
+        """Disable an application, or enable it again. Raises KeyError for an unknown app."""
+        with self._lock:
+            self._apps[app_id] = replace(self._apps[app_id], disabled=disabled)
 
     def white_list(self, app_id: str, ips: Iterable[str] | None) -> None:
         """Allow only these addresses; None allows all. Raises KeyError for an unknown app."""

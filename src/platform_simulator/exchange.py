@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
 from .answers import GENERAL_ERROR, Answer, AnswerStyle, render
@@ -13,6 +13,7 @@ from .gates import Gate
 from .http1 import HttpRequest, Reply
 from .interfaces import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Form, Interfaces, Result
 from .journal import STOPPED, WAITING, Journal, RecordedRequest, masked
+from .limits import Limits
 from .script import Plan, Script
 from .server import Link
 from .truth import ACCESS_TOKEN, JS_TICKET
@@ -37,6 +38,7 @@ class Exchange:
     script: Script
     style: AnswerStyle
     latency_s: float
+    limits: Limits = field(default_factory=Limits)
     # How far the Date header is ahead of the clock; None: answers carry none.
     date_offset_s: float | None = 0.0
 
@@ -80,6 +82,10 @@ class Exchange:
         return free
 
     def _decide(self, request: HttpRequest, form: Form | None, ip: str, fault: Fault) -> _Decision:
+        app_id = (form or {}).get("app_id", "")
+        limited = self.limits.refuses(app_id, request.path, self.clock(), self.date_offset_s or 0.0)
+        if limited is not None:
+            return _Decision(self._dated(limited), None, executed=False)
         reply = Reply()
         if not self.interfaces.knows(request.path):
             reply = replace(reply, status=404)
@@ -90,13 +96,18 @@ class Exchange:
         elif form is None:
             result = Result(Answer(GENERAL_ERROR, "the body is not a form"))
         elif fault.executed:
-            result = self.interfaces.carry_out(request.path, form, ip, fault.order)
+            result = self._carry_out(request.path, form, ip, fault)
         else:
             result = Result(Answer(GENERAL_ERROR, "not carried out"))
         answer = fault.edit(result.answer, self.clock())
         reply = self._dated(fault.respond(replace(reply, body=render(answer, self.style))))
         decided = fault.executed or answer is not result.answer
         return _Decision(reply, answer.status if decided else None, result.executed)
+
+    def _carry_out(self, path: str, form: Form, ip: str, fault: Fault) -> Result:
+        results = [self.interfaces.carry_out(path, form, ip, fault.order) for _ in range(2 if fault.repeats else 1)]
+        result = results[-1 if fault.repeats == "last" else 0]
+        return replace(result, executed=any(each.executed for each in results))
 
     def _dated(self, reply: Reply) -> Reply:
         if self.date_offset_s is None:

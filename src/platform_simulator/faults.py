@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 from .answers import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
 from .gates import Gate
@@ -49,6 +50,7 @@ class Fault:
     The stages, in the order a request meets them: `execute_at` (real seconds
     later, or a gate), `order`, `edit` (the platform's answer; it gets
     the simulator's clock too), `respond` (the HTTP reply), `delay_s`, `delivery`.
+    `repeats`: the request is carried out twice, and answered as the first or the last time.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Fault:
     delay_s: float = 0.0
     delivery: Delivery = Delivery.WHOLE
     interval_s: float = 0.0
+    repeats: Literal["first", "last"] | None = None
 
     def after(self, delay_s: float) -> Fault:
         """The same fault, its answer `delay_s` real seconds later."""
@@ -101,6 +104,11 @@ class Fault:
     def endless_chunks() -> Fault:
         """Executed; blanks in chunks follow the answer until the client leaves."""
         return Fault("endless_chunks", True, delivery=Delivery.ENDLESS_CHUNKS)
+
+    @staticmethod
+    def twice(answers: Literal["first", "last"] = "first") -> Fault:
+        """Executed twice, as by a gateway that repeats what it passes on; answered once."""
+        return Fault("twice", True, repeats=answers)
 
     # -- the HTTP reply --------------------------------------------------------------------
 
@@ -154,6 +162,24 @@ class Fault:
     def gzip_bomb(n_bytes: int = 100_000_000) -> Fault:
         """Executed; like `huge`, as gzip: small on the wire, whether asked for or not."""
         return Fault("gzip_bomb", True, respond=partial(_gzipped, packed=bomb(n_bytes)))
+
+    @staticmethod
+    def encoded(content_encoding: str, pack: Callable[[bytes], bytes] = bytes) -> Fault:
+        """Executed; the body as `pack` makes it, under this Content-Encoding, be it true or not."""
+        named = ("Content-Encoding", content_encoding)
+        return Fault(
+            "encoded",
+            True,
+            respond=lambda reply: replace(reply, headers=(*reply.headers, named), body=pack(reply.body)),
+        )
+
+    @staticmethod
+    def interim(status: int = 103, times: int = 1) -> Fault:
+        """Executed; interim answers of this status, 100 to 199, come before the answer."""
+        if not 100 <= status < 200:
+            raise ValueError(f"{status} is not an interim status")
+        head = f"HTTP/1.1 {status} Interim\r\nLink: </style.css>; rel=preload\r\n\r\n".encode()
+        return Fault("interim", True, respond=lambda reply: replace(reply, interim=head * times))
 
     @staticmethod
     def many_headers(n: int) -> Fault:

@@ -40,12 +40,16 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply; `padding` blanks follow the body (JSON allows them) without being kept."""
+    """One reply; `padding` blanks follow the body (JSON allows them) without being kept.
+
+    `interim` (bytes) leaves before it: whole answers such as 103 Early Hints.
+    """
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json; charset=utf-8"),)
     body: bytes = b""
     padding: int = 0
+    interim: bytes = b""
 
     def head(self, keep_alive: bool, chunked: bool = False) -> bytes:
         """Status line and headers, ready to be sent."""
@@ -58,7 +62,7 @@ class Reply:
         connection = "keep-alive" if keep_alive else "close"
         lines = [f"HTTP/1.1 {self.status} {phrase}", length, f"Connection: {connection}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return self.interim + ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 class RequestReader:

@@ -18,6 +18,7 @@ Form = Mapping[str, str]
 
 
 _WRONG_SECRET = Answer(GENERAL_ERROR, "app_id or secret is wrong")
+_DISABLED = Answer(GENERAL_ERROR, "app_id is invalid")
 _NOT_WHITE_LISTED = Answer(NO_PERMISSION, "ip is not in the white list")
 
 
@@ -27,6 +28,7 @@ class Refusals:
 
     secret: Answer = _WRONG_SECRET
     white_list: Answer = _NOT_WHITE_LISTED
+    disabled: Answer = _DISABLED
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Interfaces:
         app = self._apps.get(form.get("app_id", ""))
         if app is None:
             return Result(self._refusals.secret)
+        if app.disabled:
+            return Result(self._refusals.disabled)
         if app.allowed_ips is not None and ip not in app.allowed_ips:
             return Result(self._refusals.white_list)
         return self._by_path[path](app, form, order)

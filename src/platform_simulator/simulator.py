@@ -13,6 +13,7 @@ from .faults import Fault
 from .gates import Gate
 from .interfaces import Interfaces, Refusals
 from .journal import Journal, RecordedRequest
+from .limits import Limits, RetryAfter
 from .logins import Logins
 from .script import Script, Where
 from .server import Server
@@ -24,7 +25,9 @@ class Simulator:
 
     `clock` gives unix seconds and rules all codes; delays (`latency_s`, faults, time-outs) are
     in real seconds. `lifetime_s` and `grace_s`: a code's life, and what a newer code leaves of
-    it. `checkcode_lag_s`: checkCode answers as it would have that many seconds ago.
+    it (`access_token_grace_s` of an access_token, unless None). `token_ends_tickets`: a new
+    access_token ends every ticket at once. `checkcode_lag_s`: checkCode answers as it would
+    have that many seconds ago.
     """
 
     def __init__(
@@ -41,16 +44,23 @@ class Simulator:
         shortens_access_token: bool = True,
         checkcode_lag_s: float = 0.0,
         refusals: Refusals | None = None,
+        access_token_grace_s: float | None = None,
+        token_ends_tickets: bool = False,
     ) -> None:
         self._apps = Apps(apps)
-        self._truth = Truth(clock, lifetime_s, grace_s, shortens_access_token)
+        self._truth = Truth(
+            clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets
+        )
         self._logins = Logins(clock, lifetime_s)
         self._journal = Journal()
         self._script = Script()
         interfaces = Interfaces(
             self._apps, self._truth, self._logins, refusals or Refusals(), checkcode_lag_s
         )
-        self._exchange = Exchange(clock, interfaces, self._journal, self._script, style, latency_s)
+        self._limits = Limits()
+        self._exchange = Exchange(
+            clock, interfaces, self._journal, self._script, style, latency_s, self._limits
+        )
         self._tls, self._host, self._port = tls, host, port
         self._server: Server | None = None
 
@@ -110,9 +120,41 @@ class Simulator:
         """Add an application that may be called from anywhere, or replace one."""
         self._apps.add(App(app_id, secret))
 
-    def rotate_secret(self, app_id: str, new: str) -> None:
-        """From now on only the secret `new` counts. Raises KeyError for an unknown app."""
+    def rotate_secret(self, app_id: str, new: str, hard: bool = False) -> None:
+        """From now on only the secret `new` counts. Raises KeyError for an unknown app.
+
+        The codes issued before live on, unless `hard`: then both kinds end at once.
+        """
         self._apps.rotate_secret(app_id, new)
+        if hard:
+            self._truth.end_all(app_id)
+
+    def disable(self, app_id: str) -> None:
+        """Refuse every call of an app, checkCode's too, until `enable`. May raise KeyError.
+
+        Its codes are neither ended nor prolonged by it. `Refusals.disabled` is the answer.
+        """
+        self._apps.disable(app_id, disabled=True)
+
+    def enable(self, app_id: str) -> None:
+        """Serve a disabled app again. Raises KeyError for an unknown app."""
+        self._apps.disable(app_id, disabled=False)
+
+    def limit(
+        self,
+        app_id: str | None,
+        n: int | None,
+        window_s: float = 60,
+        retry_after: RetryAfter = "seconds",
+        path: str | None = None,
+    ) -> None:
+        """Serve an app `n` requests within any `window_s` seconds of the clock; n None: all.
+
+        `app_id` None: all apps together; `path`: of one interface only. The other requests get
+        HTTP 429 as text, with Retry-After in seconds, as a date, or without ("nothing"). May
+        raise ValueError.
+        """
+        self._limits.set(app_id, path, n, window_s, retry_after)
 
     def white_list(self, app_id: str, ips: Iterable[str] | None) -> None:
         """Accept an app's calls from these addresses only; None: from all. May raise KeyError."""

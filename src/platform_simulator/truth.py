@@ -83,7 +83,11 @@ class _Life:
 
 
 class Truth:
-    """All codes of all applications. Every method is atomic."""
+    """All codes of all applications. Every method is atomic.
+
+    A newer code leaves its predecessors `grace_s`, an access_token's `access_token_grace_s` unless that is None. With
+    `token_ends_tickets`, a new access_token ends every ticket at once.
+    """
 
     def __init__(
         self,
@@ -91,10 +95,14 @@ class Truth:
         lifetime_s: float,
         grace_s: float,
         shortens_access_token: bool,
+        access_token_grace_s: float | None = None,
+        token_ends_tickets: bool = False,
     ) -> None:
         self._clock = clock
         self._lifetime_s = lifetime_s
-        self._grace_s = grace_s
+        token_grace_s = grace_s if access_token_grace_s is None else access_token_grace_s
+        self._grace_s = {JS_TICKET: grace_s, ACCESS_TOKEN: token_grace_s}
+        self._token_ends_tickets = token_ends_tickets
         self._shortening = {JS_TICKET, ACCESS_TOKEN} if shortens_access_token else {JS_TICKET}
         self._lock = threading.Lock()
         self._lives: dict[tuple[str, str], dict[str, _Life]] = {}
@@ -119,8 +127,10 @@ class Truth:
             uncut = self._uncut.setdefault((app_id, kind), [])
             if kind in self._shortening:
                 for older in uncut:
-                    older.cut_to(now + self._grace_s, now)
+                    older.cut_to(now + self._grace_s[kind], now)
                 uncut.clear()
+            if kind == ACCESS_TOKEN and self._token_ends_tickets:
+                self._end(app_id, JS_TICKET, now)
             uncut.append(life)
             lives[life.code] = life
             return Grant(life.shown(), lifetime_s, new=True)
@@ -172,6 +182,16 @@ class Truth:
         with self._lock:
             now = self._clock()
             self._lives[app_id, kind][code].cut_to(now + lifetime_s, now)
+
+    def end_all(self, app_id: str) -> None:
+        """End every code of an application now."""
+        with self._lock:
+            for kind in KINDS:
+                self._end(app_id, kind, self._clock())
+
+    def _end(self, app_id: str, kind: str, now: float) -> None:
+        for life in self._lives.get((app_id, kind), {}).values():
+            life.cut_to(now, now)
 
     def codes(self) -> set[str]:
         """Every code ever issued, of any application and kind."""

@@ -22,6 +22,9 @@ from .quoting import quotable
 MAX_BODY = 65_536
 # The platform's page asks for room for 128 characters; more is stored all the same, up to a bound for Redis.
 _DOCUMENTED_CODE, _MAX_CODE = 128, 4096
+_GZIP, _BEFORE_JSON = b"\x1f\x8b", b"\xef\xbb\xbf \t\r\n"
+# More than one is a proxy's mistake already.
+_MOST_CODINGS = 5
 # More digits than any number of the platform has; also below where Python refuses to parse.
 _MAX_DIGITS = 15
 _NUMERIC = re.compile(r"-?[0-9]{1,15}(\.0+)?")
@@ -29,28 +32,62 @@ _NUMERIC = re.compile(r"-?[0-9]{1,15}(\.0+)?")
 _FIRST_INSTANT, _LAST_INSTANT = 10**9, 10**11
 
 _OK, _INVALID_CODE, _NO_PERMISSION, _NOT_ADDED = 2000, 4102, 4103, 4104
-_SPEAKS_OF_WHITE_LIST = re.compile(r"(?<![a-z])ip(?![a-z])|white.?list|allow.?list|白名单", re.IGNORECASE)
+
+# What a refusal speaks of, looked for in this order: "ip" also occurs where calls are too many, "limit" also where an
+# address is not let in, and a platform in trouble may name the application all the same.
+_SPEAKS_OF_WHITE_LIST = re.compile(r"white.?list|allow.?list|白名单", re.IGNORECASE)
+_SPEAKS_OF_LOAD = re.compile(
+    r"too (many|fast|frequent|often)|frequen|throttl|rate.?limit|(?<![a-z])(qps|tps|quota)(?![a-z])"
+    r"|overload|(?<![a-z])busy|频繁|频率|频次|限流|限频|限速|繁忙|系统忙|稍[后候]|过快|太快|次数|过多|太多|配额|并发",
+    re.IGNORECASE,
+)
+_SPEAKS_OF_ADDRESS = re.compile(r"(?<![a-z])ip(?![a-z])", re.IGNORECASE)
+_SPEAKS_OF_A_LIMIT = re.compile(
+    r"(?<![a-z])(limit(s|ed|ation)?|rate|(try|retry) (again|later)|later)(?![a-z])|上限|超限|超出|限制", re.IGNORECASE
+)
 _SPEAKS_OF_SECRET = re.compile(r"secret|密钥|app_?id", re.IGNORECASE)
+_SPEAKS_OF_APPLICATION = re.compile(r"(?<![a-z])app(?![a-z])|app_?id|application|应用", re.IGNORECASE)
+_SPEAKS_OF_TROUBLE = re.compile(
+    r"system|server (error|exception)|internal|maintenance|unavailable|time.?out|database|exception|unknown error"
+    r"|general error|parameter|系统|服务|内部|维护|异常|超时|数据库|未知|参数",
+    re.IGNORECASE,
+)
+
+# Statuses by which servers and gateways refuse because of load. 420, 430, 509 and 529 are not registered but in use.
+_LIMITING = frozenset((420, 429, 430, 509, 529))
+# 4xx after which a request may still be executed. 408: a gateway that waited for its backend says it too. 425: the
+# next hop may repeat the request by itself. 460 and 499: a gateway notes that the caller left, its backend goes on.
+_MAYBE_EXECUTED = frozenset((408, 425, 460, 499))
+_LONGEST_WAIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer as it came; `body` is at most one byte longer than MAX_BODY, and not decoded."""
+    """An HTTP answer as it came; `body` is at most one byte longer than MAX_BODY, and not decoded.
+
+    `sent_at` is an instant of the client's clock, `came_at` one of the machine's (unix seconds).
+    """
 
     http_status: int
     encoding: str
     date: str
     body: bytes = field(repr=False)
     sent_at: float
+    retry_after: str = ""
+    came_at: float = 0.0
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A well-formed answer; `data` is empty unless the platform sent an object."""
+    """A well-formed answer; `data` is empty unless the platform sent an object.
+
+    `retry_after_s` (duration, seconds) is what the answer asks the caller to wait.
+    """
 
     status: int
     message: str = field(repr=False)
     data: Mapping[str, Any] = field(repr=False)
+    retry_after_s: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -67,10 +104,56 @@ def bad(what: str) -> UnknownOutcomeError:
 
 
 def open_envelope(reply: Reply) -> Envelope:
-    """The envelope in an answer: a success, or a definite no. Raises UnknownOutcomeError (bad_answer)."""
-    http_status = reply.http_status
-    if not (200 <= http_status < 300 or 400 <= http_status < 500):
+    """The envelope in an answer: a success, or a definite no.
+
+    Raises RefusedError (a no by its HTTP status), UnknownOutcomeError (bad_answer).
+    """
+    http_status, refused = reply.http_status, _refused_by_status(reply)
+    if not refused and not (200 <= http_status < 300 or 400 <= http_status < 500):
         raise bad(f"HTTP {http_status}")
+    try:
+        envelope = _envelope(reply)
+    except UnknownOutcomeError:
+        if refused is None:
+            raise
+        raise refused from None
+    no, success = 4000 <= envelope.status < 5000, 2000 <= envelope.status < 3000
+    if refused is not None and not success and not (no and refused.code != "rate_limited"):
+        raise refused
+    if not no and (envelope.status != _OK or http_status >= 400):
+        # A success inside an HTTP error counts as unknown too: a code may have been issued.
+        raise bad(f"status {envelope.status} with HTTP {http_status}")
+    return envelope
+
+
+def _refused_by_status(reply: Reply) -> RefusedError | None:
+    """The error of an HTTP status that alone says that nothing was issued; None for the others."""
+    http_status = reply.http_status
+    if http_status in _LIMITING or (http_status == 503 and reply.retry_after.strip()):
+        what = f"HTTP {http_status}: too many requests, or too much load"
+        return RefusedError(what, code="rate_limited", retry_after_s=_wait_s(reply))
+    if not 400 <= http_status < 500 or http_status in _MAYBE_EXECUTED:
+        return None
+    if http_status == 407:
+        return RefusedError("the proxy answered 407: it wants a user and a password", code="not_sent_proxy")
+    # The platform's own refusals are envelopes. What lies between judges by address, path or content.
+    what = f"HTTP {http_status} from a gateway, firewall or proxy, not an answer of the platform"
+    return RefusedError(what, of_caller=True)
+
+
+def _wait_s(reply: Reply) -> float | None:
+    """The duration (s) in Retry-After, from 0 to 300; None when it is absent or unreadable."""
+    said = reply.retry_after.strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):
+        return min(float(said), _LONGEST_WAIT_S)
+    until, now = server_time(said), server_time(reply.date)
+    if until is None:
+        return None
+    return min(max(until - (reply.came_at if now is None else now), 0.0), _LONGEST_WAIT_S)
+
+
+def _envelope(reply: Reply) -> Envelope:
+    http_status = reply.http_status
     envelope = _parse(_decoded(reply), http_status)
     if not isinstance(envelope, dict):
         raise bad(f"no JSON object (HTTP {http_status})")
@@ -79,27 +162,42 @@ def open_envelope(reply: Reply) -> Envelope:
         raise bad(f"no status and message (HTTP {http_status})")
     if not isinstance(data, (dict, list, type(None))):
         raise bad(f"data is neither object nor array (status {status})")
-    no = 4000 <= status < 5000
-    if not no and (status != _OK or http_status >= 400):
-        raise bad(f"status {status} with HTTP {http_status}")
-    return Envelope(status, "" if message is None else str(message), data if isinstance(data, dict) else {})
+    text = "" if message is None else str(message)
+    return Envelope(status, text, data if isinstance(data, dict) else {}, _wait_s(reply))
 
 
 def _decoded(reply: Reply) -> bytes:
-    encoding, body = reply.encoding.strip().lower(), reply.body
-    if len(body) <= MAX_BODY and encoding in ("gzip", "x-gzip"):
-        # Nobody asked for it, but proxies do it. Bounded: 200 kB of gzip can hold 200 MB.
-        packed = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        try:
-            body = packed.decompress(body, MAX_BODY + 1)
-        except zlib.error:
-            raise bad("broken gzip") from None
-        if len(body) <= MAX_BODY and not packed.eof:
-            raise bad("incomplete gzip")
-    elif encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise bad("an encoding nobody asked for")
+    """The body unpacked, the last coding first.
+
+    The header is a hint only: some servers write a charset there, and some proxies unpack a body but leave the header.
+    What is left is judged by its JSON.
+    """
+    body, codings = reply.body, reply.encoding.lower().replace(" ", "").split(",")
+    if len(codings) > _MOST_CODINGS:
+        raise bad("too many codings")
+    for coding in reversed(codings):
+        if len(body) > MAX_BODY:
+            break
+        if coding in ("gzip", "x-gzip") and body.startswith(_GZIP):
+            body = _unpacked(body, 16 + zlib.MAX_WBITS)
+        elif coding == "deflate" and not body.lstrip(_BEFORE_JSON).startswith(b"{"):
+            # Some servers send the bare stream instead of zlib's, which begins with a checked pair of bytes.
+            zlibs = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
+            body = _unpacked(body, zlib.MAX_WBITS if zlibs else -zlib.MAX_WBITS)
     if len(body) > MAX_BODY:
         raise bad("too long")
+    return body
+
+
+def _unpacked(body: bytes, wbits: int) -> bytes:
+    """At most one byte more than MAX_BODY: 200 kB can hold 200 MB. Raises UnknownOutcomeError (bad_answer)."""
+    packed = zlib.decompressobj(wbits=wbits)
+    try:
+        body = packed.decompress(body, MAX_BODY + 1)
+    except zlib.error:
+        raise bad("its packing is broken") from None
+    if len(body) <= MAX_BODY and not packed.eof:
+        raise bad("its packing is incomplete")
     return body
 
 
@@ -192,20 +290,34 @@ def server_time(date: str) -> float | None:
         return None
 
 
-def refusal(envelope: Envelope, secrets: Iterable[str], invalid_code: str) -> RefusedError:
-    """The error for a definite no; `invalid_code` is what 4102 means here. None of `secrets` gets into it."""
+def refusal(envelope: Envelope, secrets: Iterable[str], invalid_code: str, denial: str = "") -> RefusedError:
+    """The error for a definite no. None of `secrets` gets into it.
+
+    `invalid_code` is what 4102 means here, `denial` what a no about the application means ("": it is about the secret).
+    """
     status, message = envelope.status, envelope.message
-    code = "platform_refused"
-    if status == _INVALID_CODE and invalid_code:
-        code = invalid_code
-    elif status == _NOT_ADDED:
-        code = "not_added"
-    elif _SPEAKS_OF_WHITE_LIST.search(message):
-        code = "not_white_listed"
-    elif status == _NO_PERMISSION:
+    code = invalid_code if status == _INVALID_CODE else ""
+    code = code or ("not_added" if status == _NOT_ADDED else "") or _cause(message)
+    if not code and status == _NO_PERMISSION:
         code = "no_permission"
-    elif _SPEAKS_OF_SECRET.search(message):
+    if not code and denial:
+        about_it = _SPEAKS_OF_APPLICATION.search(message) or not _SPEAKS_OF_TROUBLE.search(message)
+        code = denial if about_it else ""
+    elif not code and _SPEAKS_OF_SECRET.search(message):
         code = "wrong_secret"
     quoted = quotable(message, secrets)
     said = "; its message is not shown: it repeats a part of a secret" if quoted is None else f' "{quoted}"'
-    return RefusedError(f"the platform answered {status}{said}", status=status, code=code)
+    wait_s = envelope.retry_after_s if code == "rate_limited" else None
+    what = f"the platform answered {status}{said}"
+    return RefusedError(what, status=status, code=code or "platform_refused", retry_after_s=wait_s)
+
+
+def _cause(message: str) -> str:
+    """Whether a refusal speaks of the caller's address or of load, "" when it does not."""
+    if _SPEAKS_OF_WHITE_LIST.search(message):
+        return "not_white_listed"
+    if _SPEAKS_OF_LOAD.search(message):
+        return "rate_limited"
+    if _SPEAKS_OF_ADDRESS.search(message):
+        return "not_white_listed"
+    return "rate_limited" if _SPEAKS_OF_A_LIMIT.search(message) else ""

@@ -13,6 +13,7 @@ from .failures import failure_words
 from .flight import Flight
 from .settings_addresses import platform_url
 from .settings_values import Mistake
+from .wire import proxy_headers
 
 SETTING = "OUTGOING_ADDRESS_URL"
 # An address has at most 39 characters; pages around one a little more.
@@ -50,11 +51,18 @@ def outgoing(bench: Bench, environ: Mapping[str, str]) -> Iterator[Finding]:
 def _seen(bench: Bench, url: str) -> str:
     """The first address in the answer, "" when there is none. Raises OSError with words of this machine."""
     import requests
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            return proxy_headers(proxy)
 
     settings, proxy = bench.settings, proxy_of(url, bench.settings)
     with requests.Session() as session:
         # Neither HTTP_PROXY nor .netrc: the way has to be the platform's.
         session.trust_env = False
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, Adapter())
         try:
             with session.get(
                 url,

@@ -76,7 +76,7 @@ def _made_up() -> str:
 def judged(bench: Bench, answers: Answers, address: str) -> Iterator[Finding]:
     """What these answers mean. `address` is the one that this machine goes out from, "" when it is not known."""
     about = answers.app.app_id
-    lost = next((each for each in answers.errors if isinstance(each, (NotSentError, UnknownOutcomeError))), None)
+    lost = next((each for each in answers.errors if _lost(each)), None)
     yield _reached(bench, answers.app, lost)
     unreached = isinstance(lost, NotSentError)
     say = speaker("platform white list", about)
@@ -102,10 +102,16 @@ def _reached(bench: Bench, app: App, lost: PlatformError | None) -> Finding:
         return say(Light.GREEN, f"{host_of(url)} answers {way}{tls}")
     if lost.code == "not_sent_late":
         return say(Light.GREY, "not examined: no time was left")
-    cure = _CURES.get(lost.code, lost.advice)
+    # A refusal by the HTTP status alone, 404 for example, comes from something else too.
+    cure = _CURES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
     if proxy is None and bench.settings.proxies:
         cure += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
     return say(Light.RED, f"{lost.what} ({host_of(url)}, {way})", cure)
+
+
+def _lost(error: PlatformError) -> bool:
+    """Whether the platform itself did not answer."""
+    return isinstance(error, UnknownOutcomeError) or (error.status is None and error.code != "rate_limited")
 
 
 def _served(answers: Answers) -> bool:
@@ -123,7 +129,7 @@ def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
     elif error.code == "wrong_secret":
         cure = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
         yield say(Light.RED, error.what, cure)
-    elif hidden or isinstance(error, UnknownOutcomeError):
+    elif hidden or _lost(error) or error.code == "rate_limited":
         yield say(Light.GREY, "not known: the platform did not come to look at it")
     else:
         yield say(Light.RED, error.what, _CURES.get(error.code, error.advice))

@@ -26,10 +26,15 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """What is known of an error code: may a repeat help, and what should a person do."""
+    """What is known of an error code: may a repeat help, what should a person do, is it a matter of the caller alone.
+
+    `of_caller`: a copy with another configuration, address or network may succeed. A refusal that is wrongly taken for
+    the caller's costs one request per copy; the reverse costs a healthy copy its turn.
+    """
 
     retryable: bool
     advice: str
+    of_caller: bool = False
 
 
 CATALOGUE: Mapping[str, Entry] = {
@@ -48,24 +53,29 @@ CATALOGUE: Mapping[str, Entry] = {
     "redis_loading": Entry(True, "Redis is starting or failing over: the next run tries again"),
     "redis_error": Entry(True, "look at the Redis server's log"),
     # the platform said no
-    "wrong_secret": Entry(False, "check app_id and secret on the open platform's console"),
+    "wrong_secret": Entry(False, "check app_id and secret on the open platform's console", of_caller=True),
     "not_white_listed": Entry(
-        False, "add this machine's outgoing address to the application's IP white list"
+        False, "add this machine's outgoing address to the application's IP white list", of_caller=True
     ),
-    "no_permission": Entry(False, "give the application the permission on the platform's console"),
+    # A platform may say 4103 for its white list too.
+    "no_permission": Entry(False, "give the application the permission on the platform's console", of_caller=True),
     "not_added": Entry(False, "the user has to add the application first"),
     "token_invalid": Entry(True, "the access_token is dead: it is fetched anew, then the ticket"),
     "code_invalid": Entry(False, "use a code that is still valid; a login-free code works once"),
     "no_token": Entry(True, "a js_ticket needs a live access_token: see why that one failed"),
-    "platform_refused": Entry(
-        True, "read the platform's message; check secret, IP white list and permissions"
+    "rate_limited": Entry(
+        True, "the next runs try again; if it lasts, ask less often or have the limit raised", of_caller=True
     ),
+    "app_denied": Entry(
+        True, "look at the application's state on the console; a second such answer removes the credential"
+    ),
+    "platform_refused": Entry(True, "read the message; check secret, white list, permissions and what lies between"),
     # the request never left
-    "not_sent_dns": Entry(True, "the platform's name could not be resolved: check DNS"),
-    "not_sent_connect": Entry(True, "no connection to the platform: check network and NAT gateway"),
-    "not_sent_tls": Entry(False, "TLS to the platform failed: check CA certificates, clock and proxy"),
-    "not_sent_proxy": Entry(False, "the proxy refused or failed: check its address, user and password"),
-    "not_sent_late": Entry(True, "no time was left to send it safely; the next run does it"),
+    "not_sent_dns": Entry(True, "the platform's name could not be resolved: check DNS", of_caller=True),
+    "not_sent_connect": Entry(True, "no connection to the platform: check network and NAT gateway", of_caller=True),
+    "not_sent_tls": Entry(False, "TLS to the platform failed: check CA certificates, clock and proxy", of_caller=True),
+    "not_sent_proxy": Entry(False, "the proxy refused or failed: check its address, user and password", of_caller=True),
+    "not_sent_late": Entry(True, "no time was left to send it safely; the next run does it", of_caller=True),
     # nobody knows
     "no_answer": Entry(True, "no answer in time: the next runs ask the platform what became of it"),
     "cut_answer": Entry(True, "the connection broke before the answer was whole: the next runs find out"),
@@ -108,7 +118,8 @@ class TokenRefresherError(Exception):
         kind: str | None = None,
     ) -> None:
         self.code = code or self.default_code
-        self.retryable, self.advice = CATALOGUE[self.code]
+        entry = CATALOGUE[self.code]
+        self.retryable, self.advice = entry.retryable, entry.advice
         self.what, self.app_id, self.kind = what, app_id, kind
         super().__init__(what)
 
@@ -172,7 +183,24 @@ class PlatformError(TokenRefresherError):
 
 
 class RefusedError(PlatformError):
-    """A definite no: the platform did not issue a code for this request and will not."""
+    """A definite no: the platform did not issue a code for this request and will not.
+
+    `retry_after_s` (float or None) is the duration in seconds, 0 to 300, that the answer asks the caller to wait.
+    `of_caller` (bool): a copy with another configuration, address or network may succeed.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        of_caller: bool | None = None,
+    ) -> None:
+        super().__init__(what, status=status, code=code)
+        self.retry_after_s = retry_after_s
+        self.of_caller = CATALOGUE[self.code].of_caller if of_caller is None else of_caller
 
 
 class NotSentError(RefusedError):

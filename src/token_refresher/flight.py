@@ -112,12 +112,13 @@ class Cord:
 class Flight(Generic[T]):
     """One request: `fly` is the caller's side, the other methods belong to the thread that does the work.
 
-    `until` is an instant of `clock` (seconds): nothing is sent at or after it, and `fly` ends by then.
+    `until` is an instant of `clock` (seconds): nothing is sent at or after it, and `fly` ends by then. `owner` names
+    the thread whose reserved connection it uses (0: none).
     `sent_at` is the instant just before the first byte of the request left, None while none has.
     """
 
-    def __init__(self, until: float, clock: Callable[[], float]) -> None:
-        self.until, self.clock = until, clock
+    def __init__(self, until: float, clock: Callable[[], float], owner: int = 0) -> None:
+        self.until, self.clock, self.owner = until, clock, owner
         self.sent_at: float | None = None
         self.phase = Phase.START
         self._lock = threading.Lock()

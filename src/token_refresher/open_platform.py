@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
@@ -33,6 +34,7 @@ from .policy import Policy
 from .wire import adapter, tls_context
 
 if TYPE_CHECKING:
+    from requests import PreparedRequest
     from requests.adapters import HTTPAdapter
 
 _HEADERS = {
@@ -101,6 +103,7 @@ class OpenPlatform:
         self._proxies, self._ca_bundle = dict(proxies), ca_bundle
         self._lock = threading.Lock()
         self._adapter: HTTPAdapter | None = None
+        self._pools: dict[str, Any] = {}  # by the address that was dialled
         self._closed = False
 
     def __enter__(self) -> OpenPlatform:
@@ -119,6 +122,20 @@ class OpenPlatform:
         if connections is not None:
             connections.close()
 
+    def dial(self, app: App, kind: Kind, until: float) -> None:
+        """Have a connection ready for the fetch of this kind, without sending any of its request.
+
+        It is reserved for the calling thread, whose next `server_token` or `js_ticket` at the same host uses it; if it
+        breaks until then, that request connects again. Unused ones close with the run. Raises NotSentError.
+        """
+        url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
+        with _about(app, kind):
+            connections = self._connections()
+            flight: Flight[None] = self._flight(until, threading.get_ident())
+            known = self._pools.get(url)
+            if known is None or self._clock() >= until or not known.reserve(flight.owner):
+                flight.fly(lambda: self._dial(flight, connections, url))
+
     def server_token(self, app: App, until: float) -> Issued:
         """Fetch a new server access_token.
 
@@ -126,7 +143,7 @@ class OpenPlatform:
         """
         fields = {"app_id": app.app_id, "secret": app.secret.reveal(), "grant_type": "client_credential"}
         with _about(app, Kind.ACCESS_TOKEN):
-            reply = self._post(app.endpoints.token_url, fields, until)
+            reply = self._post(app.endpoints.token_url, fields, until, threading.get_ident())
             return self._issued(reply, _data(reply, app, fields), "access_token")
 
     def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
@@ -136,13 +153,14 @@ class OpenPlatform:
         """
         fields = {"app_id": app.app_id, "access_token": access_token, "type": Kind.JS_TICKET.value}
         with _about(app, Kind.JS_TICKET):
-            reply = self._post(app.endpoints.ticket_url, fields, until)
+            reply = self._post(app.endpoints.ticket_url, fields, until, threading.get_ident())
             return self._issued(reply, _data(reply, app, fields, "token_invalid"), "ticket")
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
         """Ask whether the platform accepts a code; asking changes nothing there.
 
-        Raises RefusedError (it refuses to say), NotSentError or UnknownOutcomeError.
+        Raises RefusedError (code app_denied: it speaks of the application or the code, with another status than 4102;
+        other codes say nothing about either), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "type": kind.value, "code": code}
         with _about(app, kind):
@@ -150,7 +168,7 @@ class OpenPlatform:
             when = server_time(reply.date)
             if open_envelope(reply).invalid_code:
                 return Checked(valid=False, expires_at=None, server_time=when)
-            return Checked(True, instant_in(_data(reply, app, fields)), when)
+            return Checked(True, instant_in(_data(reply, app, fields, denial="app_denied")), when)
 
     def exchange(self, app: App, code: str, until: float) -> User:
         """Exchange a page's login-free code, good for one use, for its user.
@@ -173,19 +191,30 @@ class OpenPlatform:
         lifetime_s, capped = lifetime_in(data, self._policy.lifetime_s)
         return Issued(code, lifetime_s, reply.sent_at, server_time(reply.date), long + capped)
 
-    def _post(self, url: str, fields: Mapping[str, str], until: float) -> Reply:
+    def _flight(self, until: float, owner: int) -> Flight[Any]:
+        return Flight(min(until, self._clock() + self._policy.request_total_s), self._clock, owner)
+
+    def _dial(self, flight: Flight[None], connections: HTTPAdapter, url: str) -> None:
+        """In the flight's thread: connect and reserve. Raises whatever goes wrong."""
+        request = _prepared(url, "")
+        pool: Any = connections.get_connection_with_tls_context(request, True, proxies=self._proxies_shown())
+        self._pools[url] = pool
+        pool.dial(url.lower().startswith("https:") and pool.proxy, min(self._policy.connect_timeout_s, flight.left_s()))
+
+    def _proxies_shown(self) -> dict[str, str]:
+        return {scheme: address.reveal() for scheme, address in self._proxies.items()}
+
+    def _post(self, url: str, fields: Mapping[str, str], until: float, owner: int = 0) -> Reply:
         # surrogatepass: an odd secret is the platform's to refuse, not a crash whose text quotes it.
         body = urlencode(fields, errors="surrogatepass")
         # Before the time begins to count: what the first request imports is no part of any request.
         connections = self._connections()
-        flight: Flight[Reply] = Flight(min(until, self._clock() + self._policy.request_total_s), self._clock)
+        flight: Flight[Reply] = self._flight(until, owner)
         return flight.fly(lambda: self._fly(flight, connections, url, body))
 
     def _fly(self, flight: Flight[Reply], connections: HTTPAdapter, url: str, body: str) -> Reply:
         """In the flight's thread: send the request once and read its answer. Raises whatever goes wrong."""
-        from requests import Request
-
-        request = Request("POST", url, headers=_HEADERS, data=body).prepare()
+        request = _prepared(url, body)
         policy, left_s = self._policy, flight.left_s()
         # The adapter without a session around it: a session obeys the environment, keeps cookies, and reads
         # the whole body of a redirect even when it is told not to follow it.
@@ -193,7 +222,7 @@ class OpenPlatform:
             request,
             stream=True,
             timeout=(min(policy.connect_timeout_s, left_s), min(policy.read_timeout_s, left_s)),
-            proxies={scheme: address.reveal() for scheme, address in self._proxies.items()},
+            proxies=self._proxies_shown(),
         )
         try:
             answer = bytearray()
@@ -204,10 +233,12 @@ class OpenPlatform:
                 answer += more
         finally:
             response.close()
-        encoding, date = (response.headers.get(name, "") for name in ("Content-Encoding", "Date"))
+        named = (response.headers.get(name, "") for name in ("Content-Encoding", "Date", "Retry-After"))
+        encoding, date, retry_after = named
         if flight.sent_at is None:
             raise AssertionError("an answer to a request that was not sent")
-        return Reply(response.status_code, encoding, date, bytes(answer), flight.sent_at)
+        answered = response.status_code, encoding, date, bytes(answer)
+        return Reply(*answered, flight.sent_at, retry_after, time.time())
 
     def _connections(self) -> HTTPAdapter:
         """The adapter, made by the first request. Raises NotSentError when `ca_bundle` cannot be read."""
@@ -233,10 +264,18 @@ def _about(app: App, kind: Kind | None) -> Iterator[None]:
         raise
 
 
-def _data(reply: Reply, app: App, fields: Mapping[str, str], invalid_code: str = "") -> Mapping[str, Any]:
+def _prepared(url: str, body: str) -> PreparedRequest:
+    from requests import Request
+
+    return Request("POST", url, headers=_HEADERS, data=body).prepare()
+
+
+def _data(
+    reply: Reply, app: App, fields: Mapping[str, str], invalid_code: str = "", denial: str = ""
+) -> Mapping[str, Any]:
     """The data of a success. Raises RefusedError or UnknownOutcomeError."""
     envelope = open_envelope(reply)
     if envelope.ok:
         return envelope.data
     sent = [fields[name] for name in ("secret", "access_token", "code") if name in fields]
-    raise refusal(envelope, [app.secret.reveal(), *sent], invalid_code)
+    raise refusal(envelope, [app.secret.reveal(), *sent], invalid_code, denial)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import errno
 import functools
 import os
@@ -9,16 +11,20 @@ import socket
 import struct
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from .flight import Cord, Flight, Phase, current
+from .flight import AbandonedError, Cord, Flight, Phase, current
 
 if TYPE_CHECKING:
     import ssl
+    from http.client import HTTPResponse as _Response
 
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection as _Connection
+    from urllib3.connectionpool import HTTPConnectionPool as _ConnectionPool
 else:
-    _Connection = object  # the real base comes beside it in `adapter`, when urllib3 is imported
+    # The real bases come beside them in `_pools`, when urllib3 is imported.
+    _Response = _Connection = _ConnectionPool = object
 
 # Never reached: a pool that urllib3 drops for a newer one would be closed at a moment of its own choosing.
 _MAX_HOSTS = 1024
@@ -27,6 +33,8 @@ _MAX_HOSTS = 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # The kernel gives up on bytes nobody acknowledges, so that they are not delivered when a broken link heals.
 _USER_TIMEOUT_MS = 5000
+# 100 Continue, 102 Processing and 103 Early Hints may precede an answer; one of each is more than is ever seen.
+_MOST_INTERIM = 20
 
 
 def prepare(sock: socket.socket) -> None:
@@ -55,6 +63,25 @@ def _tls_context(ca: str, _version: tuple[int, ...]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(**{"capath" if os.path.isdir(ca) else "cafile": ca})
     return context
+
+
+class _Answer(_Response):
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client calls it for a proxy's answer to CONNECT too. Its own loop reads over 100 alone, without end.
+        from http.client import HTTPException, parse_headers
+
+        for _ in range(_MOST_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200:
+                return version, status, reason
+            parse_headers(self.fp)
+        raise HTTPException("interim answers without end")
+
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 logs malformed header lines word for word, and a hostile platform may echo a secret.
+        self.msg.defects.clear()
+        self.msg.set_payload("")
 
 
 class _Wire(_Connection):
@@ -123,6 +150,27 @@ class _Wire(_Connection):
         flight.depart()
         super().send(request)
 
+    def quiet(self) -> bool:
+        """Whether the connection is open and unused. TLS's own messages, such as session tickets, are read over."""
+        import ssl
+
+        sock = self.sock
+        if sock is None:
+            return False
+        wait_s = sock.gettimeout()
+        try:
+            sock.settimeout(0)
+            # Whatever can be read, the end or bytes before any request, makes it useless.
+            sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except (OSError, ValueError):
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                sock.settimeout(wait_s)
+        return False
+
     def close(self) -> None:
         if self._cord is not None and current() is None:
             self._cord.calm()
@@ -133,6 +181,83 @@ class _Wire(_Connection):
         cord, self._cord = self._cord, None
         if cord is not None:
             cord.release(self)
+
+
+class _Pool(_ConnectionPool):
+    """Connections to one host, of which a thread can reserve one for its next request."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reserving = threading.Lock()
+        self._reserved: dict[int, Any] = {}  # by the thread that owns the reservation
+
+    def reserve(self, owner: int) -> bool:
+        """Reserve a connection that is open already; False when none is at hand."""
+        with self._reserving:
+            conn = self._reserved.pop(owner, None) or self._idle()
+        if conn is None:
+            return False
+        if conn.quiet():
+            return self._keep(owner, conn)
+        conn.close()
+        self._put_conn(conn)
+        return False
+
+    def _idle(self) -> Any:
+        """A connection out of the pool, None when it holds none."""
+        from queue import Empty
+
+        if self.pool is None:
+            return None
+        try:
+            conn = self.pool.get(block=False)
+        except Empty:
+            return None
+        if conn is None:
+            self._put_conn(None)
+        return conn
+
+    def dial(self, tunnel: bool, timeout_s: float) -> None:
+        """In a flight's thread: connect, through the proxy's `tunnel` if there is one, and reserve for its owner."""
+        flight, conn = _flight(), self._get_conn()
+        try:
+            conn.timeout = timeout_s
+            if conn.is_closed and tunnel:
+                self._prepare_proxy(conn)
+            self._validate_conn(conn)
+            flight.enter(Phase.READY)
+            if flight.clock() >= flight.until:
+                raise AbandonedError
+        except BaseException:
+            conn.close()
+            self._put_conn(None)
+            raise
+        self._keep(flight.owner, conn)
+
+    def _keep(self, owner: int, conn: Any) -> bool:
+        with self._reserving:
+            if kept := self.pool is not None:
+                # Another one is there only when a flight ends after its caller has left.
+                conn, self._reserved[owner] = self._reserved.get(owner), conn
+        if conn is not None:
+            self._put_conn(conn)
+        return kept
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        with self._reserving:
+            conn = self._reserved.pop(_flight().owner, None)
+        if conn is None:
+            return super()._get_conn(timeout)
+        if not conn.quiet():
+            conn.close()  # it connects again when it is used
+        return conn
+
+    def close(self) -> None:
+        with self._reserving:
+            super().close()
+            reserved, self._reserved = list(self._reserved.values()), {}
+        for conn in reserved:
+            conn.close()
 
 
 def _flight() -> Flight[Any]:
@@ -149,12 +274,8 @@ def _pools() -> dict[str, Any]:
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-    class Answer(HTTPResponse):
-        def begin(self) -> None:
-            super().begin()
-            # urllib3 logs malformed header lines word for word, and a hostile platform may echo a secret.
-            self.msg.defects.clear()
-            self.msg.set_payload("")
+    class Answer(_Answer, HTTPResponse):
+        """The head of an answer, interim ones read over."""
 
     class Plain(_Wire, HTTPConnection):
         response_class = Answer
@@ -163,7 +284,7 @@ def _pools() -> dict[str, Any]:
         response_class = Answer
         secure = True
 
-    class PlainPool(HTTPConnectionPool):
+    class PlainPool(_Pool, HTTPConnectionPool):
         ConnectionCls = Plain
 
         def _validate_conn(self, conn: Any) -> None:
@@ -171,10 +292,23 @@ def _pools() -> dict[str, Any]:
             if conn.is_closed:
                 conn.connect()
 
-    class SecurePool(HTTPSConnectionPool):
+    class SecurePool(_Pool, HTTPSConnectionPool):
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
+
+
+def proxy_headers(proxy: str) -> dict[str, str]:
+    """What a proxy gets in addition, as curl does it: a user without a password too, UTF-8 beyond Latin-1."""
+    given, _, _ = urlsplit(proxy).netloc.rpartition("@")
+    if not given:
+        return {}
+    user, _, password = given.partition(":")
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    with contextlib.suppress(UnicodeError):
+        # Latin-1 where it can be: that is what requests sends, so whatever works with it goes on to work.
+        pair = pair.decode().encode("latin-1")
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def adapter(tls: ssl.SSLContext, pool_size: int) -> HTTPAdapter:
@@ -197,6 +331,9 @@ def adapter(tls: ssl.SSLContext, pool_size: int) -> HTTPAdapter:
                 manager = super().proxy_manager_for(proxy, ssl_context=tls, proxy_ssl_context=tls, **kwargs)
                 manager.pool_classes_by_scheme = pools
             return manager
+
+        def proxy_headers(self, proxy: str) -> dict[str, str]:
+            return proxy_headers(proxy)
 
         def cert_verify(self, *args: Any, **kwargs: Any) -> None:
             """`tls` verifies, always; requests would load certifi's certificates into it each time."""

@@ -42,7 +42,9 @@ def application(base: str = "http://127.0.0.1:9") -> App:
 def answer(data: bytes, opened: Opened = Answered) -> None:
     """Status, encoding and date of an answer, and its body, by every interface: a result, a no, or nobody knows."""
     status, encoding, date, body = parts(echoed(data), 4)
-    reply = Reply(number(status, 200), encoding.decode("latin-1"), date.decode("latin-1"), body, _SENT_AT)
+    said = encoding.decode("latin-1"), date.decode("latin-1")
+    # Retry-After gets the same text as Date: it may be a date.
+    reply = Reply(number(status, 200), *said, body, _SENT_AT, said[1], _SENT_AT)
     platform, app, until = opened(reply), application(), 0.0
     token = attempt(lambda: platform.server_token(app, until), PlatformError, (SECRET,))
     ticket = attempt(lambda: platform.js_ticket(app, TOKEN, until), PlatformError, (SECRET, TOKEN))
@@ -64,8 +66,13 @@ def judge(found: object, reply: Reply, name: str = "") -> None:
     plain = None if packed else json_of(reply.body.removeprefix(b"\xef\xbb\xbf"))
     status = _status(plain)
     if isinstance(found, RefusedError):
-        hold(found.status is not None and 4000 <= found.status < 5000, "a definite no without a status that says so")
-        hold(plain is None or status == found.status, "a definite no with another status than the answer's")
+        by_http = 400 <= reply.http_status < 500 or reply.http_status in (503, 509, 529)
+        by_http &= reply.http_status not in (408, 425, 460, 499)
+        said = found.status is not None and 4000 <= found.status < 5000
+        hold(said or (found.status is None and by_http), "a definite no without a status that says so")
+        hold(not said or plain is None or status == found.status, "a definite no with another status than the answer's")
+        hold(not (status and 2000 <= status < 3000), "a definite no where a code may have been issued")
+        hold(found.retry_after_s is None or 0 <= found.retry_after_s <= 300, "a wait that is not bounded")
     if isinstance(found, Checked) and not found.valid:
         hold(plain is None or status == 4102, "a code was called dead by an answer that does not say so")
     elif isinstance(found, (Issued, Checked, User)):
