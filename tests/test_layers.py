@@ -41,6 +41,7 @@ LAYERS = {
         "connection",
         "idle_connections",
         "redis_errors",
+        "redis_login",
         "open_platform",
         "flight",
         "answers",
@@ -56,7 +57,18 @@ LAYERS = {
         "credentials",
     ),
     # pure decisions, pure functions
-    "rules": ("plan", "selection", "course", "signing", "status", "shelf", "records", "keys", "quoting"),
+    "rules": (
+        "plan",
+        "selection",
+        "course",
+        "signing",
+        "status",
+        "shelf",
+        "records",
+        "keys",
+        "quoting",
+        "redis_meanings",
+    ),
     # values, outcomes, one exception tree
     "words": ("report", "model", "policy", "errors"),
 }
@@ -85,6 +97,10 @@ WITHIN = (
     ("connection", "idle_connections"),
     ("store", "idle_connections"),
     ("idle_connections", "redis_errors"),
+    ("idle_connections", "redis_login"),
+    ("redis_login", "redis_errors"),
+    # one check of an address, for settings and for readers that get it from their own
+    ("connection", "settings_*"),
     ("store", "lease"),
     ("lease", "connection"),
     ("open_platform", "answers"),

@@ -436,7 +436,8 @@ def test_an_app_id_may_have_128_characters_of_any_script() -> None:
 
 REDIS_URLS = {
     "redis://h": True,
-    "redis://h:1/15?timeout=3": True,
+    "redis://h:1/15": True,
+    "redis://h:1/15?timeout=3": False,
     "rediss://u:p%40@h.example:6380/0": True,
     "redis://[::1]:6379/": True,
     "redis://:p@redis_host": True,

@@ -106,7 +106,10 @@ class AsyncReader:
             return await asyncio.shield(task)
         except NoCodeError as error:
             # Each waiter gets an error of its own: a shared one would collect everybody's traceback.
-            raise NoCodeError(error.what, key=error.key, app_id=target.app_id, kind=target.kind.value) from None
+            what, key, why = error.what, error.key, error.store_error
+            raise NoCodeError(
+                what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=why
+            ) from None
 
     async def _ask_redis(self, target: Target) -> Reading:
         asked_at = self._shelf.clock()

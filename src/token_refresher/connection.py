@@ -24,6 +24,8 @@ from redis.backoff import NoBackoff
 from .errors import SettingsError
 from .idle_connections import Failures, NodePool, watched
 from .redis_errors import client_errors, translated
+from .settings_redis import TLS_OPTIONS, redis_url
+from .settings_values import Mistake
 
 if TYPE_CHECKING:
     from .policy import Policy
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 _ASYNCHRONOUS = "redis.asyncio"
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
-_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = False) -> Any:
@@ -42,7 +43,7 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
     url = settings.url.reveal()
     package = _ASYNCHRONOUS if asynchronous else "redis"
     try:
-        scheme = _checked(url)
+        scheme = urlsplit(redis_url(url)).scheme
         options = _options(policy, package)
         if scheme.endswith("+sentinel"):
             return _through_sentinels(url, options, package)
@@ -54,22 +55,10 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
         return library.Redis.from_pool(pool)
     except client_errors() as error:
         raise translated(error) from None
+    except Mistake as mistake:
+        raise SettingsError([f"the address of Redis {mistake}"]) from None
     except (ValueError, TypeError):
-        raise SettingsError(["redis url: not a form that is listed in the README"]) from None
-
-
-def _checked(url: str) -> str:
-    """The scheme of a URL. Raises ValueError for options that mean nothing there: redis-py finds them much later."""
-    split = urlsplit(url)
-    allowed = {"db"} if split.scheme == "unix" else set()
-    if split.scheme.startswith("rediss"):
-        allowed |= set(_TLS_OPTIONS)
-    if split.scheme.endswith("+sentinel"):
-        allowed |= {"sentinel_username", "sentinel_password"}
-    unknown = set(dict(parse_qsl(split.query, keep_blank_values=True))) - allowed
-    if unknown or (split.query and not parse_qsl(split.query, strict_parsing=True)):
-        raise ValueError("unknown options")
-    return split.scheme
+        raise SettingsError(["the address of Redis must have a form that the README lists"]) from None
 
 
 def _options(policy: Policy, package: str) -> dict[str, Any]:
@@ -108,7 +97,7 @@ def _parts(url: str) -> tuple[list[tuple[str, int]], list[str], dict[str, Any]]:
         addresses.append((name.strip("[]"), int(port)) if name else (port.strip("[]"), default))
     query = dict(parse_qsl(split.query))
     login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    tls = {name: query[name] for name in _TLS_OPTIONS if name in query}
+    tls = {name: query[name] for name in TLS_OPTIONS if name in query}
     if split.scheme.startswith("rediss"):
         tls["ssl"] = "yes"
     return addresses, [part for part in split.path.split("/") if part], {**login, **tls, "query": query}
@@ -117,8 +106,6 @@ def _parts(url: str) -> tuple[list[tuple[str, int]], list[str], dict[str, Any]]:
 def _through_sentinels(url: str, options: dict[str, Any], package: str) -> Any:
     addresses, path, more = _parts(url)
     query = more.pop("query")
-    if not path:
-        raise ValueError("the name of the primary is missing")
     to_sentinels = {
         **options,
         "username": query.get("sentinel_username"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -18,10 +17,16 @@ from .model import Secret
 from .redis_errors import translated
 from .settings import Settings
 
-# How scripts tell that the user may not do what they do; 6.2 has the first, 7 the second.
-_ABOUT_RIGHTS = re.compile("user executing the script can't|ACL failure in script|NOPERM")
 # What ends the examination of Redis: everything further would only wait.
-_GONE = ("redis_unreachable", "redis_tls", "redis_timeout", "redis_auth")
+_GONE = (
+    "redis_unreachable",
+    "redis_tls",
+    "redis_timeout",
+    "redis_auth",
+    "redis_not_white_listed",
+    "redis_wrong_form",
+    "redis_database",
+)
 
 
 @dataclass(frozen=True)
@@ -97,18 +102,6 @@ class Bench:
     def info(self, section: str) -> list[dict[str, Any]]:
         """One section of INFO, of every server that takes writes. Raises redis's own errors."""
         return [reply for reply in self.ask("INFO", section) if isinstance(reply, dict)]
-
-
-def denied(error: Exception) -> str:
-    """What a Redis user may not do: a command's name, "keys", or "" when the error is about something else.
-
-    Redis 6.2 and 7 use different words, inside of scripts and outside.
-    """
-    text = str(error)
-    if not isinstance(error, redis.exceptions.NoPermissionError) and not _ABOUT_RIGHTS.search(text):
-        return ""
-    named = re.search(r"run the '([a-z|]{1,40})' command", text)
-    return named[1] if named else "keys" if "access" in text else "a command"
 
 
 def proxy_of(url: str, settings: Settings) -> Secret | None:

@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 import redis
 
 from .connection import connect
-from .doctor_bench import Bench, denied, host_of
+from .doctor_bench import Bench, host_of
 from .doctor_findings import Finding, Light, speaker
 from .errors import SettingsError, StoreError
-from .failures import failure_words
-from .redis_errors import translated
+from .redis_errors import missing_right, translated
 
 _LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 # Scripts that read the clock before they write: refused by older servers, which replicate scripts word for word.
@@ -45,40 +44,28 @@ def reach(bench: Bench) -> Iterator[Finding]:
         yield say(Light.RED, error.what, error.advice)
     except (redis.RedisError, OSError, StoreError) as error:
         failed = error if isinstance(error, StoreError) else translated(error)
-        missing = denied(error) or ("COMMAND and CLUSTER" if failed.code == "redis_no_permission" else "")
+        missing = missing_right(error) or ("COMMAND and CLUSTER" if failed.code == "redis_no_permission" else "")
         if missing and bench.client is None:
             bench.gone = f"the Redis user may not run {missing.upper()}"
             yield say(Light.RED, bench.gone, _NO_CLUSTER_CURE)
             return
         if missing:
-            # Somebody is logged in; which rights are missing is told elsewhere.
+            # Someone is logged in; another check names the rights that are missing.
             yield say(Light.GREEN, f"answers at {where}")
             return
         bench.gone = failed.what
-        words = failure_words(error)
-        # A single word is the name of an exception.
-        why = f": {words}" if " " in words else ""
-        yield say(Light.RED, f"{failed.what} at {where}{why}", _reach_cure(failed, words, url))
+        says = failed.what if " at " in failed.what else f"{failed.what} at {where}"
+        yield say(Light.RED, says, _reach_cure(failed, url))
 
 
-def _reach_cure(failed: StoreError, words: str, url: str) -> str:
-    low = words.lower()
-    if "certificate" in low:
-        return "give the CA that signed Redis's certificate: ?ssl_ca_certs=PATH at the end of REDIS_URL"
-    if "wrong version" in low or "record layer" in low:
-        return "this port does not speak TLS: write redis:// instead of rediss://, or use the TLS port"
-    if "name or service" in low or "resolution" in low or "no address" in low:
-        return "correct the host in REDIS_URL (storage_redis.host), or the name server of this machine"
-    if "refused" in low:
-        return "correct the port in REDIS_URL (storage_redis.port), and see whether Redis runs"
-    if failed.code == "redis_auth":
-        return "correct the password (and user) in REDIS_URL (storage_redis.auth, storage_redis.username)"
+def _reach_cure(failed: StoreError, url: str) -> str:
+    """The advice that a run gives too, and what the address alone adds to it."""
     if failed.code == "redis_unreachable" and "+cluster" in url:
-        return f"see whether the nodes run; {_NO_CLUSTER_CURE}"
-    if failed.code in ("redis_unreachable", "redis_timeout") and not url.startswith("rediss"):
+        return f"{failed.advice}; {_NO_CLUSTER_CURE}"
+    if failed.code in ("redis_unreachable", "redis_timeout") and "rediss://" not in failed.advice:
+        if url.startswith("rediss"):
+            return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
         return f"{failed.advice}; if the port speaks TLS, write rediss:// in REDIS_URL"
-    if failed.code in ("redis_unreachable", "redis_timeout", "redis_tls"):
-        return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
     return failed.advice
 
 
@@ -102,7 +89,7 @@ def server(bench: Bench) -> Iterator[Finding]:
     try:
         facts = bench.info("all")
     except redis.RedisError as error:
-        if not denied(error):
+        if not missing_right(error):
             raise
         for name in REST:
             yield speaker(name)(Light.GREY, _NO_INFO.format("INFO"), _NO_INFO_CURE.format("info"))
@@ -114,10 +101,14 @@ def server(bench: Bench) -> Iterator[Finding]:
 
 def version(info: dict[str, Any]) -> Finding:
     """`info` are the names and values of INFO, here and below."""
-    say, shown = speaker("redis version"), str(info.get("redis_version", "?"))
-    numbers = tuple(int(part) for part in re.findall("[0-9]+", shown)[:2])
+    say, number = speaker("redis version"), str(info.get("redis_version", "?"))
+    # What a fork calls redis_version is the Redis that it is compatible with.
+    name = str(info.get("server_name", "redis"))
+    own = str(info.get(f"{name}_version", "")) if name.isalnum() and name != "redis" else ""
+    shown = f"{name.capitalize()} {own} (compatible with Redis {number})" if own else number
+    numbers = tuple(int(part) for part in re.findall("[0-9]+", number)[:2])
     if not numbers:
-        return say(Light.GREY, "the server does not tell its version")
+        return say(Light.GREY, "the server does not say its version")
     if numbers < _NEEDED_VERSION:
         return say(Light.RED, f"{shown} cannot run the scripts", "upgrade Redis to 5.0 or newer, better 6.2 or newer")
     if numbers < _TESTED_VERSION:
@@ -152,7 +143,7 @@ def memory(info: dict[str, Any]) -> Finding:
     say, used = speaker("redis memory"), int(info.get("used_memory", 0))
     most = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
     if not most:
-        return say(Light.GREY, "the server does not tell how much memory it may use")
+        return say(Light.GREY, "the server does not say how much memory it may use")
     says = f"{used / most:.0%} of {_size(most)} used"
     cure = "free memory in Redis or raise maxmemory"
     if used >= _FULL * most:
@@ -183,7 +174,7 @@ def persistence(info: dict[str, Any], save_points: str | None) -> Finding:
     """`save_points` as the setting `save` has them; None: not known."""
     say = speaker("redis persistence")
     if info.get("rdb_last_bgsave_status") == "err":
-        cure = "look at the server's log and its disk: Redis may refuse writes until a snapshot succeeds"
+        cure = "free space on the disk of the Redis server, or ask its provider; Redis may refuse writes until then"
         return say(Light.RED, "the last snapshot failed", cure)
     if info.get("aof_enabled"):
         return say(Light.GREEN, "append-only file")
@@ -210,7 +201,7 @@ def clocks_apart(say: Any, one: str, other: str, ahead_s: float, bench: Bench) -
     """How far one clock is `ahead_s` (seconds) of another one, and whether that matters."""
     apart_s, side = abs(ahead_s), "ahead of" if ahead_s > 0 else "behind"
     says = f"{one} is {apart_s:.0f} s {side} {other}"
-    cure = "set the clocks by NTP (chrony, ntpd), on the one that stands apart from the other two"
+    cure = "set the clocks by NTP (chrony, ntpd), on the one that differs from the other two"
     if apart_s > max(bench.settings.policy.audit_tolerance_s, 1):
         finding: Finding = say(Light.RED, says, cure)
     elif apart_s > _CLOCKS_DIFFER_S:

@@ -9,13 +9,13 @@ from typing import Any
 
 import redis
 
-from .doctor_bench import Bench, denied
+from .doctor_bench import Bench
 from .doctor_findings import Finding, Light, speaker
 from .errors import StoreError
 from .keys import keys_of
 from .model import Kind, Record, Target
 from .policy import Policy
-from .records import write_record
+from .redis_errors import missing_right
 from .store import Store
 
 # An application that nobody has; its keys are gone at the end of the probe, else after a minute.
@@ -124,7 +124,7 @@ def _storing(now: int, fence: int) -> Callable[[Kind], dict[str, Any]]:
 
 
 def _refusals(bench: Bench, keys: Sequence[Sequence[str]]) -> list[str]:
-    """For each set of keys what keeps a script from being given them, as `denied` says. Raises redis's other errors."""
+    """For each set of keys the right that a script lacks, as `missing_right` says. Raises redis's other errors."""
     found: list[str] = []
     for start in range(0, len(keys), _CHUNK):
         with bench.client.pipeline(transaction=False) as pipe:
@@ -142,7 +142,7 @@ def _refusals(bench: Bench, keys: Sequence[Sequence[str]]) -> list[str]:
 def _refusal(reply: Any) -> str:
     if not isinstance(reply, Exception):
         return ""
-    refused = denied(reply)
+    refused = missing_right(reply)
     if not refused:
         raise reply
     return refused
@@ -157,7 +157,7 @@ def _missing(bench: Bench, keys: Sequence[str]) -> list[str]:
         except redis.RedisError as error:
             if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
                 raise
-            if denied(error):
+            if missing_right(error):
                 refused.append(name)
     with contextlib.suppress(redis.RedisError):
         bench.client.delete(*keys)

@@ -46,12 +46,16 @@ CATALOGUE: Mapping[str, Entry] = {
     "redis_unreachable": Entry(True, "check host, port, network and white list of the Redis instance"),
     "redis_timeout": Entry(True, "Redis is slow or frozen: look at its load and at the network between"),
     "redis_tls": Entry(True, "check Redis's certificate against ssl_ca_certs, and whether its port speaks TLS at all"),
+    "redis_not_white_listed": Entry(False, "add this machine's address to the white list of the Redis instance"),
     "redis_auth": Entry(False, "check user name and password of Redis"),
-    "redis_no_permission": Entry(False, "give the Redis user the rights listed in the README"),
+    "redis_no_permission": Entry(False, "give the Redis user the rights in docs/redis-users.md"),
+    "redis_no_command": Entry(False, "use Redis 5.0 or newer in which EVAL is neither renamed nor disabled"),
+    "redis_wrong_form": Entry(False, "correct the beginning of REDIS_URL: redis, redis+sentinel or redis+cluster"),
+    "redis_database": Entry(False, "correct the database's number: the end of REDIS_URL (storage_redis.db)"),
     "redis_read_only": Entry(True, "this is a replica: point the URL at the primary, or use Sentinel"),
     "redis_out_of_memory": Entry(True, "free memory in Redis or raise maxmemory"),
     "redis_loading": Entry(True, "Redis is starting or failing over: the next run tries again"),
-    "redis_error": Entry(True, "look at the Redis server's log"),
+    "redis_error": Entry(True, "check the state of the Redis instance with INFO, or on its provider's console"),
     # the platform said no
     "wrong_secret": Entry(False, "check app_id and secret on the open platform's console", of_caller=True),
     "not_white_listed": Entry(
@@ -104,7 +108,7 @@ class TokenRefresherError(Exception):
     """Base of all errors of this package.
 
     Attributes: `code` (str, a key of CATALOGUE), `what` (str, what happened), `app_id` and `kind` (str or None),
-    `retryable` (bool), `advice` (str).
+    `retryable` (bool), `advice` (str; that of CATALOGUE unless more is known of this case).
     """
 
     default_code = "internal_error"
@@ -116,10 +120,11 @@ class TokenRefresherError(Exception):
         code: str | None = None,
         app_id: str | None = None,
         kind: str | None = None,
+        advice: str = "",
     ) -> None:
         self.code = code or self.default_code
         entry = CATALOGUE[self.code]
-        self.retryable, self.advice = entry.retryable, entry.advice
+        self.retryable, self.advice = entry.retryable, advice or entry.advice
         self.what, self.app_id, self.kind = what, app_id, kind
         super().__init__(what)
 
@@ -244,10 +249,15 @@ class RefreshFailedError(TokenRefresherError):
 
 
 class NoCodeError(TokenRefresherError):
-    """A reader found no code under the key it looked at (`key`, str)."""
+    """A reader found no code under the key it looked at (`key`, str).
+
+    `store_error` (StoreError or None) is why Redis could not be read; None when Redis answered.
+    """
 
     default_code = "no_code"
 
-    def __init__(self, what: str, *, key: str, app_id: str, kind: str) -> None:
-        self.key = key
-        super().__init__(what, app_id=app_id, kind=kind)
+    def __init__(
+        self, what: str, *, key: str, app_id: str, kind: str, store_error: StoreError | None = None
+    ) -> None:
+        self.key, self.store_error = key, store_error
+        super().__init__(what, app_id=app_id, kind=kind, advice=store_error.advice if store_error else "")

@@ -7,14 +7,25 @@ than the failure. `watched` makes a connection class that knows this, for one se
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import redis
 from redis.connection import ConnectionPool
+from redis.exceptions import AuthenticationWrongNumberOfArgsError
 
 from .redis_errors import LostError, answered, demoted
+from .redis_login import (
+    ROLE,
+    as_one_word,
+    is_a_sentinel,
+    located,
+    may_be_a_sentinel,
+    sentinel_error,
+    wants_one_word,
+)
 
 # The real base comes beside the mixin, in `watched`.
 _Connection: Any = object
@@ -47,6 +58,12 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
     _dialing = False
     # Whether it has answered since it was dialed, and whether it had when the last command was sent.
     _answered = _was_idle = False
+    # Whether this dialing has tried the account and its password as one word, and whether it asked for the role.
+    _tried_one_word = _asked_role = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._made_with = options
+        super().__init__(*args, **options)
 
     @property
     def _condemned(self) -> bool:
@@ -55,13 +72,38 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
 
     def _begin_dialing(self) -> None:
         self._dialed_after, self._answered, self._dialing = self._failures.latest, False, True
+        self._tried_one_word = self._asked_role = False
 
     def _fail(self, error: Exception) -> NoReturn:
         """Condemn every connection that is older than this moment, and raise what tells the caller to repeat or not."""
         self._failures.latest = object()
         if self._was_idle and (demoted(error) or not isinstance(error, redis.ConnectionError)):
-            raise LostError("an idle connection was lost") from None
+            error = LostError("an idle connection was lost")
+            located(error, self)
+            raise error from None
+        located(error, self)
         raise error
+
+    def _word_to_try(self, error: Exception) -> str:
+        """The account and its password as one word, where this answer to a login asks for it; else ""."""
+        word = "" if self._tried_one_word or not wants_one_word(error) else as_one_word(self)
+        self._tried_one_word = self._tried_one_word or bool(word)
+        return word
+
+    def _should_ask_role(self, error: Exception) -> bool:
+        """Whether to find out, once in the life of a connection, that a sentinel says this."""
+        ask = not self._asked_role and may_be_a_sentinel(error) and "connection_pool" not in self._made_with
+        self._asked_role = self._asked_role or ask
+        return ask
+
+    def _other(self, error: Exception) -> Any:
+        """One more connection to the same address: on this one, answers to other commands may be on their way.
+
+        After a refused login it sends none.
+        """
+        refused = isinstance(error, redis.ConnectionError)
+        left_out = ("db", "username", "password") if refused else ("db",)
+        return type(self).__bases__[1](**{name: each for name, each in self._made_with.items() if name not in left_out})
 
     def _is_failure(self, error: Exception) -> bool:
         """Whether the connection failed, or leads to a server that is no longer the primary."""
@@ -86,6 +128,9 @@ class _Synchronous(_Watched):
         self._begin_dialing()
         try:
             super().connect()
+        except (*_FAILURES, redis.RedisError) as error:
+            located(error, self)
+            raise
         finally:
             self._dialing = False
 
@@ -110,16 +155,43 @@ class _Synchronous(_Watched):
             self.disconnect()
             raise redis.ConnectionError(_NOT_REDIS) from None
         except (*_FAILURES, redis.RedisError) as error:
+            located(error, self)
             if self._dialing:
-                raise
+                return self._log_in_otherwise(error)
             if self._is_failure(error):
                 if self._must_close(error):
                     self.disconnect()
                 self._fail(error)
             self._answered = True
+            if self._should_ask_role(error):
+                self._refuse_a_sentinel(self._other(error))
             raise
         self._heard_at, self._answered = time.monotonic(), not self._dialing
         return reply
+
+    def _log_in_otherwise(self, error: Exception) -> Any:
+        """The reply to a login in one word. Raises `error` where that fails, too: redis-py then goes on."""
+        if word := self._word_to_try(error):
+            try:
+                self.send_command("AUTH", word, check_health=False)
+                return super().read_response()
+            except redis.RedisError:
+                raise AuthenticationWrongNumberOfArgsError(str(error)) from None
+        if self._should_ask_role(error):
+            self._refuse_a_sentinel(self._other(error))
+        raise error
+
+    def _refuse_a_sentinel(self, connection: Any) -> None:
+        """End `connection`. Raise SentinelError where `connection` leads to a sentinel."""
+        role = None
+        with contextlib.suppress(*_FAILURES, redis.RedisError):
+            connection.send_command(ROLE, check_health=False)
+            role = connection.read_response()
+        connection.disconnect()
+        if is_a_sentinel(role):
+            error = sentinel_error()
+            located(error, self)
+            raise error from None
 
     def _check_wait(self) -> None:
         """Let the time limit count from the command: a cluster's pipeline waits for one node after another."""
@@ -139,6 +211,9 @@ class _Asynchronous(_Watched):
         self._begin_dialing()
         try:
             await super().connect()
+        except (*_FAILURES, redis.RedisError) as error:
+            located(error, self)
+            raise
         finally:
             self._dialing = False
 
@@ -176,16 +251,41 @@ class _Asynchronous(_Watched):
             await self.disconnect(nowait=True)
             self._fail(redis.ConnectionError(_WAS_LOST))
         except (*_FAILURES, redis.RedisError) as error:
+            located(error, self)
             if self._dialing:
-                raise
+                return await self._log_in_otherwise(error)
             if self._is_failure(error):
                 if self._must_close(error):
                     await self.disconnect(nowait=True)
                 self._fail(error)
             self._answered = True
+            if self._should_ask_role(error):
+                await self._refuse_a_sentinel(self._other(error))
             raise
         self._answered = not self._dialing
         return reply
+
+    async def _log_in_otherwise(self, error: Exception) -> Any:
+        if word := self._word_to_try(error):
+            try:
+                await self.send_command("AUTH", word, check_health=False)
+                return await super().read_response()
+            except redis.RedisError:
+                raise AuthenticationWrongNumberOfArgsError(str(error)) from None
+        if self._should_ask_role(error):
+            await self._refuse_a_sentinel(self._other(error))
+        raise error
+
+    async def _refuse_a_sentinel(self, connection: Any) -> None:
+        role = None
+        with contextlib.suppress(*_FAILURES, redis.RedisError):
+            await connection.send_command(ROLE, check_health=False)
+            role = await connection.read_response()
+        await connection.disconnect(nowait=True)
+        if is_a_sentinel(role):
+            error = sentinel_error()
+            located(error, self)
+            raise error from None
 
 
 def watched(connection_class: Any, failures: Failures, *, asynchronous: bool = False) -> Any:

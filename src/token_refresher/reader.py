@@ -137,8 +137,10 @@ class Reader:
             # Whoever read was interrupted (by a greenlet's time-out, for instance); that is nobody else's failure.
             return self._read(target)
         # Each waiter gets an error of its own: a shared one would collect everybody's traceback.
-        what, key = read.error.what, read.error.key
-        raise NoCodeError(what, key=key, app_id=target.app_id, kind=target.kind.value) from None
+        what, key, why = read.error.what, read.error.key, read.error.store_error
+        raise NoCodeError(
+            what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=why
+        ) from None
 
     def _ask_redis(self, target: Target) -> Reading:
         asked_at = self._shelf.clock()

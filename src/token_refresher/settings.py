@@ -20,6 +20,7 @@ from .model import App, Secret
 from .policy import Policy
 from .settings_apps import read_apps
 from .settings_lookup import Findings, Place, Sources, did_you_mean
+from .settings_redis import redis_url
 from .settings_table import SETTINGS, Setting, names_in
 from .settings_values import Mistake, Section
 
@@ -102,7 +103,7 @@ def _redis(sources: Sources) -> RedisSettings:
     storage = sources.section("storage_redis", findings.warnings)
     prefix = findings.take(sources.env.find("REDIS_KEY_PREFIX") or storage.find("key_prefix"), values.name)
     given = sources.env.find("REDIS_URL") or storage.find("url")
-    url = findings.take_secret(given, addresses.redis_url) if given else _composed_url(sources, storage)
+    url = findings.take_secret(given, redis_url) if given else _composed_url(sources, storage)
     beside = [name for name in ("host", "port", "auth", "db", "username") if storage.find(name)]
     if storage.find("url") and beside:
         findings.warnings.append(f"storage_redis.url is given, so these go unused: {', '.join(beside)}")

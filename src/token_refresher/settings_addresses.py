@@ -9,9 +9,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 from .model import Endpoints
 from .settings_values import Mistake
 
-REDIS_SCHEMES = (
-    "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"
-)  # fmt: skip
 PORT_MISTAKE = "must have a port from 1 to 65535 after the host's colon"
 
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/@,?#\\]+")
@@ -22,12 +19,12 @@ _HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 def platform_url(given: str) -> str:
     """An address of the platform. Secrets are sent there: https, except to this machine (the simulator)."""
-    parts = _split(given)
+    parts = split_address(given)
     if parts.scheme not in ("http", "https") or not _HOST_AND_PORT.fullmatch(parts.netloc):
         raise Mistake("must be an address https://host[:port]/path, without a user")
     if "?" in given or "#" in given:
         raise Mistake("must be an address without query and fragment")
-    _check_hosts(parts.netloc)
+    check_hosts(parts.netloc)
     if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
         raise Mistake("must begin with https:// (http:// is for loopback addresses only)")
     return given
@@ -47,33 +44,14 @@ def endpoints(base_url: str) -> Endpoints:
 
 
 def proxy_url(given: str) -> str:
-    parts = _split(given)
+    parts = split_address(given)
     user, _, hosts = parts.netloc.rpartition("@")
     if parts.scheme not in ("http", "https") or not hosts:
         raise Mistake("must be a proxy's address, http://[user:password@]host:port or https://...")
     beyond = parts.path.strip("/") + parts.query + parts.fragment
     if beyond or "@" in user or _HALF_ESCAPE.search(user):
         raise Mistake("must end after the proxy's port; write / ? # @ % in its password percent-encoded")
-    _check_hosts(hosts, most=1)
-    return given
-
-
-def redis_url(given: str) -> str:
-    parts = _split(given)
-    if parts.scheme not in REDIS_SCHEMES:
-        raise Mistake(f"must begin with one of {', '.join(s + '://' for s in REDIS_SCHEMES)}")
-    if parts.scheme == "unix":
-        if not parts.path.strip("/"):
-            raise Mistake("must name the path of a socket")
-        return given
-    user, _, hosts = parts.netloc.rpartition("@")
-    if not hosts or "@" in user or "@" in parts.path + parts.query + parts.fragment:
-        raise Mistake("must name a host; write / ? # @ % in its password percent-encoded")
-    single = parts.scheme in ("redis", "rediss")
-    _check_hosts(hosts, most=1 if single else None)
-    # redis-py takes what it cannot read for database 0 and says nothing.
-    if single and not re.fullmatch(r"/?|/[0-9]{1,10}", parts.path):
-        raise Mistake("must end with a database's number, /0, or with nothing, after the host")
+    check_hosts(hosts, most=1)
     return given
 
 
@@ -90,7 +68,7 @@ def compose_redis_url(host: str, port: int, user: str, auth: str, db: int) -> st
     return f"redis://{who}{host}:{port}/{db}"
 
 
-def _split(given: str) -> SplitResult:
+def split_address(given: str) -> SplitResult:
     try:
         parts = urlsplit(given)
     except ValueError:
@@ -100,7 +78,7 @@ def _split(given: str) -> SplitResult:
     return parts
 
 
-def _check_hosts(hosts: str, most: int | None = 1) -> None:
+def check_hosts(hosts: str, most: int | None = 1) -> None:
     """`hosts` is host[:port], separated by commas where `most` (int, None: any number) allows several."""
     listed = [_HOST_AND_PORT.fullmatch(each) for each in hosts.split(",")]
     if most and len(listed) > most:

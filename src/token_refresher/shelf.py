@@ -169,12 +169,12 @@ class Shelf:
         self._down_until = now + _OUTAGE_S
         if now >= told_until:
             serving = "serving the last codes that were read, until the platform may refuse them"
-            _log.warning("%s (%s): %s", error.what, error.code, serving)
+            _log.warning("%s (%s): %s. What to do: %s", error.what, error.code, serving, error.advice)
         reading = self._last_good(target)
         if reading is not None or len(self._retry_at) < _MOST_UNKNOWN:
             self._retry_at[target] = now + _RETRY_S
         if reading is None:
-            raise self.no_code(target, f"{error.what}, and no code is left from before")
+            raise self.no_code(target, f"{error.what}, and no code is left from before", error)
         return reading
 
     def _forget(self, target: Target) -> None:
@@ -210,7 +210,8 @@ class Shelf:
         # Of threads that come at once, only one finds its own entry.
         return self._complained.setdefault(key, mine) is mine
 
-    def no_code(self, target: Target, what: str) -> NoCodeError:
-        """The error that says what was found where a code should be."""
+    def no_code(self, target: Target, what: str, error: StoreError | None = None) -> NoCodeError:
+        """The error that says what was found where a code should be; `error` where Redis could not be read."""
         key = self.keys_of(target).value
-        return NoCodeError(f"{what} under the key {key}", key=key, app_id=target.app_id, kind=target.kind.value)
+        what = f"{what} under the key {key}"
+        return NoCodeError(what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=error)
