@@ -68,6 +68,8 @@ class Screen:
             self.note(f"error: {error.code}: {len(error.problems)} mistakes", Tone.BAD)
             for problem in error.problems:
                 self.note(f"  - {problem}")
+            for warning in error.warnings:
+                self.note(f"  - also: {warning}")
             return self.note(f"What to do: {error.advice}.")
         if isinstance(error, UsageError):
             return self.note(f"error: {error.what}", Tone.BAD)
@@ -123,6 +125,7 @@ def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
         "app_id": error.app_id,
         "kind": error.kind,
         "problems": list(error.problems) if isinstance(error, SettingsError) else None,
+        "warnings": list(error.warnings) if isinstance(error, SettingsError) and error.warnings else None,
         "exit_code": exit_code,
     }
     return {name: value for name, value in told.items() if value is not None}

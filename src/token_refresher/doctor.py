@@ -54,6 +54,7 @@ def examine(
     except SettingsError as error:
         say = speaker("settings")
         found = [say(Light.RED, problem, _settings_cure(problem)) for problem in error.problems]
+        found += [say(Light.YELLOW, warning, _ODD_CURE) for warning in error.warnings]
         rest = [name for name in CHECKS if name != "settings"]
         return found + [speaker(name)(Light.GREY, "not examined: the settings come first") for name in rest]
     bench = Bench(settings, Clocks(wall, clock, clock() + time_limit_s), make_id)
@@ -65,6 +66,9 @@ def examine(
     finally:
         _close(bench)
     return in_order(bench.found)
+
+
+_ODD_CURE = "correct or remove it: it may have no effect, or another one than meant"
 
 
 def _settings_cure(problem: str) -> str:
@@ -81,8 +85,7 @@ def _settings_cure(problem: str) -> str:
 
 def _settings_in_order(bench: Bench) -> list[Finding]:
     say, settings = speaker("settings"), bench.settings
-    cure = "correct or remove it: it has no effect as it is"
-    odd = [say(Light.YELLOW, warning, cure) for warning in settings.warnings]
+    odd = [say(Light.YELLOW, warning, _ODD_CURE) for warning in settings.warnings]
     count = len(settings.apps)
     return odd or [say(Light.GREEN, f"in order, with {count} application{'s' if count > 1 else ''}")]
 

@@ -141,13 +141,17 @@ class InputError(TokenRefresherError):
 
 
 class SettingsError(InputError):
-    """Settings are wrong. `problems` (tuple of str) names every mistake, without any value that may be secret."""
+    """Settings are wrong. `problems` (tuple of str) names every mistake, without any value that may be secret.
+
+    `warnings` (tuple of str) are sentences about what is odd but not a mistake: often they are the reason.
+    """
 
     default_code = "invalid_settings"
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> None:
+        self.problems, self.warnings = tuple(problems), tuple(warnings)
+        also = f". Also: {'; '.join(self.warnings)}" if self.warnings else ""
+        super().__init__("; ".join(self.problems) + also)
 
 
 class CommandError(InputError):

@@ -20,6 +20,7 @@ from .model import App, Secret
 from .policy import Policy
 from .settings_apps import read_apps
 from .settings_lookup import Findings, Place, Sources, did_you_mean
+from .settings_oddities import is_service_link
 from .settings_redis import redis_url
 from .settings_table import SETTINGS, Setting, names_in
 from .settings_values import Mistake, Section
@@ -78,8 +79,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     )
     findings.unknown("top level", sources.file, names_in(""), findings.warnings)
     if findings.problems:
-        raise SettingsError(findings.problems)
-    return replace(settings, warnings=tuple(findings.warnings))
+        raise SettingsError(findings.problems, tuple(dict.fromkeys(findings.warnings)))
+    return replace(settings, warnings=tuple(dict.fromkeys(findings.warnings)))
 
 
 def _sources(environ: Mapping[str, str]) -> Sources:
@@ -170,5 +171,6 @@ def _policy(sources: Sources) -> Policy:
 def _misspelt(environ: Mapping[str, object]) -> list[str]:
     """Warnings about POLICY_... variables that nothing reads; no more, for they may be another program's."""
     names = tuple(name for name in SETTINGS if name.startswith("POLICY_"))
-    found = sorted(name for name in environ if re.fullmatch("POLICY_[A-Z0-9_]+", name) and name not in names)
+    like = (name for name in environ if re.fullmatch("POLICY_[A-Z0-9_]+", name) and not is_service_link(name))
+    found = sorted(name for name in like if name not in names)
     return [f"the environment variable {name} is not read{did_you_mean(name, names)}" for name in found]

@@ -1,13 +1,15 @@
-"""Looking settings up and collecting what is wrong with them, so that all of it is told at once."""
+"""Looking settings up and collecting what is wrong with them, so that all of it is reported at once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from .model import Secret
-from .settings_table import names_in
-from .settings_values import Mistake, Section, Value, resolve, text
+from .settings_oddities import is_service_link, oddities, quoted
+from .settings_table import SETTINGS, names_in
+from .settings_values import Mistake, Section, Value, is_reference, resolve, text
 
 T = TypeVar("T")
 
@@ -41,27 +43,59 @@ class Findings:
 
     def take(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
         """The setting, read by `parse`; None when it is absent or a mistake, which is then noted."""
+        return self._taken(found, lambda given: self._plain(found, parse, given))
+
+    def _taken(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
         if found is None:
             return None
         try:
             return parse(text(found.value))
         except Mistake as mistake:
-            self.problems.append(f"{found.name} {mistake}")
+            odd = isinstance(found.value, str) and quoted(found.value.strip())
+            self.problems.append(f"{found.name} {mistake}{'; it is within quotes, which count' if odd else ''}")
             return None
+
+    def _plain(self, found: Found | None, parse: Callable[[str], T], given: str) -> T:
+        if is_reference(given):
+            raise Mistake("must not be a reference: only secrets may be ${NAME} or file:PATH")
+        value = parse(given)
+        # People may call an application what they like.
+        if found and not found.name.lower().endswith("app_name"):
+            self._note_oddities(found.name, given, secret=False)
+        return value
+
+    def _note_oddities(self, name: str, value: str, *, secret: bool) -> None:
+        self.warnings += [f"{name} {odd}" for odd in oddities(value, secret)]
 
     def take_secret(self, found: Found | None, check: Callable[[str], str] = str) -> Secret | None:
         """Like `take`, for a value that may be a reference; `check` is given what it refers to."""
-        secret = self.take(found, lambda given: Secret(check(resolve(given, self._environ))))
-        if found and secret and secret.reveal() != secret.reveal().strip():
-            self.warnings.append(f"{found.name} begins or ends with a blank: is that meant?")
-        return secret
+
+        def read(given: str) -> Secret:
+            value = resolve(given, self._environ)
+            secret = Secret(check(value))
+            if found:
+                self._note_oddities(found.name, value, secret=True)
+            return secret
+
+        return self._taken(found, read)
 
     def needed(self, place: Place, key: str) -> Found | None:
         """What stands under `key` in `place`; its absence is noted as a problem."""
         found = place.find(key)
         if found is None:
-            self.problems.append(f"{place.prefix}{key} is missing")
+            instead = self._misspelt(key) if place.values is self._environ else ""
+            self.problems.append(f"{place.prefix}{key} is missing{instead}")
         return found
+
+    def _misspelt(self, variable: str) -> str:
+        """The end of a sentence that names a variable which is set and probably meant as `variable`."""
+        import difflib
+
+        others = [name for name in self._environ if name not in SETTINGS and not is_service_link(name)]
+        near = [name for name in others if re.fullmatch("[A-Za-z][A-Za-z0-9_]{2,40}", name)]
+        found = difflib.get_close_matches(variable, [name.upper() for name in near], n=1, cutoff=0.8)
+        named = [name for name in near if name.upper() in found]
+        return f"; {named[0]} is set: did you mean {variable}?" if named else ""
 
     def section(self, found: Found | None) -> Section:
         """A part of the file; empty when it is absent or a mistake, which is then noted."""

@@ -28,6 +28,8 @@ class Mistake(ValueError):
 
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# What the module logging accepts too.
+_OTHER_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 # Passwords and URLs have some hundred characters; anything longer is the wrong file.
 LARGEST_SECRET_FILE = 64_000
 LONGEST_NAME = 128
@@ -49,6 +51,11 @@ def text(value: Value) -> str:
     if _CONTROL.search(value):
         raise Mistake("must not hold line breaks, control characters or bytes that are not UTF-8")
     return value
+
+
+def is_reference(given: str) -> bool:
+    """Whether the value stands for a secret: `${NAME}` or `file:PATH`."""
+    return bool(_REFERENCE.fullmatch(given)) or given.startswith("file:")
 
 
 def resolve(given: str, environ: Mapping[str, str]) -> str:
@@ -97,9 +104,11 @@ def name(given: str) -> str:
 
 
 def log_level(given: str) -> str:
-    if given.upper() not in LOG_LEVELS:
+    level = given.strip().upper()
+    level = _OTHER_LEVELS.get(level, level)
+    if level not in LOG_LEVELS:
         raise Mistake(f"must be one of {', '.join(LOG_LEVELS)}")
-    return given.upper()
+    return level
 
 
 def existing_file(given: str) -> str:
