@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -284,9 +285,25 @@ def main() -> int:
     for sentence in wrong:
         print(f"\nerror: {sentence}", file=sys.stderr)
     if not wrong:
-        print("\nAll is well: everything was stored, and the second run fetched nothing.")
+        print("\nAll is well: everything was stored, and the second run fetched nothing.", flush=True)
     return 1 if wrong else 0
 
 
+def quietly() -> int:
+    """The same where the output is read by `head`, or cannot be written: one sentence at most, and no traceback."""
+    try:
+        return main()
+    except BrokenPipeError:
+        exit_code = 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: standard output cannot be written: the disk is full", file=sys.stderr)
+        exit_code = 1
+    # What is still buffered must not fail a second time when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly())

@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import cli_streams
 from .cli_arguments import EXIT_CODES, build_parser, parse, selected
 from .cli_more import examine_all, invoke, open_id, run_daemon, serve_status, show_version, sign, simulate_platform
 from .cli_screen import Screen
-from .errors import CommandError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
+from .errors import InputError, InvokeError, PlatformError, SettingsError, StoreError, TokenRefresherError
 from .model import Action, Command
 
 if TYPE_CHECKING:
@@ -33,15 +35,17 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     `argv` and `environ` are the process's own unless given. Raises nothing of our own tree.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    unwritten = cli_streams.CLOSED if cli_streams.open_closed() else ""
     _prepare()
-    screen = Screen(os.environ if environ is None else environ, as_json="--json" in arguments)
+    screen = Screen(os.environ if environ is None else environ, as_json="--json" in arguments, unwritten=unwritten)
     try:
         exit_code = _guarded(arguments, os.environ if environ is None else environ, screen)
-        sys.stdout.flush()
+        screen.finish()
     except BrokenPipeError:
         # What is still buffered must not fail a second time when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NO_READER
+        cli_streams.drop(sys.stdout)
+        exit_code = _NO_READER
+    cli_streams.settle(sys.stderr)
     return exit_code
 
 
@@ -54,7 +58,7 @@ def _prepare() -> None:
 
 
 def _guarded(arguments: Sequence[str], environ: Mapping[str, str], screen: Screen) -> int:
-    """Run the command; errors of our tree are told, and become exit codes."""
+    """Run the command; errors of our tree are reported, and become exit codes."""
     try:
         options = parse(arguments)
         return _COMMANDS[options.command](options, environ, screen)
@@ -72,7 +76,7 @@ def _guarded(arguments: Sequence[str], environ: Mapping[str, str], screen: Scree
 def _exit_code(error: TokenRefresherError) -> int:
     for kind, code in (
         (SettingsError, _SETTINGS),
-        (CommandError, _USAGE),
+        (InputError, _USAGE),
         (StoreError, _REDIS),
         (PlatformError, _PLATFORM),
         (InvokeError, _INVOKE),
@@ -94,7 +98,7 @@ def _refresh(options: argparse.Namespace, environ: Mapping[str, str], screen: Sc
 def _plan(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     from .cli_views import show_plan
 
-    return _run(options, environ, screen, Action.STATUS, show_plan)
+    return _run(options, environ, screen, Action.STATUS, show_plan, _verdict_of_plan)
 
 
 def _status(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
@@ -119,6 +123,7 @@ def _run(
     screen: Screen,
     action: Action,
     show: Callable[[Report, Settings, Screen], None],
+    verdict: Callable[[Report, Action], int] | None = None,
 ) -> int:
     """One run with its output. Raises CommandError, SettingsError and StoreError as its parts do."""
     from .settings import read
@@ -133,7 +138,7 @@ def _run(
         screen.note("No application is in this selection.")
     else:
         show(report, settings, screen)
-    return _verdict(report, action)
+    return (verdict or _verdict)(report, action)
 
 
 def _report(settings: Settings, command: Command, screen: Screen) -> Report:
@@ -152,6 +157,12 @@ def _verdict(report: Report, action: Action) -> int:
     if alarm(report) or (action is Action.CHECK and dead(report)):
         return _DANGER
     return _PLATFORM if action is Action.CHECK and unanswered(report) else _WELL
+
+
+def _verdict_of_plan(report: Report, action: Action) -> int:
+    """Before the first run nothing is stored and nothing was tried: to plan that is not a failure."""
+    tried = tuple(each for each in report.targets if each.fingerprint or each.last_outcome or each.failure)
+    return _verdict(replace(report, targets=tried), action)
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Screen], int]] = {

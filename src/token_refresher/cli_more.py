@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .cli_arguments import PROGRAM, validated
 from .cli_screen import Screen
-from .errors import CommandError
+from .errors import CommandError, NoCodeError
 from .model import App
 
 if TYPE_CHECKING:
@@ -91,11 +91,15 @@ def examine_all(options: argparse.Namespace, environ: Mapping[str, str], screen:
     return show(examine(environ), screen)
 
 
-def run_daemon(options: argparse.Namespace, environ: Mapping[str, str], _: Screen) -> int:
+def run_daemon(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Run on a schedule, until a signal comes. Raises SettingsError, StoreError."""
+    from .cli_streams import settle
     from .daemon import main
 
-    return main(options, environ)
+    exit_code = main(options, environ)
+    # A log that no one reads any more is not a failure of the runs.
+    screen.unwritten = screen.unwritten or settle(sys.stdout)
+    return exit_code
 
 
 def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
@@ -118,14 +122,22 @@ def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen
 
 
 def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
-    """Print what a page passes to core.config. Raises CommandError, SettingsError, StoreError, NoCodeError."""
+    """Print what a page passes to core.config.
+
+    Raises CommandError, SettingsError, SigningError, StoreError, NoCodeError.
+    """
     from .reader import Reader
     from .settings import read
+    from .signing import signed_url
 
     settings = read(environ)
     app = _application(settings, options.app)
-    with Reader.from_settings(settings) as reader:
-        signed = reader.core_config(app.app_id, options.url)
+    signed_url(options.url)
+    try:
+        with Reader.from_settings(settings) as reader:
+            signed = reader.core_config(app.app_id, options.url)
+    except NoCodeError as error:
+        raise (error.store_error or error) from None
     if options.json:
         screen.document(dict(signed))
     else:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from . import cli_streams
 from .cli_table import BAR_WIDTH, Cell, Tone, as_plain, filled, harmless
 from .errors import SettingsError, TokenRefresherError, UsageError
 
@@ -21,28 +22,49 @@ class Screen:
 
     Colours and the progress bar need a terminal, the package rich, and an `environ` without NO_COLOR; without
     any of these everything is plain text. With `as_json` standard output gets one JSON document and no more.
+
+    `unwritten` (str) is why standard output cannot be written, "" while it can: the command goes on all the same, and
+    `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError.
     """
 
-    def __init__(self, environ: Mapping[str, str], as_json: bool) -> None:
-        self._environ, self.as_json = environ, as_json
+    def __init__(self, environ: Mapping[str, str], as_json: bool, unwritten: str = "") -> None:
+        self._environ, self.as_json, self.unwritten = environ, as_json, unwritten
+
+    def _put(self, write: Callable[[], object]) -> None:
+        if self.unwritten:
+            return
+        try:
+            write()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.unwritten = cli_streams.why(error)
+
+    def finish(self) -> None:
+        """Write out what is buffered, and say in one sentence where the output could not be written."""
+        self._put(sys.stdout.flush)
+        if self.unwritten:
+            cli_streams.settle(sys.stdout)
+            self.note(f"warning: standard output cannot be written ({self.unwritten}); all else was done")
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Write the JSON document. In ASCII, so that it is valid whatever the terminal's encoding is."""
-        print(json.dumps(content, indent=2), flush=True)
+        self._put(lambda: print(json.dumps(content, indent=2), flush=True))
 
     def result(self, text: str) -> None:
         """A line of the result."""
-        print(harmless(text, lines=True), flush=True)
+        self._put(lambda: print(harmless(text, lines=True), flush=True))
 
     def note(self, text: str, tone: Tone = Tone.PLAIN) -> None:
-        """A message to a person; not part of the result."""
-        sys.stdout.flush()
+        """A message to a person; not part of the result, so that one which cannot be written changes nothing."""
+        self._put(sys.stdout.flush)
         text = harmless(text, lines=True)
         console = self._console(sys.stderr)
-        if console:
-            console.print(_styled(text, tone), soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            if console:
+                console.print(_styled(text, tone), soft_wrap=True)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """A table as part of the result."""
@@ -55,7 +77,7 @@ class Screen:
             table.add_column(heading, no_wrap=heading != "WHY")
         for row in rows:
             table.add_row(*(_coloured(cell) for cell in row))
-        console.print(table)
+        self._put(lambda: console.print(table))
         return None
 
     def error(self, error: TokenRefresherError, exit_code: int) -> None:
