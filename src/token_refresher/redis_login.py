@@ -9,9 +9,12 @@ from redis import exceptions
 from redis.sentinel import MasterNotFoundError
 
 from .redis_errors import SentinelError
+from .redis_meanings import UNKNOWN_COMMAND
 
 # Only a sentinel answers with its own name first.
 ROLE = "ROLE"
+# What is sent to a Redis server and no sentinel knows.
+_OURS = frozenset({"AUTH", "CLUSTER", "EVAL", "GET", "PTTL", "SELECT", "SET", "TIME"})
 
 
 def wants_one_word(error: Exception) -> bool:
@@ -31,8 +34,9 @@ def as_one_word(connection: Any) -> str:
 def may_be_a_sentinel(error: Exception) -> bool:
     """Whether this is what a sentinel says to a command, or to a login, that is meant for a Redis server."""
     text = str(error).lower()
+    unknown = UNKNOWN_COMMAND.search(text)
     return isinstance(error, redis.RedisError) and (
-        text.startswith(("unknown command", "err unknown command"))
+        bool(unknown and (unknown[1] or "").upper() in _OURS)
         or "without any password" in text
         or "no password is set" in text
     )
