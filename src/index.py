@@ -1,6 +1,7 @@
-"""The door for Function Compute: `index.handler`, and `index.initialize` for a warm start."""
+"""The door for Function Compute: `index.handler`, and `index.initialize` for a warm start.
 
-from __future__ import annotations
+Python 3.6, the oldest runtime there, must be able to read this file, so that it can say what is wrong.
+"""
 
 import json
 import logging
@@ -8,16 +9,19 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from token_refresher.events import read_event
-from token_refresher.model import Action
-from token_refresher.refresh import alarm
+from token_refresher.python_version import require
+
+require()
+
+from token_refresher.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
+from token_refresher.events import read_event  # noqa: E402
+from token_refresher.model import Action  # noqa: E402
+from token_refresher.refresh.run import alarm  # noqa: E402
+from token_refresher.time_out import RESERVE_S, time_out_warning  # noqa: E402
 
 if TYPE_CHECKING:
     from token_refresher.refresh import Refresher
     from token_refresher.settings import Settings
-
-# What a run leaves of the function's own time-out for starting, answering and being billed in whole steps (seconds).
-_RESERVE_S = 2.0
 
 _log = logging.getLogger("token_refresher")
 # What a run imports once something is due, and first of all what takes time.
@@ -27,17 +31,20 @@ _OF_A_FETCH = (
     "token_refresher.open_platform",
     "token_refresher.renewal",
 )
-_warm: list[tuple[Settings, Refresher]] = []
+_warm: "list[tuple[Settings, Refresher]]" = []
 
 
 def initialize(context: Any) -> None:
     """Prepare all that a first event needs, before it comes. Raises SettingsError or StoreError."""
-    _program()
+    settings, _ = _program()
+    warning = _time_out_warning(settings, context)
+    if warning:
+        _log.warning("%s", warning)
     for name in _OF_A_FETCH:
         import_module(name)
 
 
-def handler(event: bytes, context: Any) -> dict[str, Any]:
+def handler(event: bytes, context: Any) -> "dict[str, Any]":
     """Do what a timer's event or a manual invocation asks for, and return the report (JSON-able, no codes).
 
     Raises CommandError and SettingsError for bad input (nothing was fetched), StoreError when Redis cannot be read
@@ -47,7 +54,8 @@ def handler(event: bytes, context: Any) -> dict[str, Any]:
     command = read_event(event, {app.app_id for app in settings.apps})
     report = refresher.run_once(command, _time_limit_s(context))
     told = report.as_dict()
-    told["warnings"] += settings.warnings
+    warning = _time_out_warning(settings, context)
+    told["warnings"] += [*settings.warnings, *([warning] if warning else [])]
     # Who asks for the status wants to see it, above all when it is bad.
     error = None if command.action is Action.STATUS else alarm(report)
     if any(each.failure and each.failure.code == "wrong_secret" for each in report.targets):
@@ -57,11 +65,12 @@ def handler(event: bytes, context: Any) -> dict[str, Any]:
     quiet = {**report.as_dict(listed=0), "warnings": told["warnings"]}
     _log.log(logging.ERROR if error else logging.INFO, "%s", json.dumps(quiet))
     if error:
-        raise error
+        # Who is alarmed sees the error alone, and not the report.
+        raise RefreshFailedError(f"{error.what}; {warning}") if warning else error
     return told
 
 
-def _program() -> tuple[Settings, Refresher]:
+def _program() -> "tuple[Settings, Refresher]":
     """Settings and program of this instance; kept, so that a warm instance reuses its connections to Redis."""
     if not _warm:
         from token_refresher.settings import read
@@ -73,9 +82,18 @@ def _program() -> tuple[Settings, Refresher]:
     return _warm[0]
 
 
-def _time_limit_s(context: Any) -> float | None:
-    """How long a run may take (seconds): the function's time-out less a reserve; None when nobody says."""
+def _time_out_s(context: Any) -> "float | None":
+    """The function's own time-out (seconds); None when the context does not say."""
     timeout = getattr(getattr(context, "function", None), "timeout", None)
-    if not isinstance(timeout, (int, float)) or timeout <= 0:
-        return None
-    return max(float(timeout) - _RESERVE_S, 1.0)
+    return float(timeout) if isinstance(timeout, (int, float)) and timeout > 0 else None
+
+
+def _time_limit_s(context: Any) -> "float | None":
+    """How long a run may take (seconds): the function's time-out less a reserve; None when nobody says."""
+    timeout_s = _time_out_s(context)
+    return None if timeout_s is None else max(timeout_s - RESERVE_S, 1.0)
+
+
+def _time_out_warning(settings: "Settings", context: Any) -> str:
+    timeout_s = _time_out_s(context)
+    return "" if timeout_s is None else time_out_warning(timeout_s, settings.policy)

@@ -23,6 +23,12 @@ _NEEDS_SCHEMAS = pytest.mark.skipif(
 _TIMER = "cronExpression: '@every 1m'"
 _FC3 = "  Function3:\n    Type: ALIYUN::FC3::Function\n    Condition: IsFc3\n"
 
+_INDEX3 = (
+    "    # Its first log lines and metrics can be searched only if the index is there before them.\n"
+    "    DependsOn: LogIndex\n"
+)
+_INDEX2 = "    # As above: a service's logs go where its functions' logs go.\n    DependsOn: LogIndex\n"
+
 # What is wrong -> the file, what stands there, what stands there instead, and what is said about it.
 MISTAKES = {
     # s.yaml, around the function
@@ -84,6 +90,13 @@ MISTAKES = {
     "an unused parameter": ("template.yml", "TTL: {Ref: LogDays}", "TTL: 30", "parameter LogDays is not used"),
     "a dependency on nothing": ("template.yml", "DependsOn: EipAssociation", "DependsOn: Association",
                                 "SnatEntry depends on Association, which does not exist"),
+    # template.yml: the order in which it is made
+    "a function that does not wait for the index": ("template.yml", _INDEX3, "", "Function3 does not wait for LogI"),
+    "a service that does not wait for the index": ("template.yml", _INDEX2, "", "Service2 does not wait for LogIndex"),
+    "a timer that does not wait for the retries": ("template.yml", "[AsyncInvokeConfig3, ConcurrencyConfig3]",
+                                                   "ConcurrencyConfig3", "Trigger3 does not wait for AsyncInvoke"),
+    "a timer that does not wait for the limit": ("template.yml", "[AsyncInvokeConfig3, ConcurrencyConfig3]",
+                                                 "AsyncInvokeConfig3", "Trigger3 does not wait for Concurrency"),
     # template.yml: form
     "an unknown section": ("template.yml", "\nOutputs:", "\nOutput: {}\nOutputs:", "Output: there is no such section"),
     "a misspelt key of a resource": ("template.yml", _FC3, _FC3.replace("Condition", "Conditon"), "have no such key"),

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
+from support.fc_server import FcServer
 from support.flow import PUBLIC_KEY, Deployment
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
@@ -369,6 +370,15 @@ CASES = (
     Case("nothing is stored", lambda p: p.admin.flushall(), "code stored", R, "token-refresher refresh", 1),
     Case("a code is about to expire", lambda p: p.world.advance(6900), "code stored", R, "token-refresher refresh", 1),
     Case("a code was not renewed in time", lambda p: p.world.advance(6000), "code stored", Y, "timer", 1),
+    # the function
+    Case("the function's time-out is too short to fetch", lambda p: function(p, 15), "run time-out", R, "62 s", 1),
+    Case("its time-out is too short for a slow Redis", lambda p: function(p, 16), "run time-out", R, "62", 1),
+    Case("the access key may not ask about the function",
+         lambda p: function(p, ALIBABA_CLOUD_ACCESS_KEY_SECRET=plant("another-secret")),
+         "run time-out", Y, "fc:GetFunction", 0),
+    Case("there is no such function", lambda p: function(p, FUNCTION_NAME="other"), "run time-out", Y, "FUNCTION_", 0),
+    Case("there is no access key", lambda p: function(p, ALIBABA_CLOUD_ACCESS_KEY_ID=""), "run time-out", Y,
+         "correct what is named", 0),
     # runs
     Case("the timer is dead", lambda p: p.world.advance(1200), "run timer", R, "enable the timer", 1),
     Case("the timer never fired", lambda p: p.admin.flushall(), "run timer", R, "enable the timer", 1),
@@ -419,6 +429,22 @@ def test_each_case_has_a_sentence_of_its_own() -> None:
 # -- a healthy world --------------------------------------------------------------------------------------------------
 
 
+def function(patient: Patient, time_out_s: object = 70, **environ: str) -> None:
+    """Function Compute, with a function of FC 2.0 that has this time-out."""
+    server = patient.stack.enter_context(FcServer())
+    secret = server.keys["LTAI-made-up"] = plant("access-key-secret")
+    server.functions["refreshing", "refresher"] = lambda event, context: None
+    server.time_out_s = time_out_s
+    patient.environ |= {
+        "FUNCTION_NAME": "refresher",
+        "FUNCTION_SERVICE": "refreshing",
+        "FUNCTION_ENDPOINT": server.endpoint,
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAI-made-up",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret,
+        **environ,
+    }
+
+
 def outgoing(patient: Patient, body: bytes = b"198.51.100.7\n") -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     patient.environ["OUTGOING_ADDRESS_URL"] = f"http://127.0.0.1:{patient.serve(answer)}/ip"
@@ -442,6 +468,7 @@ def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Pati
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:
     outgoing(patient)
+    function(patient)
     before = patient.holdings()
     findings = patient.examined()
     assert [each for each in findings if each.light is not Light.GREEN] == []

@@ -446,6 +446,53 @@ def test_a_short_time_out_is_enough_to_see_that_nothing_is_due(world: World, con
     assert reasons(index.handler(TIMER, context_312(timeout=1))) == ["FRESH", "FRESH"]
 
 
+_TOO_SHORT = "the function's time-out of {:g} s is too short"
+
+
+@pytest.mark.parametrize("context", [context_310, context_312], ids=["python3.10", "python3.12"])
+@pytest.mark.parametrize("timeout", [15, 3, 16, 15.0])
+def test_a_time_out_that_is_too_short_is_named_before_the_first_event_and_in_every_report(
+    world: World,
+    configure: Callable[..., None],
+    context: Callable[..., Any],
+    timeout: float,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure(world.settings_env())
+    index.handler(TIMER, context())
+    caplog.clear()
+    index.initialize(context(timeout=timeout))
+    (record,) = _logged(caplog)
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(_TOO_SHORT.format(timeout))
+    assert "set the function's time-out to 62 s or more" in record.getMessage()
+    for event in (TIMER, b'{"action": "status"}', b'{"action": "audit"}'):
+        told = index.handler(event, context(timeout=timeout))
+        assert told["warnings"] == [record.getMessage()]
+        assert json.loads(_logged(caplog)[-1].getMessage())["warnings"] == told["warnings"]
+
+
+def test_a_run_that_raises_for_want_of_time_says_what_the_time_out_should_be(
+    world: World, configure: Callable[..., None]
+) -> None:
+    """Function Compute shows the caller the exception alone."""
+    configure(world.settings_env() | {"POLICY_REQUEST_TOTAL_S": "12", "POLICY_WORK_S": "40"})
+    with pytest.raises(RefreshFailedError) as failed:
+        index.handler(TIMER, context_312(timeout=17))
+    assert "not_sent_late: no time left in this run" in str(failed.value)
+    assert f"{_TOO_SHORT.format(17)}: no code is ever fetched; set the function's time-out to 82 s" in str(failed.value)
+
+
+@pytest.mark.parametrize("timeout", [60, 70, None, "60", 0])
+def test_a_time_out_that_is_long_enough_or_not_known_is_not_mentioned(
+    world: World, configure: Callable[..., None], timeout: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(world.settings_env())
+    index.initialize(context_312(timeout=timeout))
+    assert _logged(caplog) == []
+    assert index.handler(TIMER, context_312(timeout=timeout))["warnings"] == []
+
+
 # -- failures --------------------------------------------------------------------------------
 
 

@@ -109,6 +109,29 @@ def failure_of(call: Callable[[], object]) -> InvokeError:
     return error
 
 
+# -- the function's configuration -----------------------------------------------------------
+
+
+def test_the_functions_own_time_out_is_what_function_compute_has(fc: FcServer, invoker: Invoker) -> None:
+    fc.time_out_s = 15
+    assert invoker.time_out_s() == 15
+    (seen,) = fc.seen
+    assert (seen.method, seen.body) == ("GET", b"")
+
+
+def test_a_configuration_that_is_not_given_is_an_error_with_what_to_do(
+    fc: FcServer, invoker: Invoker, address: FunctionAddress
+) -> None:
+    stranger = Credentials(Secret("other"), Secret("x" * 8))
+    assert failure_of(Invoker(address, stranger).time_out_s).code == "invoke_denied"
+    fc.time_out_s = None
+    assert "time-out" in failure_of(invoker.time_out_s).what
+    fc.functions.clear()
+    assert failure_of(invoker.time_out_s).code == "invoke_not_found"
+    fc.stop()
+    assert failure_of(invoker.time_out_s).code == "invoke_unreachable"
+
+
 # -- end to end ------------------------------------------------------------------------------
 
 

@@ -73,6 +73,7 @@ def check(files: Files, schemas: Path | None = None) -> list[str]:
     found += [f"template.yml: {sentence}" for sentence in wrong_names]
     known = json.loads((schemas / "ros-resources.json").read_text("utf-8")) if schemas else None
     if not wrong_names:
+        found += [f"template.yml: {each}" for each in check_template.order(template)]
         # The same mistake shows in several of the template's forms.
         found += [f"template.yml: {each}" for each in dict.fromkeys(check_template.alternatives(template, known))]
     if schemas:

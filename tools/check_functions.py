@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from token_refresher.policy import Policy
 from token_refresher.settings_table import SETTINGS
+from token_refresher.time_out import needed_s
 
-# What the function leaves of its time-out for answering; index.py has the same number.
-RESERVE_S = 2
 # Function Compute's own limit for all environment variables, and what to allow for each unknown value.
 ENVIRONMENT_BYTES, ALLOWANCE_BYTES = 4096, 256
 # Built for, and tested on. ROS takes no newer one than python3.10.
@@ -148,7 +147,7 @@ def times(function: Function) -> Iterator[str]:
     if absent:
         yield f"{where}: {', '.join(absent)} is missing"
         return
-    needed = 2 * policy.work_s + RESERVE_S
+    needed = needed_s(policy)
     if function.timeout_s < needed:
         yield f"{where}: a time-out of {function.timeout_s} s is too short for token and ticket, {needed:g} s"
     if function.timeout_s > policy.work_s + policy.flight_s:

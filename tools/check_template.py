@@ -39,6 +39,9 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {
         "ALIYUN::VPC::SnatEntry": "SnatEntryIds",
     }.items()
 }
+_GENERATIONS = ("ALIYUN::FC", "ALIYUN::FC3")
+# What must be there before the first event, without being named by the trigger itself.
+_NEEDED_BEFORE = {"Trigger": ("Function", "AsyncInvokeConfig", "ConcurrencyConfig")}
 _TESTS = ("Fn::Equals", "Fn::And", "Fn::Or", "Fn::Not")
 _SECTIONS = (
     "ROSTemplateFormatVersion",
@@ -137,6 +140,31 @@ def form(template: Template) -> Iterator[str]:
     yield from (f"parameter {name} is in no group of the console" for name in parameters if name not in shown)
     strangers = [name for name in shown if name not in parameters]
     yield from (f"a group of the console names {name}, which is no parameter" for name in strangers)
+
+
+def order(template: Template) -> Iterator[str]:
+    """Resources that may be made before something that they need, and do not refer to, is there."""
+    resources = template["Resources"]
+    before = {name: _before(resource) & resources.keys() for name, resource in resources.items()}
+
+    def waits_for(name: str) -> set[str]:
+        return before[name].union(*(waits_for(each) for each in before[name]))
+
+    for name, resource in resources.items():
+        kind, generation = resource.get("Type", ""), resource.get("Type", "").rpartition("::")[0]
+        needed = _NEEDED_BEFORE.get(kind.rpartition("::")[2], ()) if generation in _GENERATIONS else ()
+        if "LogConfig" in resource.get("Properties", {}):
+            needed = (*needed, "ALIYUN::SLS::Index")
+        for wanted in (each if "::" in each else f"{generation}::{each}" for each in needed):
+            late = [other for other, its in resources.items() if its.get("Type") == wanted]
+            yield from (f"{name} does not wait for {other}" for other in late if other not in waits_for(name))
+
+
+def _before(resource: Mapping[str, Any]) -> set[str]:
+    """What a resource names itself: by DependsOn, and by references."""
+    named = resource.get("DependsOn", [])
+    referred = {name.partition(".")[0] for _, name in references(resource)}
+    return referred | ({named} if isinstance(named, str) else set(named))
 
 
 def _groups(template: Template) -> list[Any]:

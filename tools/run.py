@@ -2,9 +2,8 @@
 
 With CONFIG_FILE or APP_ID set it runs for real, with these settings. With neither it starts a real Redis and
 a stand-in of the platform, both on the loopback, and ends them again. No code of the platform is printed.
+Python 3.6 must be able to read this file, so that it can say what is wrong.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -27,6 +26,14 @@ from typing import Any, NoReturn
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "src"))
+
+from token_refresher.python_version import require  # noqa: E402
+
+try:
+    require()
+except ImportError as too_old:
+    print(f"error: {too_old}", file=sys.stderr)
+    sys.exit(2)
 
 import redis  # noqa: E402
 

@@ -1,10 +1,8 @@
 """Keeps both codes of every application fresh in Redis.
 
 For applications that read them: `from token_refresher import Reader` (or `AsyncReader`). Both are imported when they
-are first asked for, so that the refresher does not pay for them.
+are first asked for, so that the refresher does not pay for them. Python 3.6 must be able to read this file.
 """
-
-from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,10 @@ __all__ = ["AsyncReader", "Reader", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("AsyncReader", "Reader"):
+        from .python_version import require
+
+        require()
     if name == "Reader":
         from .reader import Reader
 

@@ -1,8 +1,21 @@
-"""`python -m token_refresher`: the command line."""
+"""The command line: `token-refresher` and `python -m token_refresher`. Python 3.6 must be able to read it."""
 
-from __future__ import annotations
+import sys
 
-from .cli import main
+from .python_version import require
+
+
+def main() -> int:
+    """Returns the exit code; 2 (nothing was done) on a Python that is too old."""
+    try:
+        require()
+    except ImportError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    from .cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -19,6 +19,8 @@ from . import doctor_redis as servers
 from .doctor_address import address_in, outgoing
 from .doctor_bench import Bench, Clocks
 from .doctor_findings import CHECKS, Finding, Light, exit_code, in_order, speaker
+from .doctor_function import CHECK as TIME_OUT
+from .doctor_function import time_out
 from .doctor_rights import rights
 from .errors import SettingsError
 from .flight import steady
@@ -63,6 +65,7 @@ def examine(
         _examine_redis(bench)
         targets = _read(bench)
         _examine_platform(bench, environ, targets)
+        bench.check(TIME_OUT, lambda: time_out(bench, environ), of_redis=False)
     finally:
         _close(bench)
     return in_order(bench.found)

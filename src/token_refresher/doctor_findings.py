@@ -63,6 +63,7 @@ CHECKS = {
     "code writers": "nobody else writes the same keys or fetches codes",
     "run lease": "no attempt hangs, is unsettled, or keeps failing",
     "run timer": "the timer fires",
+    "run time-out": "the function's own time-out leaves time to fetch",
 }
 
 _SETTINGS, _REDIS, _PLATFORM, _DANGER = 3, 4, 5, 1

@@ -79,7 +79,9 @@ CATALOGUE: Mapping[str, Entry] = {
     "not_sent_connect": Entry(True, "no connection to the platform: check network and NAT gateway", of_caller=True),
     "not_sent_tls": Entry(False, "TLS to the platform failed: check CA certificates, clock and proxy", of_caller=True),
     "not_sent_proxy": Entry(False, "the proxy refused or failed: check its address, user and password", of_caller=True),
-    "not_sent_late": Entry(True, "no time was left to send it safely; the next run does it", of_caller=True),
+    "not_sent_late": Entry(
+        True, "no time was left to send it safely: the next run does it, if the time-out is long enough", of_caller=True
+    ),
     # nobody knows
     "no_answer": Entry(True, "no answer in time: the next runs ask the platform what became of it"),
     "cut_answer": Entry(True, "the connection broke before the answer was whole: the next runs find out"),

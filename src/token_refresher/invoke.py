@@ -61,8 +61,10 @@ class Invoker:
         if not timeout_s > 0:
             raise ValueError("timeout_s must be more than 0")
         self._address, self._credentials, self._timeout_s = address, credentials, timeout_s
-        (invoke_fc2.require if address.service else invoke_fc3.require)()
-        self._send: Callable[..., Answer | InvokeError] = invoke_fc2.send if address.service else invoke_fc3.send
+        client: Any = invoke_fc2 if address.service else invoke_fc3
+        client.require()
+        self._send: Callable[..., Answer | InvokeError] = client.send
+        self._describe: Callable[..., Answer | InvokeError] = client.describe
 
     def invoke(self, command: Mapping[str, object], *, asynchronous: bool = False) -> Invocation:
         """Start the function with `command`, a manual invocation's JSON object, and wait for its report.
@@ -70,6 +72,23 @@ class Invoker:
         `asynchronous`: only hand it over, and return as soon as it is accepted. Raises InvokeError.
         """
         return self._invoke(command, asynchronous, self._timeout_s)
+
+    def time_out_s(self) -> float:
+        """The function's own time-out (seconds), as Function Compute has it. Raises InvokeError."""
+        limits = (min(self._timeout_s, _CONNECT_S), self._timeout_s)
+        try:
+            answer = self._describe(self._address, self._credentials, timeout_s=limits)
+        except requests.RequestException as failed:
+            answer = unanswered(failed)
+        if isinstance(answer, InvokeError):
+            raise answer
+        refused = refusal(answer, self._credentials.secrets())
+        if refused:
+            raise refused
+        found = answer.content.get("timeout")
+        if not isinstance(found, (int, float)):
+            raise InvokeError("the answer does not hold the function's time-out", status=answer.status)
+        return float(found)
 
     def __call__(self, app_id: str, kind: str) -> None:
         """Start a refresh of one target and do not wait for it; for `Reader(invoker=...)`.

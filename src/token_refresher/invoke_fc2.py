@@ -11,6 +11,7 @@ The environment's proxies (HTTPS_PROXY, NO_PROXY) and CA bundle (REQUESTS_CA_BUN
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -42,6 +43,29 @@ def send(
 
     Raises requests.RequestException when no whole answer came.
     """
+    kind = {"x-fc-invocation-type": "Async"} if asynchronous else {"x-fc-log-type": "Tail"}
+
+    def invoke(client: Any) -> None:
+        client.invoke_function(
+            address.service, address.function, payload=payload, headers=kind, qualifier=address.qualifier
+        )
+
+    return _answer(address, credentials, timeout_s, invoke)
+
+
+def describe(address: FunctionAddress, credentials: Credentials, *, timeout_s: tuple[float, float]) -> Answer:
+    """Ask how the function is configured. Raises requests.RequestException when no whole answer came."""
+
+    def ask(client: Any) -> None:
+        client.get_function(address.service, address.function, qualifier=address.qualifier)
+
+    return _answer(address, credentials, timeout_s, ask)
+
+
+def _answer(
+    address: FunctionAddress, credentials: Credentials, timeout_s: tuple[float, float], call: Callable[[Any], None]
+) -> Answer:
+    """What Function Compute answers to one call of the client. Raises requests.RequestException."""
     library, exchange = _library(), _Exchange()
     library.requestWithTry = exchange.send
     client = library.Client(
@@ -51,11 +75,8 @@ def send(
         securityToken=credentials.security_token.reveal() if credentials.security_token else "",
         Timeout=timeout_s,
     )
-    kind = {"x-fc-invocation-type": "Async"} if asynchronous else {"x-fc-log-type": "Tail"}
     try:
-        client.invoke_function(
-            address.service, address.function, payload=payload, headers=kind, qualifier=address.qualifier
-        )
+        call(client)
     except (library.fc_exceptions.FcError, ValueError, TypeError, AttributeError, requests.RequestException):
         # It raises over every error in an answer, or stumbles over one that is no JSON object. The answer says more.
         if exchange.answer is None:

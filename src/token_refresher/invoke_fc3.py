@@ -12,6 +12,7 @@ import importlib.util
 import io
 import json
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -49,28 +50,63 @@ def send(
 
     Returns an error where the client failed. Raises requests.RequestException when no whole answer came.
     """
-    library, models = importlib.import_module(f"{_PACKAGE}.client"), importlib.import_module(f"{_PACKAGE}.models")
-    runtime = importlib.import_module("darabonba.runtime")
-    exceptions = importlib.import_module("darabonba.exceptions")
-    connect_ms, read_ms = (max(round(each * 1000), 1) for each in timeout_s)
+    models = importlib.import_module(f"{_PACKAGE}.models")
     kind = {"x_fc_invocation_type": "Async"} if asynchronous else {"x_fc_log_type": "Tail"}
-    logging.getLogger(_LOGGER).addFilter(_not_ours)
-    before = _ours.set(True)
-    try:
-        response = library.Client(_config(address, credentials)).invoke_function_with_options(
+
+    def invoke(client: Any, runtime: Any) -> Answer:
+        response = client.invoke_function_with_options(
             address.function,
             models.InvokeFunctionRequest(body=io.BytesIO(payload), qualifier=address.qualifier),
             models.InvokeFunctionHeaders(**kind),
-            runtime.RuntimeOptions(connect_timeout=connect_ms, read_timeout=read_ms, autoretry=False),
+            runtime,
         )
+        return _read(response, response.body.read() if response.body else b"")
+
+    return _answer(address, credentials, timeout_s, invoke)
+
+
+def describe(
+    address: FunctionAddress, credentials: Credentials, *, timeout_s: tuple[float, float]
+) -> Answer | InvokeError:
+    """Ask how the function is configured; returns and raises as `send` does."""
+    models = importlib.import_module(f"{_PACKAGE}.models")
+
+    def ask(client: Any, runtime: Any) -> Answer:
+        request = models.GetFunctionRequest(qualifier=address.qualifier)
+        response = client.get_function_with_options(address.function, request, {}, runtime)
+        return _read(response, json.dumps(response.body.to_map() if response.body else {}, default=str).encode())
+
+    return _answer(address, credentials, timeout_s, ask)
+
+
+def _answer(
+    address: FunctionAddress,
+    credentials: Credentials,
+    timeout_s: tuple[float, float],
+    call: Callable[[Any, Any], Answer],
+) -> Answer | InvokeError:
+    """What comes of one call of the client. Raises requests.RequestException."""
+    library = importlib.import_module(f"{_PACKAGE}.client")
+    exceptions = importlib.import_module("darabonba.exceptions")
+    connect_ms, read_ms = (max(round(each * 1000), 1) for each in timeout_s)
+    options = importlib.import_module("darabonba.runtime").RuntimeOptions(
+        connect_timeout=connect_ms, read_timeout=read_ms, autoretry=False
+    )
+    logging.getLogger(_LOGGER).addFilter(_not_ours)
+    before = _ours.set(True)
+    try:
+        return call(library.Client(_config(address, credentials)), options)
     except exceptions.ResponseException as error:
         return _refused(error)
     except exceptions.UnretryableException as error:
         return _unanswered(error)
     finally:
         _ours.reset(before)
+
+
+def _read(response: Any, body: bytes) -> Answer:
     headers = {str(name).lower(): str(value) for name, value in (response.headers or {}).items()}
-    return Answer(int(response.status_code), headers, response.body.read() if response.body else b"")
+    return Answer(int(response.status_code), headers, body)
 
 
 def _config(address: FunctionAddress, credentials: Credentials) -> Any:

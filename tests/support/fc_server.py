@@ -25,8 +25,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 Function = Callable[[bytes, Any], Any]
 
-_FC2_PATH = re.compile(r"/2016-08-15/services/([^/]+)/functions/([^/]+)/invocations")
-_FC3_PATH = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
+_FC2_PATH = re.compile(r"/2016-08-15/services/([^/]+)/functions/([^/]+?)(?:/invocations)?")
+_FC3_PATH = re.compile(r"/2023-03-30/functions/([^/]+?)(?:/invocations)?")
 # How long the platform takes a signature for fresh.
 _FRESH_S = 900
 _LONGEST_LOG = 4096
@@ -55,13 +55,15 @@ class FcServer:
     """One account's Function Compute, from construction until `stop`.
 
     `keys` maps access key ids to their secrets, `tokens` those of temporary keys to the token that goes with them.
-    `functions` maps ("service" or "service.qualifier", "function"), and ("", "function") for FC 3.0, to handlers.
+    `time_out_s` is what every function's configuration says. `functions` maps ("service" or "service.qualifier",
+    "function"), and ("", "function") for FC 3.0, to handlers.
     What stands in `next` (an Answer, or "silence") is answered instead, once each, after the signature was verified.
     """
 
     def __init__(self) -> None:
         self.keys: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
+        self.time_out_s: object = 70
         self.functions: dict[tuple[str, str], Function] = {}
         self.next: list[Answer | str] = []
         self.seen: list[Seen] = []
@@ -107,7 +109,8 @@ class FcServer:
 
     def _answer(self, seen: Seen, request_id: str) -> Answer | None:
         older, newer = _FC2_PATH.fullmatch(seen.path), _FC3_PATH.fullmatch(seen.path)
-        if seen.method != "POST" or not (older or newer):
+        asked = "GET" if not seen.path.endswith("/invocations") else "POST"
+        if seen.method != asked or not (older or newer):
             return _error(seen, 400, "PathNotSupported")
         wrong = self._wrong_fc(seen) if older else self._wrong_acs3(seen)
         if wrong:
@@ -122,6 +125,9 @@ class FcServer:
         function = self.functions.get(key)
         if function is None:
             return _error(seen, 404, "ServiceNotFound" if older else "FunctionNotFound")
+        if seen.method == "GET":
+            told = {"functionName": key[1], "timeout": self.time_out_s}
+            return Answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
         if seen.headers.get("x-fc-invocation-type") == "Async":
             run = threading.Thread(target=_run, args=(function, seen.body, request_id))
             self._runs.append(run)
