@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import socket
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = Fal
     try:
         scheme = urlsplit(redis_url(url)).scheme
         options = _options(policy, package)
+        if scheme != "unix":
+            options |= _kept_alive()
         if scheme.endswith("+sentinel"):
             return _through_sentinels(url, options, package)
         if scheme.endswith("+cluster"):
@@ -70,6 +73,30 @@ def _options(policy: Policy, package: str) -> dict[str, Any]:
         "protocol": 2,
         **_unannounced(),
     }
+
+
+def _kept_alive() -> dict[str, Any]:
+    """What redis-py has to leave out of its keep-alive here: it cannot connect where the kernel refuses an option.
+
+    Keep-alive only finds dead connections sooner, so it is optional.
+    """
+    wanted: Any = redis.connection.Connection()  # type: ignore[no-untyped-call]
+    options = getattr(wanted, "socket_keepalive_options", None) or {}
+    if not getattr(wanted, "socket_keepalive", False):
+        return {}
+    with socket.socket() as probe:
+        if not _accepts(probe, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1):
+            return {"socket_keepalive": False}
+        kept = {name: each for name, each in options.items() if _accepts(probe, socket.IPPROTO_TCP, name, each)}
+    return {} if kept == options else {"socket_keepalive_options": kept}
+
+
+def _accepts(sock: socket.socket, level: int, option: int, value: Any) -> bool:
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError:
+        return False
+    return True
 
 
 def _watch(pool: Any, failures: Failures, package: str) -> Any:

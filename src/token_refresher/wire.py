@@ -38,11 +38,21 @@ _MOST_INTERIM = 20
 
 
 def prepare(sock: socket.socket) -> None:
-    """Set what bounds the time that bytes of ours can stay under way. Raises OSError."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Set what bounds the time that bytes of ours can stay under way. Raises OSError, which names a refused option."""
+    _need(sock, "SO_LINGER", socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        _need(sock, "TCP_USER_TIMEOUT", socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+    with contextlib.suppress(OSError):
+        # A request is one write, so this only saves time.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _need(sock: socket.socket, name: str, level: int, option: int, value: Any) -> None:
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError as error:
+        what = f"this system refuses the socket option {name} ({error.strerror}), and nothing is sent without it"
+        raise OSError(error.errno, f"{what}: run on a Linux kernel or sandbox that accepts it") from None
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
@@ -95,8 +105,6 @@ class _Wire(_Connection):
         flight = _flight()
         flight.enter(Phase.PROXY if self.proxy else Phase.DNS)
         found = socket.getaddrinfo(self.host.strip("[]"), self.port, type=socket.SOCK_STREAM)
-        if not self.proxy:
-            flight.enter(Phase.CONNECT)
         failed: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
             try:
@@ -111,7 +119,9 @@ class _Wire(_Connection):
 
     def _dial(self, sock: socket.socket, address: Any, flight: Flight[Any]) -> socket.socket:
         try:
+            flight.enter(Phase.START)
             prepare(sock)
+            flight.enter(Phase.PROXY if self.proxy else Phase.CONNECT)
             sock.settimeout(min(self.timeout or flight.left_s(), flight.left_s()))
             self._cord = Cord(sock, self)
             flight.hold(self._cord)
