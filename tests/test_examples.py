@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -169,10 +170,17 @@ server.serve_forever()
 def service(server: RedisServer) -> Iterator[str]:
     """The base address of the running service."""
     pytest.importorskip("flask", reason="flask is not installed (pip install flask): this example was not run")
-    environ = {"APP_ID": APP, "REDIS_URL": server.url, "CORE_JS_URL": "https://js.example.test/core.js"}
+    with serving(server) as base:
+        yield base
+
+
+@contextlib.contextmanager
+def serving(server: RedisServer, **environ: str) -> Iterator[str]:
+    """The service with these variables besides."""
     app = EXAMPLES / "page_signature" / "app.py"
     # Flask's own dependencies may be deprecated here and there.
-    with Child(_SERVICE, environ | {"PYTHONWARNINGS": "default"}, [str(app)]) as child:
+    environ |= {"APP_ID": APP, "REDIS_URL": server.url, "PYTHONWARNINGS": "default"}
+    with Child(_SERVICE, environ, [str(app)]) as child:
         yield "http://127.0.0.1:" + child.wait_for("port:").removeprefix("port:")
 
 
@@ -207,6 +215,23 @@ def test_the_service_signs_nobody_elses_page(service: str, url: str) -> None:
     assert "its own pages only" in body
 
 
+def test_behind_a_proxy_that_ends_tls_the_service_names_the_setting_that_it_needs(
+    service: str, server: RedisServer
+) -> None:
+    """The browser shows https://, the service is asked by http:// and would refuse every page."""
+    seen = service.replace("http://", "https://") + "/pay?id=1"
+    status, _, body = get(f"{service}/signature?url={quote(seen, safe='')}")
+    assert status == 400
+    assert f"which begin with {service}/: set PAGE_ORIGIN to what the browser shows" in json.loads(body)["error"]
+    for origin in ("https://shop.example", "https://shop.example/"):
+        with serving(server, PAGE_ORIGIN=origin) as base:
+            status, _, body = get(f"{base}/signature?url={quote('https://shop.example/pay?id=1', safe='')}")
+            assert (status, json.loads(body)["url"]) == (200, "https://shop.example/pay?id=1")
+            status, _, body = get(f"{base}/signature?url={quote(base + '/pay', safe='')}")
+            assert status == 400
+            assert "which begin with https://shop.example/: set PAGE_ORIGIN" in json.loads(body)["error"]
+
+
 def test_the_service_says_what_is_wrong_with_an_address(service: str) -> None:
     status, _, body = get(f"{service}/signature?url={quote(service + '/猿', safe='')}")
     assert status == 400
@@ -219,33 +244,78 @@ def test_without_a_ticket_the_service_asks_to_come_back(service: str, server: Re
     assert (status, headers["Retry-After"]) == (503, "60")
 
 
+# A browser, and of the platform what its documentation describes of the global `yzb`: `ready` calls back, `core.config`
+# takes {data, next, error} and calls one of the two. Prints what it was given, and what the page then shows.
 _BROWSER = """
 const vm = require("node:vm");
 const seen = [];
 const state = { textContent: "" };
-const [service, script] = process.argv.slice(1);
+const [service, script, refusal] = process.argv.slice(1);
+let ready = false;
+const yzb = {
+  ready: (callback) => setImmediate(() => { ready = true; callback(); }),
+  core: {
+    config: (options) => {
+      if (!ready) throw new Error("config before ready");
+      seen.push({ given: Object.keys(options), data: options.data });
+      if (refusal) options.error(JSON.parse(refusal)); else options.next({});
+    },
+  },
+};
 const page = {
+  yzb,
   location: { href: service + "/?x=1#top" },
   fetch: (path) => fetch(service + path),
-  core: { config: (config) => seen.push(config) },
   document: { getElementById: () => state },
-  encodeURIComponent, Error, String,
+  encodeURIComponent, Error, JSON, String,
 };
 vm.runInNewContext(script, page);
 process.on("exit", () => console.log(JSON.stringify({ seen, state: state.textContent })));
 """
 
 
-def test_the_page_calls_core_config_with_the_signature_of_its_own_address(service: str) -> None:
+def browse(service: str, refusal: str = "") -> Any:
+    """What the page gave to the platform, and what it shows."""
     status, _, html = get(service + "/")
     assert status == 200
-    assert '<script src="https://js.example.test/core.js"></script>' in html
-    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    assert len(scripts) == 1
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     done = subprocess.run(
-        [needed("node"), "-e", _BROWSER, service, scripts[0]], capture_output=True, text=True, timeout=WAIT_S
+        [needed("node"), "-e", _BROWSER, service, script, refusal], capture_output=True, text=True, timeout=WAIT_S
     )
     assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
-    assert shown["state"] == "core.config was called"
-    assert [each["url"] for each in shown["seen"]] == [f"{service}/?x=1#top"]
+    return json.loads(done.stdout)
+
+
+def test_the_page_loads_the_platforms_script_from_its_documented_address(service: str) -> None:
+    _, _, html = get(service + "/")
+    address = "https://static.yuanzhibang.com/app/open/js/bridge/js-yzb-bridge-v0.0.41.js"
+    assert f'<script src="{address}"></script>' in html
+
+
+def test_the_page_calls_core_config_with_the_signature_of_its_own_address(service: str) -> None:
+    shown = browse(service)
+    (call,) = shown["seen"]
+    assert call["given"] == ["data", "next", "error"]
+    assert set(call["data"]) == {"app_id", "timestamp", "nonce_str", "signature", "url", "js_api_list"}
+    assert (call["data"]["url"], call["data"]["js_api_list"]) == (f"{service}/?x=1#top", ["core.requestAuthCode"])
+    assert 4 <= len(call["data"]["nonce_str"]) <= 128
+    assert shown["state"] == "the platform accepted the signature"
+
+
+def test_the_page_shows_what_the_platform_says_against_its_signature(service: str) -> None:
+    shown = browse(service, '{"code": "4102"}')
+    assert shown["state"] == 'the platform refused the signature: {"code":"4102"}'
+
+
+def test_the_page_shows_why_there_is_no_signature(service: str, server: RedisServer) -> None:
+    server.client().delete(keys_of(Target(APP, Kind.JS_TICKET)).value)
+    shown = browse(service)
+    assert (shown["seen"], shown["state"]) == ([], "Error: no ticket is stored at the moment")
+
+
+def test_script_and_functions_of_the_page_can_be_chosen(server: RedisServer) -> None:
+    environ = {"BRIDGE_JS_URL": "https://js.example/b.js", "JS_API_LIST": "core.requestAuthCode,network.request"}
+    with serving(server, **environ) as base:
+        assert '<script src="https://js.example/b.js"></script>' in get(base + "/")[2]
+        (call,) = browse(base)["seen"]
+        assert call["data"]["js_api_list"] == ["core.requestAuthCode", "network.request"]

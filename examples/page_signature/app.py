@@ -1,4 +1,4 @@
-"""A web service whose page calls `core.config`: the smallest one that does it right.
+"""A web service whose page calls `yzb.core.config`: the smallest one that does it right.
 
     pip install flask token-refresher
     APP_ID=your_app_id REDIS_URL=redis://127.0.0.1:6379/0 flask --app examples/page_signature/app.py run
@@ -17,10 +17,15 @@ from token_refresher import Reader
 from token_refresher.errors import NoCodeError, SigningError
 
 APP_ID = os.environ["APP_ID"]
-# Only addresses that begin like this are signed: a signature for somebody else's page is none of our business.
-ORIGIN = os.environ.get("PAGE_ORIGIN", "")
-# Where the platform's documentation says its JavaScript is.
-CORE_JS_URL = os.environ.get("CORE_JS_URL", "")
+# What the browser shows before the page's path, such as https://shop.example. Needed behind a proxy that ends TLS: this
+# service sees http:// there. Only addresses that begin like this are signed, so that nobody signs pages of others.
+PAGE_ORIGIN = os.environ.get("PAGE_ORIGIN", "").rstrip("/")
+# The platform's script, which defines `yzb`, at the address that its documentation gives.
+BRIDGE_JS_URL = os.environ.get(
+    "BRIDGE_JS_URL", "https://static.yuanzhibang.com/app/open/js/bridge/js-yzb-bridge-v0.0.41.js"
+)
+# Which of the platform's functions the page calls.
+JS_API_LIST = os.environ.get("JS_API_LIST", "core.requestAuthCode").split(",")
 
 app = Flask(__name__)
 # One reader for the whole process; it may be made before the server forks.
@@ -29,15 +34,16 @@ reader = Reader.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 @app.get("/")
 def page() -> str:
-    return render_template("page.html", core_js_url=CORE_JS_URL)
+    return render_template("page.html", bridge_js_url=BRIDGE_JS_URL, js_api_list=JS_API_LIST)
 
 
 @app.get("/signature")
 def signature() -> Any:
-    """What the page at `?url=` passes to `core.config`."""
-    url = request.args.get("url", "")
-    if not url.startswith(ORIGIN.rstrip("/") + "/" if ORIGIN else request.host_url):
-        return jsonify(error="this service signs its own pages only"), 400
+    """What the page at `?url=` passes to `yzb.core.config`, besides its `js_api_list`."""
+    url, own = request.args.get("url", ""), f"{PAGE_ORIGIN}/" if PAGE_ORIGIN else request.host_url
+    if not url.startswith(own):
+        advice = "set PAGE_ORIGIN to what the browser shows before the path (needed behind a proxy that ends TLS)"
+        return jsonify(error=f"this service signs its own pages only, which begin with {own}: {advice}"), 400
     try:
         answer = jsonify(reader.core_config(APP_ID, url))
     except SigningError as error:

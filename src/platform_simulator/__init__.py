@@ -1,4 +1,4 @@
-"""A simulator of the Yuanzhibang open platform's OAuth2 interfaces. For tests only.
+"""A simulator of the Yuanzhibang open platform: OAuth2, and two interfaces that take a code. For tests only.
 
 It keeps the ground truth about every code it issues, records requests and goes wrong on demand:
 
@@ -12,16 +12,18 @@ from .answers import Answer, AnswerStyle
 from .apps import App
 from .faults import Fault
 from .gates import Gate
-from .interfaces import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Refusals
+from .interfaces import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH, Refusals
 from .journal import RecordedRequest, fingerprint
 from .simulator import Simulator
 from .truth import IssuedCode
 from .wrong_types import VARIANTS as WRONG_TYPES
 
 __all__ = [
+    "APP_ACCESS_PATH",
     "CHECK_PATH",
     "TICKET_PATH",
     "TOKEN_PATH",
+    "USER_COUNT_PATH",
     "WRONG_TYPES",
     "Answer",
     "AnswerStyle",

@@ -11,6 +11,7 @@ OK = 2000
 GENERAL_ERROR = 4000
 INVALID_CODE = 4102
 NO_PERMISSION = 4103
+NOT_ADDED = 4104
 
 
 class AnswerStyle(enum.Enum):
@@ -27,7 +28,7 @@ class Answer:
 
     status: int
     message: str
-    data: dict[str, Any] | None = None
+    data: dict[str, Any] | list[str] | None = None
 
 
 def whole(seconds: float) -> int:

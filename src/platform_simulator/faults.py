@@ -223,7 +223,7 @@ class Fault:
         """Executed; says this `expires_in`, whatever it is. The real life is `lifetime_s`."""
 
         def say(answer: Answer, _now: float) -> Answer:
-            if answer.data is None:
+            if not isinstance(answer.data, dict):
                 return answer
             return replace(answer, data={**answer.data, "expires_in": value})
 
@@ -260,5 +260,6 @@ def _gzipped(reply: Reply, packed: Callable[[bytes], bytes]) -> Reply:
 def _lie(answer: Answer, now: float, valid: bool, expires_at: float | None) -> Answer:
     if not valid:
         return Answer(INVALID_CODE, "server_access_token is invalid")
-    truth = (answer.data or {}).get("expires_in", whole(now + _INVENTED_LIFE_S))
+    said = answer.data if isinstance(answer.data, dict) else {}
+    truth = said.get("expires_in", whole(now + _INVENTED_LIFE_S))
     return Answer(OK, "ok", {"expires_in": truth if expires_at is None else whole(expires_at)})

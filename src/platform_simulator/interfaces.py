@@ -1,11 +1,11 @@
-"""The platform's three interfaces: a form goes in, an answer comes out."""
+"""The platform's interfaces: a form goes in, an answer comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .answers import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, OK, Answer, whole
+from .answers import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, NOT_ADDED, OK, Answer, whole
 from .apps import App, Apps
 from .logins import Logins
 from .truth import ACCESS_TOKEN, JS_TICKET, KINDS, Order, Truth
@@ -13,6 +13,9 @@ from .truth import ACCESS_TOKEN, JS_TICKET, KINDS, Order, Truth
 TOKEN_PATH = "/OAuth2/token"  # noqa: S105 -- an address, not a password
 TICKET_PATH = "/OAuth2/ticket"
 CHECK_PATH = "/OAuth2/checkCode"
+# What applications call with the access_token; the published clients do.
+USER_COUNT_PATH = "/CommonResource/getUserCount"
+APP_ACCESS_PATH = "/UserResource/getAppAccess"
 
 Form = Mapping[str, str]
 
@@ -54,6 +57,8 @@ class Interfaces:
             TOKEN_PATH: self._token,
             TICKET_PATH: self._ticket,
             CHECK_PATH: self._check_code,
+            USER_COUNT_PATH: self._user_count,
+            APP_ACCESS_PATH: self._app_access,
         }
 
     def knows(self, path: str) -> bool:
@@ -117,6 +122,19 @@ class Interfaces:
         if until is None:
             return Result(_invalid_code())
         return Result(Answer(OK, "ok", {"expires_in": whole(until)}))
+
+    def _user_count(self, app: App, form: Form, _order: Order) -> Result:
+        if not self._truth.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+            return Result(_invalid_code())
+        return Result(Answer(OK, "ok", {"user_count": str(len(self._logins.visitors(app.app_id)))}))
+
+    def _app_access(self, app: App, form: Form, _order: Order) -> Result:
+        if not self._truth.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+            return Result(_invalid_code())
+        if form.get("open_id") not in self._logins.visitors(app.app_id):
+            return Result(Answer(NOT_ADDED, "the user has not added the application"))
+        # The one permission that the pages name for every application.
+        return Result(Answer(OK, "ok", ["user/get_user_base_info"]))
 
 
 def _invalid_code() -> Answer:

@@ -27,6 +27,7 @@ class Logins:
         self.lifetime_s = lifetime_s
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str], str] = {}
+        self._visitors: dict[str, set[str]] = {}
         self._tokens: dict[tuple[str, str, str], UserToken] = {}
         self._codes: set[str] = set()
 
@@ -35,6 +36,7 @@ class Logins:
         code = new_code()
         with self._lock:
             self._waiting[app_id, code] = open_id
+            self._visitors.setdefault(app_id, set()).add(open_id)
             self._codes.add(code)
         return code
 
@@ -54,6 +56,11 @@ class Logins:
         with self._lock:
             token = self._tokens.get((app_id, open_id, code))
         return token.expires_at if token and self._clock() < token.expires_at else None
+
+    def visitors(self, app_id: str) -> set[str]:
+        """The open_id of everyone who ever had a login-free code of this application."""
+        with self._lock:
+            return set(self._visitors.get(app_id, ()))
 
     def codes(self) -> set[str]:
         """Every login-free code and user token there ever was."""

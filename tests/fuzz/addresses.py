@@ -14,8 +14,11 @@ from .properties import SECRET, attempt, hold, planted, tell_nothing
 
 # The documented rule once more, by other means: scheme, host and port, path; then a query and a fragment.
 _ADDRESS = re.compile(
-    r"(?P<signed>https?://(?:\[[0-9a-f:.%]+\]|[^][/?#@:]+)(?::[0-9]*)?(?:/[^?#]*)?)(?:\?[^#]*)?(?:#.*)?", re.IGNORECASE
+    r"(?P<signed>(?P<scheme>https?)://(?:\[[0-9a-f:.]+\]|[^][/?#@:%A-Z]+)(?::(?P<port>0|[1-9][0-9]*))?(?P<path>/[^?#]*)?)"
+    r"(?:\?[^#]*)?(?:#.*)?"
 )
+# Where the published clients differ.
+_DISPUTED = re.compile(r".*//|.*;[^/]*|(?:.*/)?(?:\.|%2[eE]){1,2}(?:/.*)?")
 # What no browser leaves as it is in that part of an address.
 _NEVER_THERE = re.compile(r'[^!-~]|["<>\\`{}]')
 
@@ -30,6 +33,9 @@ def address(data: bytes, sign: Callable[[str, str, int, str], str] = sign) -> No
     match = _ADDRESS.fullmatch(rest)
     hold(match, "an address was signed that is none")
     signed = match["signed"] if match else ""
+    port = (match["scheme"], match["port"]) if match else ()
+    hold(port not in (("http", "80"), ("https", "443")), "an address was signed with a port that no browser shows")
+    hold(match and not _DISPUTED.fullmatch(match["path"] or ""), "an address was signed that clients read differently")
     hold(not _NEVER_THERE.search(signed), "an address was signed that a browser writes in another way")
     signed = signed[:-1] if signed.endswith("/") else signed
     hold(signed_url(rest) == signed, "another part of the address was signed than the rule says")

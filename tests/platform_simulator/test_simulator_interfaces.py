@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from platform_simulator import Answer, AnswerStyle, Refusals, Simulator
+from platform_simulator import APP_ACCESS_PATH, USER_COUNT_PATH, Answer, AnswerStyle, Refusals, Simulator
 
 Post = Callable[..., Any]
 TOKEN = {"app_id": "app1", "secret": "secret1", "grant_type": "client_credential"}
@@ -64,6 +64,27 @@ def test_check_code_gives_the_instant_of_expiry_and_refuses_what_is_dead(
     assert check("js_ticket", ticket.code)["status"] == "4102"
     assert check("js_ticket", ticket.code)["data"] == []
     assert check("colour", ticket.code)["status"] == "4000"
+
+
+@pytest.mark.parametrize("style", list(AnswerStyle))
+def test_what_takes_an_access_token_answers_a_living_one_and_no_other(
+    sim: Simulator, post: Post, style: AnswerStyle
+) -> None:
+    sim.style = style
+    token = sim.issue("app1", "access_token").code
+    sim.login_code("app1", "visitor")
+    sim.login_code("app1", "visitor")
+    sim.login_code("app1", "another")
+    called = {"app_id": "app1", "access_token": token}
+    assert post(USER_COUNT_PATH, **called)["data"] == {"user_count": "2"}
+    assert post(APP_ACCESS_PATH, **called, open_id="visitor")["data"] == ["user/get_user_base_info"]
+    assert int(post(APP_ACCESS_PATH, **called, open_id="stranger")["status"]) == 4104
+    sim.revoke("app1", "access_token", token)
+    for path in (USER_COUNT_PATH, APP_ACCESS_PATH):
+        for form in (called, {"app_id": "app1"}, {**called, "app_id": "app2"}):
+            answer = post(path, **form, open_id="visitor")
+            assert (int(answer["status"]), answer["data"]) == (4102, [])
+    assert sim.fetches("app1", "access_token") == 0
 
 
 def test_a_code_can_be_shortened_without_notice(sim: Simulator, check: Post) -> None:
