@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from token_refresher.asking import Answer, Asker, Moment
 
+from token_refresher.asking import Answer, Asker, Moment
 from token_refresher.errors import NotSentError, PlatformError
 from token_refresher.model import App, Kind, Record, Secret, Snapshot, Target
 from token_refresher.open_platform import Checked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from token_refresher.course import Course
-
 from token_refresher.errors import StoreError
 from token_refresher.model import Kind, Lease, Outcome, Record, Snapshot, Target
 from token_refresher.plan import Reason, Step

@@ -57,7 +57,7 @@ LAYERS = {
         "credentials",
     ),
     # pure decisions, pure functions
-    "rules": ("plan", "selection", "course", "signing", "status", "shelf", "records", "keys", "quoting", "time_out"),
+    "rules": ("plan", "selection", "course", "signing", "shelf", "records", "keys", "quoting", "redis_meanings", "time_out"),
     # values, outcomes, one exception tree
     "words": ("report", "model", "policy", "errors", "python_version"),
 }

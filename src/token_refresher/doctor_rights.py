@@ -15,6 +15,7 @@ from .errors import StoreError
 from .keys import keys_of
 from .model import Kind, Record, Target
 from .policy import Policy
+from .records import write_record
 from .redis_errors import missing_right
 from .store import Store
 
