@@ -13,11 +13,10 @@ from token_refresher.python_version import require
 
 require()
 
-from token_refresher.refresh import alarm  # noqa: E402
-
 from token_refresher.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
 from token_refresher.events import read_event  # noqa: E402
 from token_refresher.model import Action  # noqa: E402
+from token_refresher.refresh import alarm  # noqa: E402
 from token_refresher.time_out import RESERVE_S, time_out_warning  # noqa: E402
 
 if TYPE_CHECKING:

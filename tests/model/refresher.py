@@ -1,179 +1,146 @@
-"""The steps of a refresher, each as one atomic action: what plan.py, renewal.py and the scripts do."""
+"""The steps of a refresher, each as one atomic action: watch, which only asks, and renew, which only fetches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .state import IDLE, LONG, NONE, Numbers, Parts, Pc, Refresher, State, ended, issued, with_refresher
+from . import scripts
+from .state import IDLE, LONG, NONE, SETTLED, Numbers, Parts, Pc, Refresher, State, ended, issued, with_refresher
 
 Move = tuple[str, State]
 
 
-def _decide(state: State, unsettled: bool, condemned: int, *, may_audit: bool, n: Numbers) -> Pc:
-    """plan.decide: LOOK to fetch, ASK, AUDIT, or IDLE when nothing is due."""
-    if state.value == NONE or state.value == condemned:
-        return Pc.LOOK
-    if state.young:
-        return Pc.IDLE
-    if unsettled:
-        return Pc.ASK
-    if state.near or state.life != LONG:
-        return Pc.LOOK
-    return Pc.AUDIT if may_audit and state.audited >= n.audit else Pc.IDLE
-
-
-def start(state: State, i: int, n: Numbers, parts: Parts) -> Move:
-    """Load value and lease at one instant, and decide."""
-    state = state._replace(since_start=0)
-    if parts.lock and state.locked:
-        return "a run finds the target locked", state
-    unsettled = state.unsettled or not state.exists
-    todo = _decide(state, unsettled, LONG, may_audit=parts.audit, n=n)
-    if todo == Pc.IDLE:
-        return "a run finds nothing to do", state._replace(since_through=0)
-    if todo == Pc.AUDIT:
-        refresher = Refresher(Pc.AUDIT, seen=state.value, life=state.life)
-        return "a run reads the code and is to audit it", with_refresher(state, i, refresher)
-    return "a run finds the target due", with_refresher(state, i, Refresher(Pc.ACQUIRE))
-
-
-def _acquire(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    if parts.lock and state.locked:
-        yield "comes too late for the lease", ended(state, i)
-        return
-    before = state.unsettled or not state.exists
-    condemned = me.seen if me.condemned else LONG
-    todo = _decide(state, before, condemned, may_audit=False, n=n)
-    # Before the lease, `near` of a refresher says that its run was forced.
-    near = me.near or state.near or state.life != LONG
-    if todo == Pc.IDLE and me.near and not state.young:
-        todo = Pc.LOOK
-    state = state._replace(
-        exists=True,
-        owner=i,
-        locked=n.work + (n.flight if parts.lock_outlives_flight else 0),
-        before=before,
-        unsettled=True if parts.mark else before,
-        disputed=False,
-        audited=state.audited if state.exists else n.audit,
-    )
-    me = Refresher(
-        Pc.FINISH_RELEASED if todo == Pc.IDLE else todo,
-        clean=me.clean,
-        seen=state.value,
-        life=state.life,
-        condemned=me.condemned and me.seen == state.value,
-        near=near,
-        work=n.work,
-    )
-    yield "takes the lease and reads the value again", with_refresher(state, i, me)
-
-
-def _ask(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    """checkCode tells what is left of the code's life."""
-    named = state.codes[me.seen]
-    condemned = me.life - named > n.tolerance or named == 0
-    answered = me._replace(pc=Pc(me.pc + 1), ends=named, condemned=condemned, ago=0)
-    said = "condemns the code" if condemned else "says the code is good"
-    yield f"asks checkCode, which {said}", with_refresher(state, i, answered)
-
-
-def _note(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    """note.lua, and what is decided then."""
-    if state.exists or me.condemned:
-        state = state._replace(exists=True, audited=_known_since(me, parts))
-    if me.condemned:
-        state = state._replace(unsettled=True)
-        if state.value == me.seen and state.life == me.life:
-            state = state._replace(value=state.value if me.ends else NONE, life=me.ends or LONG)
-    if me.pc == Pc.AUDIT_NOTE:
-        if me.condemned:
-            yield "notes that the code is superseded", with_refresher(state, i, me._replace(pc=Pc.ACQUIRE))
-        else:
-            yield "notes that the code is good", ended(state, i, through=me.clean)
-        return
-    todo = Pc.LOOK if me.condemned or me.near else Pc.FINISH_KEPT
-    yield "notes what checkCode said", with_refresher(state, i, me._replace(pc=todo))
-
-
-def _known_since(me: Refresher, parts: Parts) -> int:
-    noting = me.pc in (Pc.AUDIT_NOTE, Pc.ASK_NOTE)
-    return me.ago if (parts.note_dated_by_question if noting else parts.finish_dated_by_question) else 0
-
-
-def _look(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    if me.work:
-        yield "looks at the deadline: there is time", with_refresher(state, i, me._replace(pc=Pc.SEND))
+def begin(state: State, i: int, n: Numbers, parts: Parts, *, forced: bool = False) -> Iterator[Move]:
+    """Read the target at one instant, and decide whether to ask."""
+    state = scripts.note_seen(state, n)
+    me = _reads(state, Refresher(fetch=forced))
+    due = _question_due(state, n, parts)
+    if due and (parts.ask_under_lock or not state.lease.locked):
+        yield "a run is to ask about the stored credential", with_refresher(state, i, me._replace(pc=Pc.ASK))
     else:
-        late = me._replace(pc=Pc.FINISH_RELEASED, clean=False)
-        yield "looks at the deadline: too late", with_refresher(state, i, late)
+        yield _renew(state, i, me, parts, through=True, heard=not due)
 
 
-def _send(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    sent = me._replace(pc=Pc.SENT, flight=n.flight, ago=0, seen=NONE, life=LONG, ends=NONE, condemned=False, near=False)
-    yield "sends the request", with_refresher(state, i, sent)
+def _reads(state: State, me: Refresher) -> Refresher:
+    lease, value = state.lease, state.value
+    return me._replace(seen=value.credential, recorded=value.recorded, mark=lease.mark, locked=lease.locked > 0, ago=0)
 
 
-def _sent(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
+def _question_due(state: State, n: Numbers, parts: Parts) -> bool:
+    """Watch: a marked value, and one whose audit is due; neither a lock nor the margin keeps from asking."""
+    audit_due = scripts.unsettled(state.lease) or state.lease.audited >= n.audit
+    return parts.watch and state.value.credential != NONE and audit_due
+
+
+def _renew(state: State, i: int, me: Refresher, parts: Parts, *, through: bool, heard: bool) -> Move:
+    """Renew: none stored, in its margin, forced, or unsettled without a word of checkCode in this run."""
+    value = state.value
+    due = value.credential == NONE or me.fetch or value.near or value.recorded != LONG
+    due = due or (scripts.unsettled(state.lease) and not heard)
+    if due and not (parts.lock and state.lease.locked):
+        acquires = Refresher(Pc.ACQUIRE, clean=me.clean, seen=me.seen, recorded=me.recorded, mark=me.mark)
+        return "finds a fetch due", with_refresher(state, i, acquires)
+    what = "finds a fetch due, and the target locked" if due else "finds no fetch due"
+    return what, ended(state, i, through=through and me.clean)
+
+
+def _ask(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    """checkCode tells what is left of the credential's life."""
+    ends = state.lives[me.seen]
+    said = "the credential is good" if ends == LONG else f"it lives {ends * n.unit_s} s" if ends else "it is rejected"
+    return f"asks checkCode: {said}", with_refresher(state, i, me._replace(pc=Pc.NOTE, ends=ends))
+
+
+def _note(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    """note.lua: true of the value that was asked about, and of no other."""
+    if me.ends == NONE:
+        state = scripts.note_silent(state, me, n, parts)
+        what, after = _renew(state, i, me, parts, through=True, heard=False)
+        return f"notes the silence; {what}", after
+    if parts.note_same_value and not scripts.same_value(state, me):
+        return "meets another value: notes nothing", ended(state, i)
+    if me.ends == 0 or me.recorded - me.ends > n.tolerance:
+        state = scripts.note_bad(state, me, parts)
+        # What acquire compares is what was written.
+        me = me._replace(seen=state.value.credential, recorded=state.value.recorded)
+        what, after = _renew(state, i, me, parts, through=True, heard=True)
+        return f"notes the end of the credential; {what}", after
+    settled, state = scripts.note_alive(state, me, n, parts)
+    if settled:
+        me = me._replace(mark=SETTLED)
+    what, after = _renew(state, i, me, parts, through=True, heard=True)
+    return f"notes that the credential is good; {what}", after
+
+
+def _acquire(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    why_not = scripts.may_acquire(state, me, parts)
+    if why_not:
+        return why_not, ended(state, i)
+    state = scripts.acquire(state, n, parts)
+    value = state.value
+    me = Refresher(Pc.LOOK, clean=me.clean, seen=value.credential, recorded=value.recorded, work=n.work)
+    return "takes the lease", with_refresher(state, i, me._replace(attempt=state.lease.attempt))
+
+
+def _look(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    if me.work:
+        return "looks at the deadline: there is time", with_refresher(state, i, me._replace(pc=Pc.SEND))
+    late = me._replace(pc=Pc.FINISH_TOO_LATE, clean=False)
+    return "looks at the deadline: too late", with_refresher(state, i, late)
+
+
+def _send(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    return "sends the request", with_refresher(state, i, me._replace(pc=Pc.SENT, flight=n.flight, ago=0, work=0))
+
+
+def executed(state: State, i: int, n: Numbers) -> State:
+    """The platform executes the request of refresher `i`."""
+    got = state.refreshers[i]._replace(pc=Pc.STORE, got=len(state.lives), flight=NONE)
+    return with_refresher(issued(state, n.grace), i, got)
+
+
+def _sent(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
     if me.flight == NONE:
         unknown = me._replace(pc=Pc.FINISH_UNKNOWN, clean=False)
-        yield "finds its connection dead: unknown", with_refresher(state, i, unknown)
-    else:
-        got = me._replace(pc=Pc.STORE, got=len(state.codes), flight=NONE)
-        yield "its request brings a new code", with_refresher(issued(state, n.grace), i, got)
+        return "finds its connection dead: unknown", with_refresher(state, i, unknown)
+    return "its request brings a new credential", executed(state, i, n)
 
 
-def _is_mine(state: State, i: int, parts: Parts) -> bool:
-    return state.exists and state.owner == i and (state.locked > 0 or not parts.lock)
+def _store(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    was_mine = scripts.mine(state.lease, me, parts)
+    what, state = scripts.finish_issued(state, me, n, parts)
+    return what, ended(state, i, through=me.clean and was_mine)
 
 
-def _store(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    """finish.lua for an issued code."""
-    mine = _is_mine(state, i, parts) or not parts.owner_check
-    orphan = not state.exists and state.value == NONE
-    if mine or orphan:
-        state = state._replace(value=me.got, life=LONG, near=False, young=me.ago == 0)
-    if mine:
-        state = state._replace(exists=True, locked=0, unsettled=state.disputed, audited=_known_since(me, parts))
-        yield "stores its code: settled", ended(state, i, through=me.clean)
-        return
-    audited = state.audited if state.exists else n.audit
-    state = state._replace(exists=True, disputed=True, unsettled=True, audited=audited)
-    yield "finds its lease lost: the target is disputed", ended(state, i)
-
-
-def _finish(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Iterator[Move]:
-    """finish.lua for an attempt that brought no code."""
-    what = me.pc.name.removeprefix("FINISH_").lower()
-    if not _is_mine(state, i, parts):
-        yield f"finishes ({what}), its lease is lost", ended(state, i)
-        return
+def _finish(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    """An attempt that brought no credential; after an unknown end the same run asks."""
     if me.pc == Pc.FINISH_UNKNOWN:
-        if not parts.lock_kept_on_unknown:
-            state = state._replace(locked=0)
-        yield "finishes: unknown, the lock stays", ended(state, i)
-        return
-    kept = me.pc == Pc.FINISH_KEPT
-    audited = _known_since(me, parts) if kept else state.audited
-    unsettled = state.disputed or (state.before and not kept)
-    state = state._replace(locked=0, unsettled=unsettled, audited=audited)
-    yield f"finishes: {what}", ended(state, i, through=me.clean)
+        what, state = scripts.finish_unknown(state, me, n, parts)
+        probes = parts.probe and scripts.mine(state.lease, me, parts)
+        return what, with_refresher(state, i, Refresher(Pc.PROBE, clean=False)) if probes else ended(state, i)
+    was_mine = scripts.mine(state.lease, me, parts)
+    what, state = scripts.finish_refused(state, me, parts)
+    return what, ended(state, i, through=me.clean and was_mine)
+
+
+def _probe(state: State, i: int, me: Refresher, n: Numbers, parts: Parts) -> Move:
+    if state.value.credential == NONE:
+        return "finds nothing to ask about", ended(state, i)
+    return "reads again, to ask", with_refresher(state, i, _reads(state, me)._replace(pc=Pc.ASK))
 
 
 _STEPS = {
-    Pc.AUDIT: _ask,
-    Pc.AUDIT_NOTE: _note,
-    Pc.ACQUIRE: _acquire,
     Pc.ASK: _ask,
-    Pc.ASK_NOTE: _note,
+    Pc.NOTE: _note,
+    Pc.ACQUIRE: _acquire,
     Pc.LOOK: _look,
     Pc.SEND: _send,
     Pc.SENT: _sent,
     Pc.STORE: _store,
-    Pc.FINISH_UNKNOWN: _finish,
     Pc.FINISH_REFUSED: _finish,
-    Pc.FINISH_RELEASED: _finish,
-    Pc.FINISH_KEPT: _finish,
+    Pc.FINISH_TOO_LATE: _finish,
+    Pc.FINISH_UNKNOWN: _finish,
+    Pc.PROBE: _probe,
 }
 
 
@@ -181,6 +148,6 @@ def step(state: State, i: int, n: Numbers, parts: Parts) -> Iterator[Move]:
     """What refresher `i` does next when nothing disturbs it."""
     me = state.refreshers[i]
     if me == IDLE:
-        yield start(state, i, n, parts)
+        yield from begin(state, i, n, parts)
     else:
-        yield from _STEPS[me.pc](state, i, me, n, parts)
+        yield _STEPS[me.pc](state, i, me, n, parts)

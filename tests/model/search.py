@@ -1,4 +1,4 @@
-"""Breadth first through all states, and the shortest way to one in which a reader holds a refused code."""
+"""Breadth first through all states, and the shortest way to one that breaks a promise."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import gc
 import time
 from dataclasses import dataclass
 
-from .state import IDLE, LONG, NONE, State, canonical
-from .world import WORLD, Move, World, moves
+from .canonical import canonical
+from .state import LONG, NO_LEASE, NONE, SETTLED, State
+from .world import TIME, WORLD, Move, Promise, World, broken, moves
 
 
 @dataclass(frozen=True)
 class Result:
     states: int
     seconds: float
-    # who, what, and the state after it; empty when no reader can ever hold a refused code
+    # who, what, and the state after it; empty when no promise can be broken
     trace: tuple[Move, ...]
+    found: Promise | None = None
     complete: bool = True
 
     @property
@@ -23,12 +25,7 @@ class Result:
         return self.complete and not self.trace
 
 
-def first(refreshers: int, faults: int, dues: int) -> State:
-    """A settled, fresh code, audited now, and nobody at work."""
-    return State(faults, dues, 0, 0, (IDLE,) * refreshers)
-
-
-def search(start: State, world: World, at_most: int = 50_000_000) -> Result:
+def search(start: State, world: World, at_most: int = 3_000_000) -> Result:
     """Every state that can be reached, or a shortest way to one that must not be."""
     collecting = gc.isenabled()
     # Nothing here is a cycle, and looking for cycles among a million tuples takes as long as the search.
@@ -48,28 +45,30 @@ def _search(start: State, world: World, at_most: int) -> Result:
     while frontier:
         following: list[State] = []
         for state in frontier:
-            for _, _, after in moves(state, world):
+            for _, what, after in moves(state, world):
                 new = canonical(after)
-                if new in came_from:
-                    continue
-                came_from[new] = state
-                if new.refused_code_is_read:
-                    return Result(len(came_from), time.monotonic() - began, _trace(new, came_from, start, world))
-                following.append(new)
+                found = broken(state, what, after, world)
+                if found is not None:
+                    trace = _trace(state, came_from, world)
+                    trace += _last_step(trace[-1][2] if trace else start, what, new, world)
+                    return Result(len(came_from), time.monotonic() - began, trace, found)
+                if new not in came_from:
+                    came_from[new] = state
+                    following.append(new)
         if len(came_from) > at_most:
             return Result(len(came_from), time.monotonic() - began, (), complete=False)
         frontier = following
     return Result(len(came_from), time.monotonic() - began, ())
 
 
-def _trace(last: State, came_from: dict[State, State | None], start: State, world: World) -> tuple[Move, ...]:
+def _trace(last: State, came_from: dict[State, State | None], world: World) -> tuple[Move, ...]:
     """The way to `last`, walked again without exchanging names."""
     path: list[State] = []
     at: State | None = last
     while at is not None:
         path.append(at)
         at = came_from[at]
-    now, trace = start, []
+    now, trace = path[-1], []
     for wanted in path[-2::-1]:
         move = next(each for each in moves(now, world) if canonical(each[2]) == wanted)
         trace.append(move)
@@ -77,34 +76,35 @@ def _trace(last: State, came_from: dict[State, State | None], start: State, worl
     return tuple(trace)
 
 
-def _life(life: int, unit_s: int) -> str:
-    return "long" if life == LONG else f"{life * unit_s} s"
+def _last_step(now: State, what: str, wanted: State, world: World) -> tuple[Move, ...]:
+    return (next(each for each in moves(now, world) if each[1] == what and canonical(each[2]) == wanted),)
+
+
+def _time(ahead: int, unit_s: int) -> str:
+    return "long" if ahead == LONG else f"{ahead * unit_s} s"
 
 
 def _described(state: State, unit_s: int) -> str:
-    newest = len(state.codes) - 1
-    if state.value == NONE:
-        value = "none stored"
+    lease, value = state.lease, state.value
+    if value.credential == NONE:
+        stored = "none stored"
     else:
-        value = "newest stored" if state.value == newest else "older stored"
-        value += f", lives {_life(state.codes[state.value], unit_s)}"
-    lease = "lease lost" if not state.exists else f"locked {state.locked * unit_s} s" if state.locked else "unlocked"
-    if state.exists:
-        lease += ", unsettled" if state.unsettled else ", settled"
-    return f"{value}; {lease}"
+        stored = "newest" if value.credential == len(state.lives) - 1 else "older"
+        stored += f", TTL {_time(value.ttl, unit_s)}, lives {_time(state.lives[value.credential], unit_s)}"
+    mark = {NO_LEASE: "lease lost", SETTLED: "settled"}.get(lease.mark, "marked")
+    return f"{stored}; {mark}" + (f", locked {lease.locked * unit_s} s" if lease.locked else "")
 
 
-def told(trace: tuple[Move, ...], unit_s: int) -> list[str]:
-    """A trace for people: time, who, what, and the state after it; idle time is told once."""
+def shown(result: Result, unit_s: int) -> list[str]:
+    """A trace for people: time, who, what, and the state after it; idle time is one line."""
     lines: list[str] = []
     now = 0
-    for at, (who, what, state) in enumerate(trace):
-        passes = what == "time passes"
-        now += unit_s if passes else 0
-        if passes and at + 1 < len(trace) and trace[at + 1][1] == what:
+    for at, (who, what, state) in enumerate(result.trace):
+        now += unit_s if what == TIME else 0
+        if what == TIME and at + 1 < len(result.trace) and result.trace[at + 1][1] == what:
             continue
         name = "" if who == WORLD else "ABC"[who]
-        lines.append(f"{now:>5} s  {name:1}  {what:<48}  {_described(state, unit_s)}")
-    if trace:
-        lines.append(f"{now:>5} s     A READER HOLDS A REFUSED CODE")
+        lines.append(f"{now:>5} s  {name:1}  {what:<60}  {_described(state, unit_s)}")
+    if result.found is not None:
+        lines.append(f"{now:>5} s     FOUND: {result.found.value}")
     return lines
