@@ -16,11 +16,13 @@ require()
 from token_refresher.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
 from token_refresher.events import read_event  # noqa: E402
 from token_refresher.model import Action  # noqa: E402
-from token_refresher.refresh import alarm  # noqa: E402
+from token_refresher.refresh.run import alarm  # noqa: E402
 from token_refresher.time_out import RESERVE_S, time_out_warning  # noqa: E402
 
 if TYPE_CHECKING:
-    from token_refresher.refresh import Refresher
+    from token_refresher.model import Command
+    from token_refresher.refresh.run import Refresher
+    from token_refresher.report import Report
     from token_refresher.settings import Settings
 
 _log = logging.getLogger("token_refresher")
@@ -29,7 +31,7 @@ _OF_A_FETCH = (
     "requests.adapters",
     "concurrent.futures.thread",
     "token_refresher.open_platform",
-    "token_refresher.renewal",
+    "token_refresher.refresh.application",
 )
 _warm: "list[tuple[Settings, Refresher]]" = []
 
@@ -52,34 +54,67 @@ def handler(event: bytes, context: Any) -> "dict[str, Any]":
     """
     settings, refresher = _program()
     command = read_event(event, {app.app_id for app in settings.apps})
-    report = refresher.run_once(command, _time_limit_s(context))
-    told = report.as_dict()
+    report, settings, more = _run(settings, refresher, command, _time_limit_s(context))
     warning = _time_out_warning(settings, context)
-    told["warnings"] += [*settings.warnings, *([warning] if warning else [])]
     # Who asks for the status wants to see it, above all when it is bad.
     error = None if command.action is Action.STATUS else alarm(report)
-    if any(each.failure and each.failure.code == "wrong_secret" for each in report.targets):
-        # It may have been rotated, in a file: the next event reads the settings anew.
-        _warm.clear()
-    # The log is written every minute, and says of quiet targets only how many they are.
-    quiet = {**report.as_dict(listed=0), "warnings": told["warnings"]}
-    _log.log(logging.ERROR if error else logging.INFO, "%s", json.dumps(quiet))
+    warnings = [*report.warnings, *settings.warnings, *more, *([warning] if warning else [])]
+    _log_run(report, warnings, logging.ERROR if error else logging.INFO)
     if error:
         # Who is alarmed sees the error alone, and not the report.
         raise RefreshFailedError(f"{error.what}; {warning}") if warning else error
-    return told
+    return {**report.as_dict(), "warnings": warnings}
+
+
+def _run(
+    settings: "Settings", refresher: "Refresher", command: "Command", limit_s: "float | None"
+) -> "tuple[Report, Settings, list[str]]":
+    """One run, and a second one at once where a secret was refused and has been corrected meanwhile.
+
+    `limit_s` (duration) is for both. Returns the last report, the settings it is about, and warnings about them.
+    """
+    from token_refresher.current import RESTART, secret_refused
+
+    began, more = refresher.clock(), []
+    report = refresher.run_once(command, limit_s)
+    if secret_refused(report):
+        settings, again = _program()
+        if again is not refresher:
+            _log_run(report, [*report.warnings], logging.WARNING)
+            left_s = None if limit_s is None else max(limit_s - (refresher.clock() - began), 1.0)
+            report = again.run_once(command, left_s)
+            more.append("a secret was corrected meanwhile, so this ran a second time; the log has the first report")
+        if secret_refused(report):
+            more.append(RESTART)
+    if settings.origin.refused:
+        more.append(f"changed settings are refused, the old ones stay in use: {'; '.join(settings.origin.refused)}")
+    return report, settings, more
+
+
+def _log_run(report: "Report", warnings: "list[str]", level: int) -> None:
+    """The log is written every minute, and says of quiet targets only how many they are."""
+    _log.log(level, "%s", json.dumps({**report.as_dict(listed=0), "warnings": warnings}))
 
 
 def _program() -> "tuple[Settings, Refresher]":
-    """Settings and program of this instance; kept, so that a warm instance reuses its connections to Redis."""
-    if not _warm:
-        from token_refresher.settings import read
-        from token_refresher.wiring import refresher
+    """Settings and program of this instance; kept, so that a warm instance reuses its connections to Redis.
 
+    Its files are looked at each time.
+    """
+    from token_refresher.current import look
+    from token_refresher.settings import read
+    from token_refresher.wiring import refresher
+
+    if _warm:
+        found = look(*_warm[0])
+        if found[0] is _warm[0][0]:
+            return found
+    else:
         settings = read(os.environ)
-        _log.setLevel(settings.log_level)
-        _warm.append((settings, refresher(settings)))
-    return _warm[0]
+        found = settings, refresher(settings)
+    _log.setLevel(found[0].log_level)
+    _warm[:] = [found]
+    return found
 
 
 def _time_out_s(context: Any) -> "float | None":

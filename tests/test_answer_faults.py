@@ -163,16 +163,27 @@ def test_the_same_code_handed_out_for_good_is_asked_for_a_few_times_and_not_at_e
     assert of(deployment.run(), TICKET).reason == "FRESH"
 
 
-@pytest.mark.parametrize("life_s", [60, 599])
-def test_codes_of_a_short_life_are_fetched_at_most_once_a_tick_and_raise_an_alarm(
+@pytest.mark.parametrize(("life_s", "every_ticks"), [(300, 3), (599, 8)])
+def test_codes_of_a_short_life_are_fetched_near_its_end_and_raise_no_alarm(
+    deployment: Deployment, life_s: int, every_ticks: int
+) -> None:
+    deployment.simulator.script(TICKET_PATH, Fault.expiry(life_s, lifetime_s=life_s), times=None)
+    before = deployment.fetches(TICKET)
+    for _ in range(3 * every_ticks):
+        assert not of(deployment.tick(), TICKET).in_danger
+    assert deployment.fetches(TICKET) - before == 3
+    assert (deployment.dead, deployment.missing) == ([], 0)
+
+
+@pytest.mark.parametrize("life_s", [20, 60])
+def test_codes_that_live_no_longer_than_a_tick_are_fetched_once_in_each_and_raise_an_alarm(
     deployment: Deployment, life_s: int
 ) -> None:
-    fault = Fault.expiry(life_s, lifetime_s=life_s)
-    deployment.simulator.script(TICKET_PATH, fault, times=None)
+    deployment.simulator.script(TICKET_PATH, Fault.expiry(life_s, lifetime_s=life_s), times=None)
     before = deployment.fetches(TICKET)
     for _ in range(5):
         assert of(deployment.tick(), TICKET).in_danger
-    assert deployment.fetches(TICKET) - before <= 5
+    assert deployment.fetches(TICKET) - before == 5
     assert deployment.dead == []
 
 
@@ -226,7 +237,11 @@ def test_check_code_failing_is_a_warning_and_never_a_refresh(world: World, fault
     deployment.simulator.script(CHECK_PATH, faults[fault], times=None)
     deployment.world.advance(300)
     report = deployment.run()
-    assert all(each.warnings and each.reason == "FRESH" for each in report.targets)
+    assert all(each.reason == "FRESH" for each in report.targets)
+    # A platform that limits requests is asked no more about this application in this run.
+    asked = report.targets[:1] if fault == "refusing" else report.targets
+    assert [each.questions for each in report.targets] == [int(each in asked) for each in report.targets]
+    assert all(bool(each.warnings) == (each in asked) for each in report.targets)
     assert report.summary()["fetches"] == 0
     assert not report.in_danger
 

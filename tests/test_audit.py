@@ -19,7 +19,7 @@ from token_refresher import Reader, cli, wiring
 from token_refresher.errors import NoCodeError
 from token_refresher.keys import keys_of
 from token_refresher.model import Action, Command, Kind, Outcome, Target
-from token_refresher.refresh import Refresher
+from token_refresher.refresh.run import Refresher
 from token_refresher.settings import read
 
 APP = "app0000"
@@ -46,7 +46,7 @@ def life_s(deployment: Deployment, kind: Kind) -> float:
     return float(left) / 1000
 
 
-def somebody_else_refreshes(deployment: Deployment, kind: Kind) -> str:
+def another_program_refreshes(deployment: Deployment, kind: Kind) -> str:
     return deployment.simulator.issue(APP, kind.value).code
 
 
@@ -106,7 +106,7 @@ class Watchers:
 
 # Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
 @pytest.mark.timeout(600)
-def test_through_a_day_of_refreshes_by_somebody_else_no_reader_holds_a_refused_code_for_a_second(
+def test_through_a_day_of_refreshes_by_another_program_no_reader_holds_a_refused_code_for_a_second(
     world: World,
 ) -> None:
     deployment = Deployment(world)
@@ -117,7 +117,7 @@ def test_through_a_day_of_refreshes_by_somebody_else_no_reader_holds_a_refused_c
             world.advance(TICK_S / 2)
             if minute % 30 == 0:
                 for kind in KINDS:
-                    somebody_else_refreshes(deployment, kind)
+                    another_program_refreshes(deployment, kind)
             world.advance(TICK_S / 2)
             readers.look()
             report = refresher.run_once(Command())
@@ -137,7 +137,7 @@ def test_without_the_audit_the_same_hour_hurts_readers(world: World) -> None:
     deployment = Deployment(world, audit_interval_s=0)
     deployment.run()
     with Watchers(deployment, 0) as readers:
-        somebody_else_refreshes(deployment, TICKET)
+        another_program_refreshes(deployment, TICKET)
         for _ in range(15):
             world.advance(TICK_S)
             readers.look()
@@ -150,7 +150,7 @@ def test_without_the_audit_the_same_hour_hurts_readers(world: World) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_superseded_code_is_renewed_in_the_same_run(deployment: Deployment, kind: Kind) -> None:
-    theirs = somebody_else_refreshes(deployment, kind)
+    theirs = another_program_refreshes(deployment, kind)
     renewed = of(deployment.run(), kind)
     assert (renewed.reason, renewed.outcome) == ("SUPERSEDED", Outcome.ISSUED)
     assert (renewed.questions, renewed.fetches, len(renewed.superseded_at)) == (1, 1, 1)
@@ -249,7 +249,7 @@ def test_a_superseded_code_that_cannot_be_replaced_lives_only_as_long_as_the_pla
     deployment: Deployment, kind: Kind, why: str
 ) -> None:
     old = deployment.code(kind)
-    somebody_else_refreshes(deployment, kind)
+    another_program_refreshes(deployment, kind)
     assert old is not None
     deployment.simulator.script(PATH[kind], NO_CODE_COMES[why]())
     report = of(deployment.run(), kind)
@@ -286,16 +286,16 @@ def test_a_refused_code_that_cannot_be_replaced_is_withdrawn(deployment: Deploym
 
 
 def superseded(deployment: Deployment, times: int, every_s: int = 900) -> list[int]:
-    """Let somebody else refresh the ticket so often; when it was noticed (unix seconds)."""
-    noticed = []
+    """Let another program refresh the ticket so often; when it did (unix seconds)."""
+    issued_at = []
     for number in range(times):
-        somebody_else_refreshes(deployment, TICKET)
+        another_program_refreshes(deployment, TICKET)
+        issued_at.append(int(deployment.world.now()))
         deployment.world.advance(250)
         deployment.run(Command(kinds=(TICKET,)))
-        noticed.append(int(deployment.world.now()))
         if number < times - 1:
             deployment.world.advance(every_s - 250)
-    return noticed
+    return issued_at
 
 
 def times_in(sentence: str) -> list[int]:
@@ -303,23 +303,23 @@ def times_in(sentence: str) -> list[int]:
     return [int(each) for each in sentence.split(", at ")[1].split(" (")[0].split(", ")]
 
 
-def assert_told(sentence: str, noticed: list[int]) -> None:
+def assert_named(sentence: str, issued_at: list[int]) -> None:
     assert sentence.startswith(f"someone else refreshes application {APP} too: its js_ticket was superseded 3 times")
-    assert times_in(sentence) == [pytest.approx(each, abs=ABOUT_S) for each in noticed]
+    assert times_in(sentence) == [pytest.approx(each, abs=ABOUT_S) for each in issued_at]
 
 
-def test_three_supersessions_within_an_hour_are_reported_as_another_refresher_with_their_times(
+def test_three_supersessions_within_an_hour_are_reported_as_another_refresher_with_the_times_of_its_issues(
     deployment: Deployment,
 ) -> None:
-    noticed = superseded(deployment, 2)
+    issued_at = superseded(deployment, 2)
     assert deployment.run().warnings == ()
     deployment.world.advance(650)
-    somebody_else_refreshes(deployment, TICKET)
+    another_program_refreshes(deployment, TICKET)
+    issued_at.append(int(deployment.world.now()))
     deployment.world.advance(250)
     report = deployment.run()
-    noticed.append(int(deployment.world.now()))
     assert len(report.warnings) == 1
-    assert_told(report.warnings[0], noticed)
+    assert_named(report.warnings[0], issued_at)
     assert report.as_dict()["warnings"] == list(report.warnings)
     status = deployment.run(Command(Action.STATUS))
     assert status.warnings == report.warnings
@@ -368,7 +368,7 @@ def cold_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_another_refresher_shows_in_the_functions_log_and_answer(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    noticed = superseded(deployment, 3)
+    issued_at = superseded(deployment, 3)
     for name, value in deployment.environ.items():
         monkeypatch.setenv(name, value)
     caplog.clear()
@@ -377,24 +377,24 @@ def test_another_refresher_shows_in_the_functions_log_and_answer(
     assert len(logged) == 1
     for warnings in (answer["warnings"], logged[0]["warnings"]):
         assert len(warnings) == 1
-        assert_told(warnings[0], noticed)
+        assert_named(warnings[0], issued_at)
 
 
 def test_another_refresher_shows_in_the_status_for_people(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noticed = superseded(deployment, 3)
+    issued_at = superseded(deployment, 3)
     assert cli.main(["status"], deployment.environ) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "someone else" in line]
-    assert len(told) == 1
-    assert_told(told[0].removeprefix("warning: "), noticed)
+    shown = [line for line in capsys.readouterr().err.splitlines() if "someone else" in line]
+    assert len(shown) == 1
+    assert_named(shown[0].removeprefix("warning: "), issued_at)
 
 
-def test_check_repair_renews_what_somebody_else_superseded(
+def test_check_repair_renews_what_another_program_superseded(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment.run()
-    theirs = somebody_else_refreshes(deployment, TICKET)
+    theirs = another_program_refreshes(deployment, TICKET)
     assert cli.main(["check"], deployment.environ) != 0
     assert deployment.fetches(TICKET) == 1
     assert cli.main(["check", "--repair"], deployment.environ) == 0

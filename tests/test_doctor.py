@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import socketserver
 import ssl
@@ -25,7 +26,7 @@ from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import TcpProxy
 from support.world import World
-from token_refresher import doctor_redis
+from token_refresher import doctor_redis, store
 from token_refresher.cli_screen import Screen
 from token_refresher.doctor import CHECKS, Finding, Light, examine, exit_code
 from token_refresher.doctor_findings import gathered
@@ -34,6 +35,7 @@ from token_refresher.flight import steady
 from token_refresher.keys import keys_of
 from token_refresher.model import Command, Kind, Target
 
+SCRIPTS = sorted((Path(store.__file__).parent / "lua").glob("*.lua"))
 APP = "app0000"
 TOKEN, TICKET = Target(APP, Kind.ACCESS_TOKEN), Target(APP, Kind.JS_TICKET)
 VALUE, LEASE, _ = keys_of(TICKET)
@@ -382,17 +384,22 @@ CASES = (
     # runs
     Case("the timer is dead", lambda p: p.world.advance(1200), "run timer", R, "enable the timer", 1),
     Case("the timer never fired", lambda p: p.admin.flushall(), "run timer", R, "enable the timer", 1),
-    Case("an attempt was never settled", lease(unsettled_since=lambda now: now - 1_000_000),
+    Case("an attempt was never settled", lease(mark=lambda _: "dead", mark_since=lambda now: now - 1_000_000),
          "run lease", R, "token-refresher refresh", 1),
-    Case("an attempt had no definite end a moment ago", lease(unsettled_since=lambda now: now - 1000),
+    Case("an attempt had no definite end a moment ago", lease(mark=lambda _: "dead", mark_since=lambda now: now - 1000),
          "run lease", Y, "the next run asks", 0),
     Case("a run was killed in its attempt",
          lease(work_until=lambda now: now - 1, locked_until=lambda now: now + 50_000),
          "run lease", Y, "log of the run", 0),
     Case("a clock set back left an endless lock", lease(locked_until=lambda now: now + 9_000_000),
          "run lease", Y, "NTP", 0),
-    Case("fetching keeps failing", lease(failures=lambda _: 4, outcome=lambda _: "refused: not_white_listed"),
+    Case("fetching keeps failing",
+         lease(callers=lambda now: f"abc:{now}:4:0:not_white_listed", outcome=lambda _: "refused: not_white_listed"),
          "run lease", R, "white list", 1),
+    Case("another copy has failed once", lease(callers=lambda now: f"abc:{now}:1:0:wrong_secret"),
+         "run lease", Y, "find that copy", 0),
+    Case("another copy never ends its attempts", lease(callers=lambda now: f"abc:{now}:3:0:no_end"),
+         "run lease", R, "see its log", 1),
 )  # fmt: skip
 
 
@@ -515,10 +522,10 @@ def test_a_page_without_an_address_is_told(patient: Patient, body: bytes) -> Non
 
 
 def test_without_the_rights_of_an_examination_what_needs_them_is_grey(patient: Patient) -> None:
-    patient.user("-info", "-config", "-pttl")
+    patient.user("-info", "-config")
     findings = patient.examined()
     grey = {each.name for each in findings if each.light is Light.GREY}
-    assert grey == {*doctor_redis.REST, "platform address"}
+    assert grey == {*doctor_redis.REST, "platform address", "run time-out"}
     assert {each.light for each in findings} == {Light.GREEN, Light.GREY}
 
 
@@ -536,7 +543,8 @@ def test_a_user_who_may_touch_the_real_keys_alone_is_not_blamed(patient: Patient
 
 
 def test_every_command_that_a_script_needs_is_named_when_it_is_missing(patient: Patient) -> None:
-    for command in ("time", "get", "set", "del", "exists", "type", "hset", "hdel", "hmget", "hgetall", "pexpire"):
+    called = re.findall(r"redis\.p?call\('([A-Z]+)'", "".join(script.read_text() for script in SCRIPTS))
+    for command in {each.lower() for each in called}:
         patient.user(f"-{command}")
         before = patient.holdings()
         (told,) = of(patient.examined(), "redis rights")

@@ -18,7 +18,7 @@ from support.flow import Deployment
 from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
-from token_refresher.model import Kind, Outcome
+from token_refresher.model import Kind, Outcome, Target
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 # Short enough to wait for where nothing comes, long enough for a busy machine.
@@ -96,15 +96,23 @@ def _old_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
+def attempts_of(deployment: Deployment) -> list[tuple[str, bool]]:
+    """The last attempt on each code, and whether its TTL is its whole life."""
+    snapshots = [deployment.refresher().store.read(Target(deployment.app_ids[0], kind)) for kind in KINDS]
+    return [(each.lease.attempt, each.readable_s >= each.seconds_left - 1) for each in snapshots]
+
+
 def assert_stood(deployment: Deployment, outage: dict[str, str], code: str, words: str = "") -> None:
     """One run with these settings, in which nothing can be reached, and the next one when all is well again."""
     codes, requests = [deployment.code(kind) for kind in KINDS], deployment.simulator.count()
+    attempts = attempts_of(deployment)
     before, deployment.environ = deployment.environ, deployment.environ | outage
     report = deployment.run()
-    assert [each.outcome for each in report.targets] == [Outcome.REFUSED, Outcome.REFUSED]
+    assert [each.outcome for each in report.targets] == [Outcome.NOT_SENT, Outcome.NOT_SENT]
     assert [each.failure.code for each in report.targets if each.failure] == [code, code]
     assert all(words in each.failure.message for each in report.targets if each.failure)
-    # Certainly not sent: so nothing is in doubt, and nothing has to be asked about.
+    # The connection comes before the lease: no attempt began, no life was cut, and nothing has to be asked about.
+    assert attempts_of(deployment) == attempts
     assert all(each.settled for each in report.targets)
     assert [deployment.code(kind) for kind in KINDS] == codes
     assert deployment.simulator.count() == requests

@@ -13,6 +13,7 @@ import pytest
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH
 from support.fc_runtime import Instance, unpack_code
 from support.flow import TICK_S, Deployment
+from support.looks import Looks
 from support.planted import plant
 from support.world import World
 from token_refresher.model import Kind
@@ -143,31 +144,38 @@ def test_an_instance_killed_by_the_time_out_in_the_middle_of_a_fetch_is_healed_b
     gate = deployment.simulator.hold(path, "before" if when == "before" else "after")
     instance.begin(TIMER)
     gate.wait_reached()
+    deployment.pass_time(70)
     answer = instance.expire()
     gate.release()
     gate.wait_passed()
     assert answer.error_type == "FunctionTimedOut"
     assert instance.pid is None
-    # The same function, in a new instance.
-    assert reasons(tick(deployment, instance))[kind.value] == "LOCKED"
-    for _ in range(3):
-        told = tick(deployment, instance)
+    # The same function, in a new instance: the lock is over after 90 s, its own wait after 150 s.
+    assert reasons(tick(deployment, instance))[kind.value] == "BACKING_OFF"
+    assert tick(deployment, instance)["summary"]["fetches"] == 1
+    told = tick(deployment, instance)
     assert set(reasons(told).values()) == {"FRESH"}
     assert all(each["settled"] for each in told["targets"])
     assert_fresh(deployment)
     assert deployment.fetches(kind) <= 3
 
 
-def test_two_instances_at_once_make_one_fetch_for_each_code(zipped: Path, deployment: Deployment, start: Start) -> None:
+def test_two_instances_at_once_make_one_fetch_for_each_code(
+    zipped: Path, deployment: Deployment, start: Start, world: World
+) -> None:
     first, second = start(zipped, deployment.environ), start(zipped, deployment.environ, runtime="python3.12")
     gate = deployment.simulator.hold(TOKEN_PATH, "before")
     first.begin(TIMER)
     gate.wait_reached()
-    told = second.invoke(TIMER).told
-    assert told["summary"]["fetches"] == 0
-    assert reasons(told)["access_token"] == "LOCKED"
+    looks = Looks(world)
+    second.begin(TIMER)
+    # It reads two targets, and looks at the one that is locked until its code is there.
+    looks.wait_for(4)
     gate.release()
     assert first.finish().told["summary"]["fetches"] == 2
+    told = second.finish().told
+    assert told["summary"]["fetches"] == 0
+    assert set(reasons(told).values()) == {"FRESH"}
     assert [deployment.fetches(kind) for kind in KINDS] == [1, 1]
     assert second.invoke(TIMER).told["summary"]["fetches"] == 0
     assert_fresh(deployment)

@@ -155,7 +155,8 @@ def _reads_the_wrong_member(kind: Kind, raw: bytes) -> Record | Unreadable:
 
 
 def _reads_numbers_as_they_come(target: Any, reply: list[Any]) -> Any:
-    for field in reply[3][1::2]:
+    _, _, _, fields, _ = reply
+    for field in (fields.split(b"\n") if isinstance(fields, bytes) else fields)[1::2]:
         int(field or b"0")
     return stored._snapshot(target, reply)
 

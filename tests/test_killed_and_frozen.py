@@ -1,4 +1,4 @@
-"""Processes that die or stand still at every step of the flow, while readers go on reading."""
+"""Processes that die or freeze at every step of the flow, while readers go on reading."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def test_the_slower_of_two_finishers_stores_nothing_and_says_so(deployment: Depl
         newer = deployment.code(Kind.JS_TICKET)
         child.thaw()
         child.send("go")
-        told = json.loads(child.wait_for("report:").removeprefix("report:"))
+        report = json.loads(child.wait_for("report:").removeprefix("report:"))
         child.join()
-    ticket = next(each for each in told["targets"] if each["kind"] == "js_ticket")
+    ticket = next(each for each in report["targets"] if each["kind"] == "js_ticket")
     assert ticket["outcome"] == Outcome.LOST.value
     assert ticket["failure"]["code"] == "store_lost"
     assert deployment.code(Kind.JS_TICKET) == newer
@@ -179,10 +179,10 @@ def test_an_answer_noted_long_after_it_was_given_does_not_put_the_next_audit_off
     deployment = Deployment(world)
     deployment.run()
     deployment.pass_time(250)
-    with deployment.child(holding("Store", "note_alive")) as child:
-        child.wait_for("at:note_alive")
+    with deployment.child(holding("Store", "note")) as child:
+        child.wait_for("at:note")
         child.send("go")
-        child.wait_for("at:note_alive")
+        child.wait_for("at:note")
         child.freeze()
         deployment.simulator.issue(deployment.app_ids[0], "js_ticket")
         deployment.pass_time(290)

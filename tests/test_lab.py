@@ -17,16 +17,25 @@ import pytest
 
 from lab.__main__ import main
 from lab.chance import drawn
+from lab.crew import Copy
+from lab.guests import SickCopy, with_wrong_secret
 from lab.held import HeldRun
+from lab.people import Lost
 from lab.picture import draw
+from lab.place import Place, opened
 from lab.result import Result, broken, ideal_fetches, play
 from lab.run import play_all
 from lab.scenario import HOUR_S, At, Bounds, Due, Scenario
 from lab.scenarios import collected
+from lab.stage import Stage
 from lab.stored import code_in, expiry_in
-from lab.table import file_name, lines, markdown
+from lab.systems import Ours
+from lab.table import figures, file_name, lines, markdown
 from lab.timeline import Band, Held, Look, Timeline, as_plain, refused_stretches
 from lab.troubles import SomebodyElse
+from support.processes import Child
+from token_refresher.keys import keys_of
+from token_refresher.model import Kind, Target
 
 TOKEN, TICKET = "access_token", "js_ticket"
 ALL = collected()
@@ -94,7 +103,11 @@ def test_a_value_is_read_as_any_reader_would() -> None:
 
 # -- verdict and presentation -----------------------------------------------------------------
 
-QUIET = Scenario(name="a & b <quiet>", sentence="Nothing.", bounds=Bounds(none_s=10, fetches=1, heal_s=60))
+QUIET = Scenario(
+    name="a & b <quiet>",
+    sentence="Nothing.",
+    bounds=Bounds(none_s=10, fetches=1, heal_s=60, questions=5, failed_runs=0, calm_runs=0),
+)
 GOOD = Result(
     scenario=QUIET.name,
     system="ours",
@@ -129,6 +142,9 @@ def test_what_keeps_its_bounds_is_not_broken() -> None:
         ({"fetches": 6}, "2 fetches beyond the ideal 4, 1 are allowed"),
         ({"heal_s": 61}, "healed only after 61 s, 60 are allowed"),
         ({"heal_s": None}, "not healed at the end, 60 are allowed"),
+        ({"questions": 6}, "6 questions, 5 are allowed"),
+        ({"failed_runs": 1}, "1 failed runs, 0 are allowed"),
+        ({"calm_runs": 2}, "2 runs that called a missing code well, 0 are allowed"),
         ({"unfinished": ("a fault",)}, "the fault 'a fault' never came or never ended"),
     ],
 )
@@ -168,6 +184,19 @@ def test_both_tables_have_a_line_for_each_scenario_with_both_systems() -> None:
     assert alone[-1].split()[-1] == "-"
 
 
+def test_the_figures_tell_both_kinds_apart_and_what_it_cost() -> None:
+    row = figures({QUIET.name: {"ours": replace(GOOD, questions=7)}})[-1]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        QUIET.name,
+        "0, 20",
+        "0, 40",
+        "5 of 4",
+        "7",
+        "0",
+        "0",
+    ]
+
+
 # -- scenarios --------------------------------------------------------------------------------
 
 
@@ -190,8 +219,77 @@ def test_chance_takes_the_same_course_for_the_same_seed() -> None:
 
 
 def test_a_point_that_nobody_knows_is_told() -> None:
-    with pytest.raises(ValueError, match="none of before send"):
+    with pytest.raises(ValueError, match="none of after its lease"):
         HeldRun(start=Due(), point="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("lease", "settled"),
+    [
+        ({"mark": ""}, True),
+        ({"mark": "", "unsettled_since": "5"}, True),
+        ({"mark": "an attempt"}, False),
+        # Of the algorithm that knew no marks.
+        ({"unsettled_since": "0"}, True),
+        ({"unsettled_since": "5"}, False),
+        ({"attempt": "a"}, False),
+        ({"mark": "", "locked_until": "9999999999999"}, False),
+    ],
+)
+def test_a_lease_is_settled_without_a_mark_and_without_a_lock(lease: dict[str, str], settled: bool) -> None:
+    with opened(Place()) as place:
+        client = place.readers[0]
+        for kind in Kind:
+            key = keys_of(Target(place.app_id, kind)).lease
+            client.hset(key, mapping=lease)
+            client.expire(key, 60)
+        assert Ours(place, {}).settled(client) is settled
+
+
+def test_without_a_lease_nothing_is_settled() -> None:
+    with opened(Place()) as place:
+        assert not Ours(place, {}).settled(place.readers[0])
+
+
+def test_a_copy_with_settings_of_its_own_runs_as_long_as_it_is_there() -> None:
+    sick = SickCopy(start=At(70), lasting_s=300, settings=with_wrong_secret, label="wrong secret", ahead_s=1)
+    scenario = Scenario(name="a guest", sentence="A copy is wrong.", duration_s=900, troubles=(sick,))
+    result = play(scenario, "ours", seed=1)
+    assert result.timeline["faults"] == [[70.0, 370.0, sick.name]]
+    # One run a minute here, from the first to the last, and one a minute of the guest.
+    assert result.runs == 15 + 5
+
+
+def test_a_copy_that_is_killed_at_each_start_starts_again() -> None:
+    sick = SickCopy(start=At(70), lasting_s=200, killed="after its lease", label="killed")
+    lost = Lost(start=At(80))
+    scenario = Scenario(name="a guest", sentence="A copy dies.", duration_s=600, troubles=(sick, lost))
+    result = play(scenario, "ours", seed=1)
+    assert result.none_s > 0
+    assert result.unfinished == ()
+
+
+def test_copies_that_pause_share_the_time_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(Place()) as place:
+        scenario = Scenario(name="pause", sentence="Two copies pause.", duration_s=600)
+        stage = Stage(scenario, Ours(place, {}), place, seed=1)
+        driver = "from lab.worker import _pause; from support.child import ask; _pause(30); ask('ready')"
+        environ = {"CLOCK_FILE": str(place.clock_file)}
+        passed: list[float] = []
+        monkeypatch.setattr(place, "pause", lambda seconds: (passed.append(seconds), place.world.advance(seconds)))
+        with Child(driver, environ) as one, Child(driver, environ) as other:
+            copies = [Copy(stage, child) for child in (one, other)]
+            # Both pause before the time of either is let pass.
+            assert [copy.hear(pauses=False) for copy in copies] == [None, None]
+            assert [copy.hear() for copy in copies] == [True, True]
+        # The second has only its later start still to wait for.
+        assert passed[1] < passed[0]
+
+
+def test_runs_that_call_a_missing_code_well_are_counted() -> None:
+    held = HeldRun(start=At(70), point="after its lease", kind=TOKEN)
+    scenario = Scenario(name="calm", sentence="A run dies.", duration_s=300, troubles=(held, Lost(start=At(80))))
+    assert play(scenario, "ours", seed=1).calm_runs == 1
 
 
 # -- the whole of it --------------------------------------------------------------------------

@@ -36,8 +36,8 @@ from token_refresher.page_serve import address, create_app, sample, serve
 from token_refresher.page_state import Tone, state
 from token_refresher.page_view import page as page_of
 from token_refresher.page_words import duration, instant
-from token_refresher.plan import Reason
 from token_refresher.policy import Policy
+from token_refresher.reasons import Reason
 from token_refresher.report import Failure, Report, TargetReport
 from token_refresher.settings import Settings, read
 from token_refresher.wiring import refresher
@@ -58,6 +58,8 @@ def target_report(app_id: str = "100027", kind: Kind = Kind.ACCESS_TOKEN, left_s
         "seconds_left": left_s,
         "fence": (NOW - 2200) * 1000 if left_s else 0,
         "in_danger": left_s < 600,
+        "safe_for_s": left_s - 600,
+        "margin_s": 1800,
         "last_outcome": "issued",
         "last_outcome_at": NOW - 2200,
     }
@@ -213,7 +215,7 @@ def test_somebody_elses_refreshes_are_a_warning_on_top_with_times_that_can_be_re
     assert "at 11:05:00 UTC" in text
     assert "unix seconds" not in text
     assert text.index("someone else refreshes") < text.index("<table")
-    assert "superseded</strong> by somebody else" in text
+    assert "superseded</strong> by another program" in text
 
 
 def test_a_code_ages_while_no_report_comes() -> None:
@@ -253,7 +255,11 @@ def test_before_the_first_run_the_page_says_so() -> None:
     [
         (target_report(), Tone.GOOD, "Fresh"),
         (target_report(left_s=0, reason="MISSING"), Tone.BAD, "No code"),
-        (target_report(left_s=0, reason="LOCKED", in_danger=False), Tone.CALM, "Waiting"),
+        (target_report(left_s=0, reason="LOCKED"), Tone.BAD, "No code"),
+        (target_report(left_s=3000, reason="LOCKED"), Tone.CALM, "Waiting"),
+        (target_report(left_s=700, reason="YIELDING"), Tone.CALM, "Waiting"),
+        (target_report(left_s=500, expires_at=NOW + 5000, safe_for_s=200, in_danger=False), Tone.GOOD, "Fresh"),
+        (target_report(left_s=280, safe_for_s=255, margin_s=150, in_danger=False), Tone.GOOD, "Fresh"),
         (target_report(left_s=500, reason="NEAR_EXPIRY"), Tone.BAD, "Expires soon"),
         (target_report(left_s=1700, reason="NEAR_EXPIRY"), Tone.SOON, "Due"),
         (target_report(reason="NEAR_EXPIRY", outcome=Outcome.ISSUED), Tone.GOOD, "Fresh"),
@@ -266,7 +272,15 @@ def test_before_the_first_run_the_page_says_so() -> None:
     ],
 )
 def test_each_state_has_a_word_and_a_tone(each: TargetReport, tone: Tone, word: str) -> None:
-    assert state(each, NOW, 0, Policy()) == (tone, word)
+    assert state(each, NOW, 0) == (tone, word)
+
+
+def test_a_ttl_that_is_cut_and_restored_is_no_renewal_in_the_chart() -> None:
+    known = state_of([target_report(left_s=600, settled=False, fence=1)], at=NOW - 1200)
+    known.add(Report("r", "refresh", NOW - 600, 1, (target_report(left_s=4000, fence=1),)), "ok")
+    drawn = chart(known.history(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
+    assert drawn is not None
+    assert drawn.told.startswith("0 renewals")
 
 
 def test_durations_and_instants_are_said_for_people() -> None:

@@ -108,3 +108,57 @@ DEFEATING = {
 def test_numbers_that_defeat_the_algorithm_are_refused(sentence: str) -> None:
     name, policy = DEFEATING[sentence]
     assert any(name in problem for problem in policy.problems())
+
+
+# -- shorter lives, and what follows from the numbers ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("life_s", "margin_s"),
+    [
+        (0, 1800),
+        (-1, 1800),
+        (7200, 1800),
+        (9000, 1800),
+        (7199, 1799.75),
+        (3600, 900),
+        (900, 225),
+        # A quarter would be shorter than one lost run: two ticks and the work, but at most half the life.
+        (600, 150),
+        (599, 150),
+        (300, 150),
+        (200, 100),
+        (2, 1),
+    ],
+)
+def test_the_margin_is_the_same_share_of_a_shorter_life_and_covers_a_lost_run(life_s: float, margin_s: float) -> None:
+    assert Policy().margin_for(life_s) == margin_s
+
+
+def test_no_margin_is_longer_than_the_one_of_a_whole_life() -> None:
+    slow = Policy(tick_s=1000)
+    assert slow.margin_for(7000) == 1800
+    assert slow.margin_for(1000) == 500
+
+
+@pytest.mark.parametrize(
+    ("life_s", "alarm_s"), [(0, 600), (7200, 600), (9000, 600), (3600, 300), (300, 25), (12, 1)]
+)
+def test_an_alarm_comes_as_much_later_as_the_life_is_shorter(life_s: float, alarm_s: float) -> None:
+    assert Policy().alarm_for(life_s) == alarm_s
+    assert Policy().alarm_for(life_s) <= Policy().margin_for(life_s)
+
+
+def test_an_attempt_without_an_end_holds_a_target_up_for_its_lock_a_tick_and_the_next_work() -> None:
+    assert Policy().heal_s == 180
+    assert Policy(tick_s=300).heal_s == 420
+
+
+def test_the_longest_wait_is_the_lock_and_the_grace_or_a_refusal_with_its_jitter() -> None:
+    assert Policy().longest_wait_s == 690
+    assert Policy(retry_cap_s=1000).longest_wait_s == pytest.approx(1100)
+
+
+def test_with_audits_off_a_question_in_vain_waits_as_long_as_a_complaint() -> None:
+    assert Policy().question_interval_s == 240
+    assert Policy(audit_interval_s=0).question_interval_s == 60

@@ -26,7 +26,7 @@ from token_refresher.keys import keys_of
 from token_refresher.model import Action, Command, Kind, Record, Target
 from token_refresher.policy import Policy
 from token_refresher.records import read_record
-from token_refresher.refresh import Refresher
+from token_refresher.refresh.run import Refresher
 from token_refresher.settings import read
 
 APP = "app0000"

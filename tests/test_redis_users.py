@@ -22,9 +22,8 @@ from token_refresher import wiring
 from token_refresher.doctor import Light, examine
 from token_refresher.errors import NoCodeError, TokenRefresherError
 from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Record, Snapshot, Target, fingerprint
+from token_refresher.model import Command, Kind, Record, Target, fingerprint
 from token_refresher.reader import Reader
-from token_refresher.records import write_record
 from token_refresher.settings import read
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -127,15 +126,13 @@ def _orphaned(deployment: Deployment, prefix: str) -> str:
     """While a code is being fetched Redis loses everything of it."""
     target = Target(deployment.app_ids[0], Kind.JS_TICKET)
     store = wiring.store(read(deployment.environ))
-    (before,) = store.load([target])
-    assert isinstance(before, Snapshot)
-    held = store.acquire(before, "attempt")
-    assert held is not None
+    held = store.acquire(store.read(target), "attempt", "me")
+    assert held.held
     admin: Any = deployment.world.redis.client()
     admin.delete(*keys_of(target, prefix))
     now = int(deployment.world.now())
-    value = write_record(target.kind, Record("made-up", now + 900, now, 1))
-    return store.finish(target, held.attempt, "issued", "issued", value=value, expires_at=now + 900)
+    record = Record("made-up", now + 900, now, 1)
+    return store.finish(held.snapshot, "me", "issued", "issued", record=record, sent_ms=now * 1000)
 
 
 def _of_another_type(deployment: Deployment, prefix: str) -> str:
@@ -200,7 +197,7 @@ def test_the_refresher_can_do_nothing_beyond_its_keys_and_commands(world: World)
 
 def test_the_doctor_finds_nothing_to_complain_of_and_needs_the_addition_for_the_rest(world: World) -> None:
     deployment = Deployment(world)
-    for more, unseen in (((), 5), (("+info", "+pttl", "+config|get"), 0)):
+    for more, unseen in (((), 5), (("+info", "+config|get"), 0)):
         deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher", more=more)
         deployment.refresher().run_once(Command())
         world.advance(30)
@@ -208,7 +205,7 @@ def test_the_doctor_finds_nothing_to_complain_of_and_needs_the_addition_for_the_
         assert not [each for each in findings if each.light is Light.RED]
         grey = [each for each in findings if each.light is Light.GREY and each.name.startswith("redis")]
         assert len(grey) == unseen
-    assert r"`+info +pttl +config\|get`" in ENGLISH.read_text("utf-8")
+    assert r"`+info +config\|get`" in ENGLISH.read_text("utf-8")
 
 
 # -- readers ----------------------------------------------------------------------------------------------------------

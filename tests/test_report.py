@@ -9,7 +9,7 @@ import pytest
 
 from token_refresher.errors import RefreshFailedError, StoreError
 from token_refresher.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
-from token_refresher.refresh import alarm
+from token_refresher.refresh.run import alarm
 from token_refresher.report import Failure, Report, TargetReport, of_snapshot
 
 NOW_S = 1_700_000_000
@@ -70,7 +70,10 @@ def test_a_report_in_full() -> None:
                 "in_danger": False,
                 "settled": True,
                 "last_outcome_at": 0,
-                "asks": False,
+                "life_s": 0,
+                "margin_s": 0,
+                "refreshed_at": 0,
+                "refresh_by": 0,
             },
             {
                 "app_id": "app0002",
@@ -91,7 +94,10 @@ def test_a_report_in_full() -> None:
                 "in_danger": True,
                 "settled": True,
                 "last_outcome_at": 0,
-                "asks": False,
+                "life_s": 0,
+                "margin_s": 0,
+                "refreshed_at": 0,
+                "refresh_by": 0,
             },
         ],
         "not_listed": 0,
@@ -101,12 +107,33 @@ def test_a_report_in_full() -> None:
 def test_every_member_of_a_target_s_report_leaves_with_it() -> None:
     full = TargetReport(
         target(), "MISSING", "nothing", Outcome.LOST, FAILURE, ("w",), "f" * 8, 1, 2, 3, 4, 5, True, False,
-        "issued", 6, (7,),
+        "issued", 6, (7,), "ask", 8, 9.0, 10, 11, 12,
     )  # fmt: skip
     names = {field.name for field in fields(TargetReport)} - {"target"}
     told = full.as_dict()
     assert set(told) == names | {"app_id", "kind"}
     assert json.loads(json.dumps(told))["superseded_at"] == [7]
+
+
+def test_a_code_comes_into_danger_while_no_report_comes() -> None:
+    each = replace(fresh(), safe_for_s=4400)
+    assert not each.in_danger_after(4400)
+    assert each.in_danger_after(4401)
+    assert replace(each, in_danger=True).in_danger_after(0)
+    assert not replace(each, safe_for_s=None).in_danger_after(10**9)
+
+
+def test_how_the_last_attempt_ended_in_words() -> None:
+    for told, words in {"": "", "issued": "issued", "not_sent: not_sent_dns": "not sent: not_sent_dns"}.items():
+        assert replace(fresh(), last_outcome=told).ended == words
+
+
+def test_a_code_that_readers_lose_before_its_recorded_end_is_cut_while_a_newer_one_may_exist() -> None:
+    cut = replace(fresh(), seconds_left=600, settled=False)
+    assert cut.cut_at(NOW_S)
+    assert not replace(cut, settled=True).cut_at(NOW_S)
+    assert not replace(cut, seconds_left=4998).cut_at(NOW_S)
+    assert not replace(cut, expires_at=None).cut_at(NOW_S)
 
 
 def test_a_report_does_not_change_by_being_told() -> None:
@@ -166,7 +193,7 @@ def test_of_many_targets_those_in_trouble_are_listed_first() -> None:
 
 
 def test_a_live_code_is_shown_by_its_fingerprint() -> None:
-    lease = Lease(True, fence=7, outcome="issued", outcome_at=NOW_S * 1000, superseded=(NOW_S * 1000 - 1,))
+    lease = Lease(True, fence=7, mark="", outcome="issued", outcome_at=NOW_S * 1000, superseded=(NOW_S * 1000 - 1,))
     raw = json.dumps({"server_access_token": CODE}).encode()
     snapshot = Snapshot(target(), NOW_S * 1000, Record(CODE, NOW_S + 50, NOW_S - 9, 7), lease, raw)
     report = of_snapshot(snapshot, "FRESH", "50 s left", questions=1)

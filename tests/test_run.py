@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_simulator import Simulator
+from platform_simulator import CHECK_PATH, Fault, Simulator
 from support.guards import see
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
@@ -264,10 +264,10 @@ def test_for_real_a_wrong_secret_is_told_and_is_a_failure(
 def test_for_real_a_second_run_that_fetches_is_a_failure(
     real: dict[str, str], tmp_path: Path, simulator: Simulator
 ) -> None:
-    """Codes that live no longer than the margin are due at once again."""
-    with Simulator({"app0000": real["APP_SECRET"]}, lifetime_s=900) as short:
-        environ = real | {"PLATFORM_BASE_URL": short.url, "POLICY_COOLDOWN_S": "0"}
-        ended = _run(_TOOL, tmp_path, **environ)
+    """Codes that checkCode refuses a moment after their issue are due at once again."""
+    simulator.script(CHECK_PATH, Fault.check_says(valid=False), times=None)
+    hasty = {"POLICY_COOLDOWN_S": "0", "POLICY_AUDIT_MIN_AGE_S": "0", "POLICY_AUDIT_INTERVAL_S": "0.001"}
+    ended = _run(_TOOL, tmp_path, **real, **hasty)
     assert ended.returncode == 1
     assert ended.stderr == "\nerror: the second run fetched 2 times, and should not have\n"
 

@@ -1,9 +1,8 @@
-"""Reading many targets at once, and what stands in Redis when somebody else has been there."""
+"""Reading many targets at once, and what Redis holds when others write there too."""
 
 from __future__ import annotations
 
 import json
-import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,10 +14,20 @@ from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from token_refresher.errors import StoreError
 from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Kind, Lease, Record, Snapshot, Target, Unreadable
+from token_refresher.model import (
+    UNKNOWN_ORIGIN,
+    Caller,
+    Kind,
+    Lease,
+    Record,
+    Snapshot,
+    Target,
+    Unreadable,
+    Word,
+)
 from token_refresher.policy import Policy
 from token_refresher.records import write_record
-from token_refresher.store import Store, _snapshot
+from token_refresher.store import Store, _script, _snapshot
 
 # A command that gets no answer is given up after this.
 POLICY = Policy(redis_timeout_s=0.5)
@@ -26,7 +35,7 @@ TOKEN = Target("app0000", Kind.ACCESS_TOKEN)
 TICKET = Target("app0000", Kind.JS_TICKET)
 
 # What only the text of that script holds, to tell its command by on the wire.
-LOAD = (pkgutil.get_data("token_refresher", "lua/load.lua") or b"").splitlines()[-1]
+LOAD = _script("load").splitlines()[-1].encode()
 
 MakeStore = Callable[..., Store]
 
@@ -36,10 +45,9 @@ def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
     """A store on the test's Redis, on another port of it, or with a prefix."""
     clients = []
 
-    def make(port: int = 0, prefix: str = "", url: str = "", policy: Policy = POLICY) -> Store:
-        address = url or f"redis://127.0.0.1:{port or redis_server.port}/0"
-        clients.append(client_of(address, policy))
-        return Store(clients[-1], policy, prefix, lambda _seconds: None)
+    def make(port: int = 0, prefix: str = "", url: str = "") -> Store:
+        clients.append(client_of(url or f"redis://127.0.0.1:{port or redis_server.port}/0", POLICY))
+        return Store(clients[-1], POLICY, prefix, lambda _seconds: None)
 
     yield make
     for client in clients:
@@ -73,7 +81,8 @@ def put(server: RedisServer, target: Target, value: Any, **kwargs: Any) -> None:
 
 def asked(server: RedisServer) -> int:
     """How many scripts the server has run for this test."""
-    return int(server.client().info("commandstats").get("cmdstat_eval", {}).get("calls", 0))
+    client: Any = server.client()
+    return int(client.info("commandstats").get("cmdstat_eval", {}).get("calls", 0))
 
 
 class TestLoad:
@@ -95,9 +104,7 @@ class TestLoad:
         assert proxy.commands <= len(targets) / 3
         assert proxy.connections == 1
 
-    def test_many_targets_come_in_bounded_chunks_and_in_order(
-        self, store: Store, redis_server: RedisServer
-    ) -> None:
+    def test_many_targets_come_in_bounded_chunks_and_in_order(self, store: Store, redis_server: RedisServer) -> None:
         targets = many(2500)
         expires_at = int(time.time()) + 600
         for n in (0, 999, 1000, 2499):
@@ -124,10 +131,10 @@ class TestLoad:
         assert make_store(proxy.port).load([]) == []
         assert proxy.commands == 0
 
-    def test_what_could_not_be_read_stands_beside_what_could(
+    def test_what_could_not_be_read_comes_beside_what_could(
         self, make_store: MakeStore, redis_server: RedisServer
     ) -> None:
-        client = redis_server.client()
+        client: Any = redis_server.client()
         client.execute_command("ACL", "SETUSER", "half", "on", ">secret", "+@all", "~*app0000*")
         try:
             store = make_store(url=f"redis://half:secret@127.0.0.1:{redis_server.port}/0")
@@ -141,7 +148,7 @@ class TestLoad:
     def test_nothing_that_could_be_read_is_an_error_as_a_whole(
         self, make_store: MakeStore, redis_server: RedisServer
     ) -> None:
-        client = redis_server.client()
+        client: Any = redis_server.client()
         client.execute_command("ACL", "SETUSER", "none", "on", ">secret", "+@all")
         try:
             store = make_store(url=f"redis://none:secret@127.0.0.1:{redis_server.port}/0")
@@ -161,9 +168,7 @@ class TestLoad:
         proxy.script(act, LOAD)
         assert record_of(store, TOKEN) == Record("code", expires_at)
 
-    def test_a_connection_that_breaks_in_every_chunk_is_an_error(
-        self, make_store: MakeStore, proxy: TcpProxy
-    ) -> None:
+    def test_a_connection_that_breaks_in_every_chunk_is_an_error(self, make_store: MakeStore, proxy: TcpProxy) -> None:
         store = make_store(proxy.port)
         for _ in range(2):
             proxy.script(Act.CUT_BEFORE, LOAD)
@@ -177,10 +182,9 @@ class TestLoad:
         with pytest.raises(StoreError):
             store.load([TOKEN])
 
-    def test_a_prefix_stands_before_the_public_keys(self, make_store: MakeStore, redis_server: RedisServer) -> None:
+    def test_a_prefix_comes_before_the_public_keys(self, make_store: MakeStore, redis_server: RedisServer) -> None:
         store = make_store(prefix="stage:")
-        attempt = store.acquire(Snapshot(TOKEN, 0, None), "a")
-        assert attempt is not None
+        assert store.acquire(Snapshot(TOKEN, 0, None), "a", "me").held
         names = redis_server.client().keys("*")
         assert names == [b"{stage:type/server_access_token_info/app_id/app0000}:lease"]
 
@@ -193,7 +197,7 @@ class TestValuesOfOtherTools:
     @pytest.mark.keys_without_ttl("other tools set none")
     @pytest.mark.parametrize("kind", Kind)
     @pytest.mark.parametrize("expires_in", [2_000_000_000, 2_000_000_000.7, "2000000000", " 2000000000 "])
-    def test_a_code_with_an_expiry_is_a_record_whoever_wrote_it(
+    def test_a_code_with_an_expiry_is_a_record_of_any_tool(
         self, expires_in: object, kind: Kind, store: Store, redis_server: RedisServer
     ) -> None:
         target = Target("app0000", kind)
@@ -243,7 +247,8 @@ class TestValuesOfOtherTools:
     def test_a_wrong_type_of_any_key_is_read_as_nothing_that_would_hold_anything_up(
         self, which: str, command: tuple[str, ...], store: Store, redis_server: RedisServer
     ) -> None:
-        client, key = redis_server.client(), getattr(keys_of(TOKEN), which)
+        client: Any = redis_server.client()
+        key = getattr(keys_of(TOKEN), which)
         client.execute_command(command[0], key, *command[1:])
         client.expire(key, 600)
         snapshot = store.load([TOKEN])[0]
@@ -280,7 +285,11 @@ class TestValuesOfOtherTools:
         snapshot = store.load([TOKEN])[0]
         assert isinstance(snapshot, Snapshot)
         ends = int(time.time()) + 300
-        store.note_superseded(snapshot, ends)
+        noted = store.note(snapshot, Word.ENDS, "me", ends_at=ends)
+        assert noted
+        # What it returns is what is stored: the next note compares with that.
+        assert (noted.raw, noted.record) == (store.read(TOKEN).raw, store.read(TOKEN).record)
+        assert store.note(noted, Word.ALIVE, "me")
         stored: Any = redis_server.client().get(keys_of(TOKEN).value)
         assert json.loads(stored) == value | {"expires_in": ends}
 
@@ -299,9 +308,10 @@ class TestPublishedClients:
         self, kind: Kind, key: str, member: str, store: Store, redis_server: RedisServer
     ) -> None:
         target, expires_at = Target("app0000", kind), int(time.time()) + 7200
-        assert store.acquire(Snapshot(target, 0, None), "a")
-        value = write_record(kind, Record("猿-code", expires_at, expires_at - 7200, 7))
-        assert store.finish(target, "a", "issued", "", value=value, expires_at=expires_at) == "done"
+        held = store.acquire(Snapshot(target, 0, None), "a", "me").snapshot
+        record = Record("猿-code", expires_at, expires_at - 7200, 7)
+        assert store.finish(held, "me", "issued", "", record=record, sent_ms=held.now_ms) == "done"
+        assert store.read(target).record == record
         found = json.loads(redis_server.client(decode_responses=True).get(key))  # type: ignore[arg-type]
         assert (found[member], found["expires_in"]) == ("猿-code", expires_at)
         assert isinstance(found["expires_in"], int)
@@ -310,30 +320,23 @@ class TestPublishedClients:
 # -- what goes wrong ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("targets", [[TOKEN], [TOKEN, TICKET]], ids=["one", "two"])
-def test_where_nothing_may_be_read_the_first_error_is_raised(
-    targets: list[Target], make_store: MakeStore, redis_server: RedisServer
-) -> None:
-    redis_server.client().execute_command("ACL", "SETUSER", "nobody", "on", "nopass", "+@all", "~nothing")
-    with pytest.raises(StoreError) as caught:
-        make_store(url=f"redis://nobody:x@127.0.0.1:{redis_server.port}/0").load(targets)
-    redis_server.client().execute_command("ACL", "DELUSER", "nobody")
-    assert caught.value.code == "redis_no_permission"
-
-
 def test_a_repeat_comes_at_once(redis_server: RedisServer, proxy: TcpProxy) -> None:
     pauses: list[float] = []
     connection = client_of(f"redis://127.0.0.1:{proxy.port}/0", POLICY)
     store = Store(connection, POLICY, "", pauses.append)
+    put(redis_server, TOKEN, b"garbage")
     proxy.script(Act.CUT_BEFORE, b"EVAL")
     (snapshot,) = store.load([TOKEN])
     assert isinstance(snapshot, Snapshot)
     proxy.script(Act.CUT_BEFORE, b"EVAL")
-    assert store.acquire(snapshot, "a")
+    held = store.acquire(snapshot, "a", "me")
+    assert held.held
     proxy.script(Act.CUT_BEFORE, b"EVAL")
-    assert store.finish(TOKEN, "a", "released", "") == "done"
+    assert store.finish(held.snapshot, "me", "refused", "") == "done"
     proxy.script(Act.CUT_BEFORE, b"EVAL")
-    store.note_superseded(snapshot, None)
+    assert store.see(snapshot, "me")
+    proxy.script(Act.CUT_BEFORE, b"EVAL")
+    assert store.note(snapshot, Word.REFUSED, "me")
     assert pauses == []
     connection.close()
 
@@ -343,26 +346,53 @@ def test_between_repeats_there_are_the_pauses_that_were_asked_for() -> None:
     # Nothing listens there.
     connection = client_of("redis://127.0.0.1:9/0", POLICY)
     with pytest.raises(StoreError):
-        Store(connection, POLICY, "", pauses.append).finish(TOKEN, "a", "kept", "", pauses=(0.0, 0.2, 1.0))
+        Store(connection, POLICY, "", pauses.append).finish(
+            Snapshot(TOKEN, 0, None), "me", "refused", "", pauses=(0.0, 0.2, 1.0)
+        )
     assert pauses == [0.2, 1.0]
     connection.close()
 
 
-@pytest.mark.parametrize("expires_at", [None, 1])
-def test_where_no_value_was_read_none_is_shortened(expires_at: int | None, store: Store) -> None:
-    (snapshot,) = store.load([TOKEN])
-    assert isinstance(snapshot, Snapshot)
-    store.note_superseded(snapshot, expires_at)
-    assert record_of(store, TOKEN) is None
+@pytest.mark.parametrize("word", Word)
+def test_where_no_value_was_read_none_is_made(word: Word, store: Store) -> None:
+    noted = store.note(store.read(TOKEN), word, "me", ends_at=1)
+    assert noted is None
+    assert store.read(TOKEN).record is None
+
+
+@pytest.mark.parametrize(
+    ("locked", "settles"), [(-1, True), (0, True), (30_000, False), (89_000, False), (95_000, True), (10**14, True)]
+)
+def test_a_lock_that_no_attempt_can_have_taken_was_over_when_it_was_read(
+    locked: int, settles: bool, store: Store, redis_server: RedisServer
+) -> None:
+    put(redis_server, TOKEN, write_record(TOKEN.kind, Record("code", int(time.time()) + 600)))
+    now_ms = store.read(TOKEN).now_ms
+    redis_server.client().hset(keys_of(TOKEN).lease, mapping={"mark": "a", "locked_until": now_ms + locked})
+    noted = store.note(store.read(TOKEN), Word.ALIVE, "me")
+    assert noted
+    assert noted.lease.settled is store.read(TOKEN).lease.settled is settles
+
+
+def test_what_a_note_returns_is_what_is_stored(store: Store, redis_server: RedisServer) -> None:
+    ends = int(time.time()) + 300
+    for word in Word:
+        redis_server.flush()
+        put(redis_server, TOKEN, write_record(TOKEN.kind, Record("code", int(time.time()) + 600)))
+        noted, found = store.note(store.read(TOKEN), word, "me", ends_at=ends), store.read(TOKEN)
+        assert noted
+        assert (noted.raw, noted.record, noted.lease.mark) == (found.raw, found.record, found.lease.mark)
+        assert (noted.ttl_ms is None) is (found.ttl_ms is None) is (word is Word.REFUSED)
+        assert abs((noted.ttl_ms or 0) - (found.ttl_ms or 0)) < 5000
 
 
 # -- what a reply means ------------------------------------------------------------------------
 
 
-def reply(*fields: str, micros: int = 999_999, complaint: bytes | None = None) -> list[object]:
+def reply(*fields: str, ttl: int = -2, complaint: bytes | None = None) -> list[object]:
     """As load.lua answers: where there is no lease, an empty list."""
     lease = "\n".join(fields).encode() if fields else []
-    return [b"1700000000", str(micros).encode(), None, lease, complaint]
+    return [1_700_000_000_999, None, ttl, lease, complaint]
 
 
 def read_from(reply: object) -> Snapshot:
@@ -371,9 +401,9 @@ def read_from(reply: object) -> Snapshot:
     return snapshot
 
 
-@pytest.mark.parametrize(("micros", "ms"), [(0, 0), (999, 0), (1000, 1), (500_999, 500), (999_999, 999)])
-def test_an_instant_is_rounded_down_to_milliseconds(micros: int, ms: int) -> None:
-    assert read_from(reply(micros=micros)).now_ms == 1_700_000_000_000 + ms
+@pytest.mark.parametrize(("ttl", "read"), [(-2, None), (-1, None), (0, 0), (5, 5)])
+def test_a_ttl_is_a_duration_or_none(ttl: int, read: int | None) -> None:
+    assert read_from(reply(ttl=ttl)).ttl_ms == read
 
 
 def test_without_fields_there_is_no_lease() -> None:
@@ -381,27 +411,71 @@ def test_without_fields_there_is_no_lease() -> None:
 
 
 def test_every_field_of_a_lease_is_read() -> None:
-    numbers = ("fence", "work_until", "locked_until", "unsettled_since", "before", "failures", "retry_at")
-    numbers += ("audited_at", "outcome_at")
+    numbers = ("fence", "work_until", "locked_until", "mark_since", "audited_at", "outcome_at", "life")
     fields = [part for number, name in enumerate(numbers, 1) for part in (name, str(number))]
-    fields += ["attempt", "a", "outcome", "kept", "superseded", " 1700000000001 17 1700000000002", "more", "x"]
+    for name in ("attempt", "finished", "mark", "before", "by", "issued_by", "outcome"):
+        fields += [name, f"of-{name}"]
+    fields += ["superseded", " 1700000000001 17 1700000000002", "denied", "abcdef01 99", "more", "x"]
+    fields += ["callers", "me:1:2:3:timeout you:4:5:6:"]
     assert read_from(reply(*fields)).lease == Lease(
-        True, "a", 1, 2, 3, 4, 5, 6, 7, 8, "kept", 9, (1_700_000_000_001, 1_700_000_000_002)
+        exists=True,
+        attempt="of-attempt",
+        finished="of-finished",
+        fence=1,
+        work_until=2,
+        locked_until=3,
+        mark="of-mark",
+        mark_since=4,
+        before="of-before",
+        by="of-by",
+        issued_by="of-issued_by",
+        callers=(Caller("me", 1, 2, 3, "timeout"), Caller("you", 4, 5, 6)),
+        audited_at=5,
+        denied="abcdef01",
+        denied_at=99,
+        life_s=7,
+        outcome="of-outcome",
+        outcome_at=6,
+        superseded=(1_700_000_000_001, 1_700_000_000_002),
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("7", 7), ("9" * 15, 10**15 - 1), ("1" * 16, None), ("", None), ("-7", None), ("7x", None)]
+    ("text", "number"), [("7", 7), ("9" * 15, 10**15 - 1), ("1" * 16, 0), ("", 0), ("-7", 0), ("7x", 0), ("²", 0)]
 )
-def test_a_number_of_a_lease_has_at_most_fifteen_digits(text: str, number: int | None) -> None:
-    lease = read_from(reply("fence", text, "unsettled_since", text)).lease
-    assert lease.fence == (0 if number is None else number)
-    # What cannot be read is not settled.
-    assert lease.unsettled_since == (1 if number is None else number)
+def test_a_number_of_a_lease_has_at_most_fifteen_digits(text: str, number: int) -> None:
+    lease = read_from(reply("fence", text, "mark_since", text, "callers", f"me:{text}:1:2:")).lease
+    assert (lease.fence, lease.mark_since, lease.caller("me").until) == (number, number, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("", ""),
+        ("a-B_9", "a-B_9"),
+        ("x" * 64, "x" * 64),
+        ("x" * 65, UNKNOWN_ORIGIN),
+        ("x y", UNKNOWN_ORIGIN),
+        ("ä", UNKNOWN_ORIGIN),
+        ("²", UNKNOWN_ORIGIN),
+    ],
+)
+def test_a_mark_is_read_as_the_scripts_read_it(text: str, mark: str, store: Store, redis_server: RedisServer) -> None:
+    assert read_from(reply("mark", text, "before", text)).lease.mark == mark
+    redis_server.client().hset(keys_of(TOKEN).lease, mapping={"mark": text})
+    held = store.acquire(store.read(TOKEN), "a", "me")
+    assert held.held
+    assert held.snapshot.lease.before == mark
 
 
 def test_a_lease_that_does_not_say_so_is_not_settled() -> None:
-    assert read_from(reply("fence", "7")).lease.unsettled_since == 1
+    lease = read_from(reply("fence", "7")).lease
+    assert (lease.mark, lease.settled) == (UNKNOWN_ORIGIN, False)
+
+
+@pytest.mark.parametrize("text", ["", " ", "me", "me:1:2:3", "me:1:2:3:4:5", "you:1:2:3:x"])
+def test_of_a_caller_that_is_not_remembered_nothing_is_known(text: str) -> None:
+    assert read_from(reply("callers", text, "fence", "7")).lease.caller("me") == Caller("me")
 
 
 @pytest.mark.parametrize("length", [199, 200, 201, 5000])
@@ -413,4 +487,4 @@ def test_of_an_outcome_two_hundred_characters_are_read(length: int) -> None:
     ("complaint", "read"), [(None, None), (b"01234567", "01234567"), (b"\xff", "\ufffd"), (0, None)]
 )
 def test_a_complaint_is_a_text_or_none(complaint: object, read: str | None) -> None:
-    assert read_from([b"1700000000", b"0", None, [], complaint]).complaint == read
+    assert read_from([1_700_000_000_000, None, -2, [], complaint]).complaint == read

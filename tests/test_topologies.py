@@ -22,7 +22,7 @@ from token_refresher import wiring
 from token_refresher.errors import StoreError
 from token_refresher.keys import WIRE_NAME, keys_of
 from token_refresher.model import Command, Kind, Outcome, Snapshot, Target
-from token_refresher.refresh import Refresher
+from token_refresher.refresh.run import Refresher
 from token_refresher.report import Report
 from token_refresher.settings import read
 
@@ -106,8 +106,8 @@ class Job:
         """A forced run with something done while the ticket is under way."""
         original = self.refresher.store.acquire
 
-        def spoilt(snapshot: Snapshot, attempt: str) -> Any:
-            acquired = original(snapshot, attempt)
+        def spoilt(snapshot: Snapshot, attempt: str, caller: str) -> Any:
+            acquired = original(snapshot, attempt, caller)
             if snapshot.target.kind is Kind.JS_TICKET:
                 spoil()
             return acquired

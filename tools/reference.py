@@ -1,4 +1,4 @@
-"""Writes the tables of README.md that repeat the code: settings, reasons, error codes, commands, exit codes, keys.
+"""Writes the tables of README.md that repeat the code: settings, reasons, outcomes, errors, commands, exit codes, keys.
 
 Each stands between `<!-- name -->` and `<!-- /name -->`. `python tools/reference.py` writes them anew. README.zh-CN.md
 has the same tables in Chinese, written by hand; tests compare their first columns.
@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from token_refresher import keys  # noqa: E402 - after the path is set
 from token_refresher.cli_arguments import EXIT_CODES, build_parser  # noqa: E402 - likewise
 from token_refresher.errors import CATALOGUE  # noqa: E402 - likewise
-from token_refresher.plan import Reason  # noqa: E402 - likewise
+from token_refresher.model import Outcome  # noqa: E402 - likewise
+from token_refresher.reasons import Reason  # noqa: E402 - likewise
 from token_refresher.settings_table import INVOKE_SETTINGS, SETTINGS, Setting  # noqa: E402 - likewise
 
 
@@ -34,6 +35,7 @@ def tables() -> dict[str, str]:
             (row for row in _settings(SETTINGS) if not re.match(r"`[A-Z]|`policy\.", row[0])),
         ),
         "reasons": _table(("Reason", "Meaning"), ((f"`{each.value}`", each.meaning) for each in Reason)),
+        "outcomes": _table(("Outcome", "Meaning"), ((f"`{each.value}`", each.meaning) for each in Outcome)),
         "errors": _table(
             ("Code", "Helps to try again", "What to do"),
             ((f"`{code}`", "yes" if entry.retryable else "no", entry.advice) for code, entry in CATALOGUE.items()),

@@ -152,7 +152,7 @@ def _report(settings: Settings, command: Command, screen: Screen) -> Report:
 
 def _verdict(report: Report, action: Action) -> int:
     from .cli_views import dead, unanswered
-    from .refresh import alarm
+    from .refresh.run import alarm
 
     if alarm(report) or (action is Action.CHECK and dead(report)):
         return _DANGER

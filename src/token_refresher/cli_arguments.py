@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .cli_options import COMMANDS
 from .errors import CommandError, UsageError
@@ -42,6 +43,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # from None: argparse's own exception quotes the value in full.
         raise UsageError(_QUOTED.sub(_hidden, message), self.format_usage()) from None
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # As Python 3.12 does: what cannot be written is reported once, at the end, with the command's own exit code.
+        with contextlib.suppress(AttributeError, OSError):
+            super()._print_message(message, file)
 
 
 def _hidden(quoted: re.Match[str]) -> str:

@@ -8,14 +8,17 @@ from .cli_screen import Screen
 from .cli_table import Cell, Tone, duration
 from .errors import CATALOGUE
 from .model import Outcome
-from .plan import Reason
+from .outlook import Would
 from .policy import Policy
+from .reasons import Reason
 from .report import Report, TargetReport
 from .settings import Settings
 
 _DEAD = (Reason.REFUSED.value, Reason.SUPERSEDED.value)
-_HARMLESS = (Reason.LOCKED.value, Reason.COOLING_DOWN.value)
-_DUE = {reason.value for reason in Reason if reason.due}
+_HARMLESS = (Reason.LOCKED.value, Reason.YIELDING.value, Reason.COOLING_DOWN.value)
+# Counted apart from what was fetched and what was asked about.
+_WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.LOST, Outcome.DEFERRED)
+_WOULD = {Would.FETCH: Tone.SOON, Would.ASK: Tone.PLAIN, Would.WAIT: Tone.SOON, Would.NOTHING: Tone.QUIET}
 _ENDINGS = {
     Outcome.ISSUED: Tone.GOOD,
     Outcome.KEPT: Tone.GOOD,
@@ -29,7 +32,7 @@ def show_status(report: Report, settings: Settings, screen: Screen) -> None:
         [
             *_names(each, settings),
             _reason(each),
-            _time_left(each, settings.policy),
+            _time_left(each, report.at, settings.policy),
             _last(each, report.at),
             _print_of(each),
         ]
@@ -40,23 +43,25 @@ def show_status(report: Report, settings: Settings, screen: Screen) -> None:
     for each in report.targets:
         code = each.last_outcome.partition(": ")[2]
         if code in CATALOGUE:
-            screen.note(f"{_called(each)}: last {each.last_outcome}. What to do: {CATALOGUE[code].advice}.")
+            screen.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[code].advice}.")
 
 
 def show_plan(report: Report, settings: Settings, screen: Screen) -> None:
-    """What would be done, and why."""
+    """What a refresh would do, and why."""
+    would = [Would(each.would or Would.NOTHING) for each in report.targets]
     rows = [
         [
             *_names(each, settings),
-            Cell("renew", Tone.SOON) if each.reason in _DUE else Cell("nothing", Tone.QUIET),
+            Cell(what.value, _WOULD[what]),
             _reason(each),
             Cell(each.sentence),
         ]
-        for each in report.targets
+        for each, what in zip(report.targets, would, strict=True)
     ]
     screen.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
-    due = sum(each.reason in _DUE for each in report.targets)
-    screen.result(f"\n{due} of {len(rows)} codes would be renewed; nothing was fetched.")
+    waiting = f", {would.count(Would.WAIT)} waiting for an access_token" if Would.WAIT in would else ""
+    counts = f"{would.count(Would.FETCH)} of {len(rows)} codes would be fetched, {would.count(Would.ASK)} asked about"
+    screen.result(f"\n{counts}{waiting}; nothing was done.")
     _warn(report, settings, screen)
 
 
@@ -67,15 +72,16 @@ def show_refresh(report: Report, settings: Settings, screen: Screen) -> None:
             *_names(each, settings),
             _reason(each),
             _ending(each),
-            _time_left(each, settings.policy),
+            _time_left(each, report.at, settings.policy),
             _print_of(each),
         ]
         for each in report.targets
     ]
     screen.table(("APPLICATION", "KIND", "REASON", "OUTCOME", "TIME LEFT", "FINGERPRINT"), rows)
     counts = report.summary()
+    more = "".join(f"{counts[each.value]} {each.words}, " for each in _WITHOUT_CODE if counts.get(each.value))
     screen.result(
-        f"\n{counts['targets']} codes: {counts['fetches']} fetched, {counts['questions']} asked about, "
+        f"\n{counts['targets']} codes: {counts['fetches']} fetched, {more}{counts['questions']} asked about, "
         f"{counts['in_danger']} in danger; took {report.took_ms} ms."
     )
     _warn(report, settings, screen)
@@ -88,7 +94,7 @@ def show_check(report: Report, settings: Settings, screen: Screen) -> None:
             *_names(each, settings),
             _said(each),
             Cell(each.sentence),
-            _time_left(each, settings.policy),
+            _time_left(each, report.at, settings.policy),
             _print_of(each),
         ]
         for each in report.targets
@@ -134,26 +140,26 @@ def _reason(each: TargetReport) -> Cell:
     return Cell(each.reason, Tone.QUIET if each.reason in _HARMLESS else Tone.SOON)
 
 
-def _time_left(each: TargetReport, policy: Policy) -> Cell:
+def _time_left(each: TargetReport, at: int, policy: Policy) -> Cell:
     left_s = each.seconds_left
     if each.fingerprint is None:
         return Cell("none", Tone.BAD, bar=0)
-    tone = Tone.SOON if left_s < policy.margin_s else Tone.GOOD
-    tone = Tone.BAD if left_s < policy.alarm_below_s else tone
-    return Cell(duration(left_s), tone, left_s / policy.lifetime_s)
+    tone = Tone.SOON if each.cut_at(at) or left_s < each.margin_s else Tone.GOOD
+    says = f"{duration(left_s)}, a fetch may be out" if each.cut_at(at) else duration(left_s)
+    return Cell(says, Tone.BAD if each.in_danger else tone, left_s / (each.life_s or policy.lifetime_s))
 
 
 def _ending(each: TargetReport) -> Cell:
     if not each.outcome:
         return Cell("-", Tone.QUIET)
-    return Cell(each.outcome.value, _ENDINGS.get(each.outcome, Tone.BAD))
+    return Cell(each.outcome.words, _ENDINGS.get(each.outcome, Tone.BAD))
 
 
 def _last(each: TargetReport, at: int) -> Cell:
     if not each.last_outcome:
         return Cell("-", Tone.QUIET)
     age = f", {duration(at - each.last_outcome_at)} ago" if each.last_outcome_at else ""
-    return Cell(f"{each.last_outcome}{age}")
+    return Cell(f"{each.ended}{age}")
 
 
 def _print_of(each: TargetReport) -> Cell:
@@ -173,5 +179,4 @@ def _warn(report: Report, settings: Settings, screen: Screen) -> None:
             screen.note(f"{_called(each)}: {told}", Tone.BAD)
     if report.in_danger:
         how_many = f"{len(report.in_danger)} of {len(report.targets)} codes"
-        below = duration(settings.policy.alarm_below_s)
-        screen.note(f"{how_many} are missing or have less than {below} left.", Tone.BAD)
+        screen.note(f"{how_many} are missing or nearly expired.", Tone.BAD)

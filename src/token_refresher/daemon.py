@@ -1,8 +1,9 @@
 """The door for containers: `token-refresher daemon` runs what the timer runs, on a schedule, until it is told to stop.
 
-SIGTERM, SIGINT and SIGHUP stop it, with exit code 0: what is on its way to the platform may come back and is stored,
-nothing new is begun. Nothing is read anew while it runs: to reconfigure it, start it again. Importing this costs next
-to nothing; Flask, waitress and prometheus_client (the extra "daemon") are imported when it starts to listen.
+SIGTERM and SIGINT stop it, with exit code 0: what is on its way to the platform may come back and is stored, nothing
+new is begun. Changed settings take effect with the next run, which SIGHUP begins at once; the options of the command
+line and environment variables are read at the start only. Importing this costs next to nothing; Flask, waitress and
+prometheus_client (the extra "daemon") are imported when it starts to listen.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from .daemon_http import Endpoint
     from .daemon_loop import Loop
     from .daemon_metrics import Metrics
+    from .daemon_reload import Program
     from .daemon_state import State
     from .model import Secret
-    from .refresh import Refresher
+    from .refresh.run import Refresher
     from .settings import Settings
 
 # Loopback: who can reach the endpoint sees the ids of all applications.
@@ -74,7 +76,6 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
     with Stop(options.stop_timeout) as stop, contextlib.ExitStack() as open_until_the_end:
-        from . import logs
         from .daemon_state import State
         from .flight import steady
         from .settings import read
@@ -82,9 +83,11 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings = read(environ)
         state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
         metrics = None if options.no_http else _metrics(state)
-        loop = _loop(settings, state, metrics, stop.asked.is_set)
         token = token_in(options.token_file)
-        logs.configure(settings.log_level, options.log_format, _secrets(settings))
+        configure = _logging(options.log_format)
+        configure(settings)
+        program = _program(settings, state, metrics, stop.asked.is_set, configure)
+        loop = _loop(program.current, state, metrics)
         endpoint = None if metrics is None else _endpoint(state, metrics, options, token, loop.soon)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
@@ -92,26 +95,56 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if endpoint:
             open_until_the_end.enter_context(endpoint)
             _log.info("listening on %s", endpoint.url)
-        stop.watch()
+
+        def reload() -> None:
+            program.ask()
+            loop.soon()
+
+        stop.watch(reload, loop.wake)
         loop.run(stop.asked)
         _log.info("stopped")
     return 0
 
 
-def _loop(settings: Settings, state: State, metrics: Metrics | None, stopping: Callable[[], bool]) -> Loop:
-    """The loop over the real program, with stopwatches where somebody reads them."""
-    from random import SystemRandom
+def _logging(form: str) -> Callable[[Settings], None]:
+    """What makes the log follow the settings; a secret of earlier ones stays hidden."""
+    from . import logs
 
-    from .daemon_loop import Loop
+    hidden: set[Secret] = set()
+
+    def configure(settings: Settings) -> None:
+        hidden.update(_secrets(settings))
+        logs.configure(settings.log_level, form, hidden)
+
+    return configure
+
+
+def _program(
+    settings: Settings,
+    state: State,
+    metrics: Metrics | None,
+    stopping: Callable[[], bool],
+    changed: Callable[[Settings], None],
+) -> Program:
+    """The real program, with stopwatches where their results are served."""
+    from .daemon_reload import Program
     from .daemon_timing import timed
-    from .flight import steady
-    from .wiring import new_id, refresher
 
     # What the first request would import else, and be measured with.
     import_module("requests")
 
-    def make() -> Refresher:
-        return timed(refresher(settings), metrics, state.redis_answered, stopping)
+    def watched(plain: Refresher) -> Refresher:
+        return timed(plain, metrics, state.redis_answered, stopping)
+
+    return Program(settings, state, watched=watched, changed=changed)
+
+
+def _loop(make: Callable[[], Refresher], state: State, metrics: Metrics | None) -> Loop:
+    from random import SystemRandom
+
+    from .daemon_loop import Loop
+    from .flight import steady
+    from .wiring import new_id
 
     # From the kernel: two replicas that were forked from one process draw different numbers, too.
     chance = SystemRandom().random

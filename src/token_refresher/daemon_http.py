@@ -62,7 +62,7 @@ def create_app(state: State, metrics: Callable[[], bytes] | None = None, hosts: 
     def healthz() -> tuple[Response, int]:
         reasons = state.reasons()
         status = "unhealthy" if reasons else "ok"
-        return jsonify(status=status, reasons=list(reasons)), 503 if reasons else 200
+        return jsonify(status=status, reasons=list(reasons), warnings=list(state.warnings())), 503 if reasons else 200
 
     @app.get("/livez")
     def livez() -> tuple[Response, int]:

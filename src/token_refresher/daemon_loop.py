@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .current import RESTART, secret_refused
 from .daemon_state import DANGER, DEFECT, OK, REDIS, State
 from .errors import InputError, StoreError, TokenRefresherError
 from .logs import place
 from .model import Command
-from .refresh import alarm
+from .refresh.run import alarm
 from .report import Failure, Report
 
 if TYPE_CHECKING:
-    from .refresh import Refresher
+    from .refresh.run import Refresher
 
 # A tick is shortened by up to this part, never lengthened: the policy's inequalities count on a tick at the latest
 # every `tick_s`. A tenth of a minute is enough for replicas to drift apart within some ticks.
@@ -29,7 +30,8 @@ _log = logging.getLogger(__name__)
 class Loop:
     """Runs, and the times between them.
 
-    `make` builds the program; it is repeated as long as it raises StoreError. `clock` is steady (seconds), `chance`
+    `make` gives the program, before each run and again after a refused secret; where that is another one by then, it
+    runs within the same tick. `clock` is steady (seconds), `chance`
     gives numbers from 0 to 1, `new_id` names a run that brought no report. `on_run` is told of the end of each run: its
     result (one of `daemon_state.RESULTS`), and the report, if there is one.
     """
@@ -46,15 +48,19 @@ class Loop:
     ) -> None:
         self._make, self._state, self._clock = make, state, clock
         self._chance, self._new_id, self._on_run = chance, new_id, on_run
-        self._refresher: Refresher | None = None
         self._next_at = clock()
+        self._woken = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Run at once and then with every tick, until `stop`. Raises SettingsError for what no repeat will cure."""
+        """Run at once and then with every tick, until `stop`; a `wake` makes it look at once.
+
+        Raises SettingsError for what no repeat will cure.
+        """
         while not stop.is_set():
             self.run_once()
             while not stop.is_set() and (left_s := self.next_delay()) > 0:
-                stop.wait(min(left_s, _LOOK_S))
+                self._woken.wait(min(left_s, _LOOK_S))
+                self._woken.clear()
                 self._state.turned()
 
     def next_delay(self) -> float:
@@ -64,13 +70,21 @@ class Loop:
     def soon(self) -> None:
         """Begin the next run now; during a run, right after it. Any thread may ask."""
         self._next_at = self._clock()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at the clock and at `stop` now. Any thread may ask."""
+        self._woken.set()
 
     def run_once(self) -> Report | None:
-        """One run; None when it brought no report, which is logged and counted. Raises SettingsError."""
+        """One run, or two after a corrected secret; None when it brought no report, which is logged and counted.
+
+        Raises SettingsError.
+        """
         self._next_at = self._clock() + self._state.policy.tick_s * (1 - JITTER * self._chance())
         self._state.turned()
         try:
-            report = self._program().run_once(Command())
+            return self._runs()
         except InputError:
             raise
         except TokenRefresherError as error:
@@ -79,17 +93,24 @@ class Loop:
             # A defect of ours, or no memory: the next run may fare better, and nobody else would start it.
             where = f"unexpected {type(error).__name__} in {place(error.__traceback__)}"
             self._failed(DEFECT, TokenRefresherError(where))
-        else:
-            self._ended(report)
-            return report
         finally:
             self._state.turned()
         return None
 
-    def _program(self) -> Refresher:
-        if self._refresher is None:
-            self._refresher = self._make()
-        return self._refresher
+    def _runs(self) -> Report:
+        program = self._make()
+        report = program.run_once(Command())
+        self._ended(report)
+        if not secret_refused(report):
+            return report
+        corrected = self._make()
+        if corrected is not program:
+            self._state.turned()
+            report = corrected.run_once(Command())
+            self._ended(report)
+        if secret_refused(report):
+            _log.warning("%s", RESTART)
+        return report
 
     def _ended(self, report: Report) -> None:
         error = alarm(report)

@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from .daemon_state import RESULTS, State
 from .model import Kind, Target
-from .plan import Reason
+from .reasons import Reason
 from .report import Report
 
 # From a proxy nearby to the limit of one request.
@@ -43,13 +43,13 @@ class Metrics:
         self._runs = Counter(f"{name}_runs", "Runs, by how they ended.", ["result"], registry=one)
         self._outcomes = Counter(
             f"{name}_outcomes",
-            "Attempts to renew a code, by how they ended; error is a code of the README, or none.",
+            "Codes that a run worked on, by what came of it: issued, kept, refused, not_sent, unknown, lost, deferred.",
             ["kind", "outcome", "error"],
             registry=one,
         )
-        waits = "Runs that found another run's lease on a code, and left it alone."
+        waits = "Runs that found a code locked, by another run or by an attempt without an end."
         self._waits = Counter(f"{name}_lease_waits", waits, ["kind"], registry=one)
-        others = "Refreshes by somebody else that were noticed."
+        others = "Refreshes by another program that were noticed."
         self._supersessions = Counter(f"{name}_supersessions", others, ["kind"], registry=one)
         self._fetch = Histogram(
             f"{name}_fetch_seconds",
@@ -66,7 +66,7 @@ class Metrics:
         Info(f"{name}_build", "What is running.", registry=one).info(
             {"version": _version(), "python": platform.python_version()}
         )
-        one.register(_Expiry(state))
+        one.register(_Known(state))
         ProcessCollector(registry=one)
         # Known from the start, so that a rate has something to begin from.
         for result in RESULTS:
@@ -106,8 +106,8 @@ class Metrics:
             self._superseded[each.target] = max(fresh, default=since)
 
 
-class _Expiry:
-    """Seconds left, as of now: they go on falling when no run brings news."""
+class _Known:
+    """Seconds left and danger as of now, since time goes on without runs; and whether changed settings are refused."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -115,13 +115,21 @@ class _Expiry:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "token_refresher_seconds_to_expiry",
-            "How long the stored code lasts; 0 when there is none.",
+            "How long readers have the stored code; 0 when there is none.",
             labels=["app_id", "kind"],
+        )
+        danger = GaugeMetricFamily(
+            "token_refresher_in_danger", "1 when the code is missing or nearly expired.", labels=["app_id", "kind"]
         )
         latest = self._state.latest
         for each in latest.report.targets if latest else ():
-            family.add_metric([each.target.app_id, each.target.kind.value], latest.seconds_left(each) if latest else 0)
+            labels = [each.target.app_id, each.target.kind.value]
+            family.add_metric(labels, latest.seconds_left(each) if latest else 0)
+            danger.add_metric(labels, bool(latest and each.in_danger_after(latest.age_s)))
         yield family
+        yield danger
+        refused = "1 while changed settings are refused and the old ones stay in use, else 0."
+        yield GaugeMetricFamily("token_refresher_settings_refused", refused, value=bool(self._state.mistakes))
 
 
 def _version() -> str:

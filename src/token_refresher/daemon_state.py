@@ -43,7 +43,10 @@ class Point(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run. `at` (instant, unix seconds) is by this machine's clock; `result` is one of RESULTS."""
+    """One run. `at` (instant, unix seconds) is by this machine's clock; `result` is one of RESULTS.
+
+    `fetches` counts codes that were issued.
+    """
 
     at: int
     result: str
@@ -70,8 +73,9 @@ class Latest(NamedTuple):
 
 
 class State:
-    """`names` (id to name) and `policy` are fixed; `latest`, `failure`, `runs`, `history` and `reasons` change.
+    """What is known by now; `names` (id to name) and `policy` change with the settings, all else with each run.
 
+    `mistakes` are those of changed settings that were refused, empty when there are none.
     `clock` is steady (seconds), `now` gives unix seconds. Every method may be called by any thread.
     """
 
@@ -84,6 +88,7 @@ class State:
     ) -> None:
         self.names: Mapping[str, str] = MappingProxyType(dict(names))
         self.policy = policy
+        self.mistakes: tuple[str, ...] = ()
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
         self._turned_at = clock()
@@ -100,6 +105,12 @@ class State:
         """The loop is alive."""
         with self._lock:
             self._turned_at = self._clock()
+
+    def reconfigured(self, names: Mapping[str, str], policy: Policy) -> None:
+        """The settings have changed; what is known of applications that are gone is forgotten."""
+        with self._lock:
+            self.names, self.policy = MappingProxyType(dict(names)), policy
+            self._history = {each: points for each, points in self._history.items() if each.app_id in names}
 
     def redis_answered(self) -> None:
         """All targets were just read from Redis."""
@@ -165,10 +176,16 @@ class State:
         with self._lock:
             return tuple(self._history.get(target, ()))
 
+    def warnings(self) -> tuple[str, ...]:
+        """What ought to be looked at although all may be well, as sentences."""
+        mistakes = "; ".join(self.mistakes)
+        return (f"changed settings are refused, the old ones stay in use: {mistakes}",) if mistakes else ()
+
     def reasons(self) -> tuple[str, ...]:
         """Why not all is well, as sentences; empty when it is.
 
-        It is when Redis was read within the last two ticks and no code is in danger.
+        It is when Redis was read within the last two ticks and no code is in danger, now and not only when the latest
+        report was made.
         """
         with self._lock:
             read_ago_s = None if self._read_at is None else self._clock() - self._read_at
@@ -183,10 +200,12 @@ class State:
             found.append("the last run was stopped by a defect (internal_error)")
         elif report is None:
             found.append("the first run has not ended yet")
-        bad = report[0].in_danger if report else ()
+        age_s = self._clock() - report[1] if report else 0.0
+        bad = [each for each in report[0].targets if each.in_danger_after(age_s)] if report else []
         for each in bad[:_REASONS]:
-            why = each.failure.code if each.failure else each.reason
-            found.append(f"{each.target.app_id} {each.target.kind.value}: {each.seconds_left} s left ({why})")
+            why = each.failure.code if each.failure else f"{each.reason}: {each.sentence}"
+            left_s = max(0, int(each.seconds_left - age_s))
+            found.append(f"{each.target.app_id} {each.target.kind.value}: {left_s} s left ({why})")
         if len(bad) > _REASONS:
             found.append(f"and {len(bad) - _REASONS} more")
         return tuple(found)

@@ -1,4 +1,4 @@
-"""Being told to stop: the signals of a process, held back from everywhere and read by one thread.
+"""The signals of a process, held back from everywhere and read by one thread: stop, or read the settings again.
 
 A handler would run between any two steps of the main thread, and not at all while that waits for a name server. A
 thread that waits for signals is prompt whatever the others do, and may use locks.
@@ -10,18 +10,21 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 _log = logging.getLogger(__name__)
 
-# SIGHUP too: nothing is read anew in a running process, so "reload" means to end, and to be started by the supervisor.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # How long the last line may take: whoever reads the log may have stopped reading.
 _LAST_LINE_S = 1.0
 
 
 class Stop:
     """Sets `asked` at the first signal; at the second, or `timeout_s` (duration, seconds) later, ends the process.
+
+    SIGHUP stops nothing: it reloads. It is heard also under nohup, which wants a process to outlive its terminal: this
+    one does.
 
     A context: from its beginning the signals wait, from `watch` on they are read. Only the main thread may enter it,
     before it starts any other.
@@ -30,27 +33,38 @@ class Stop:
     def __init__(self, timeout_s: float) -> None:
         self.asked = threading.Event()
         self._timeout_s = timeout_s
-        # Whoever started this with a signal ignored (nohup, a background job of a script) wants it ignored.
+        # A background job of a script ignores SIGINT, and so does this.
         self._signals = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
     def __enter__(self) -> Stop:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*self._signals, signal.SIGHUP])
+        self._deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        if self._deaf:
+            # What is ignored need not be kept for a thread that waits for it.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self.asked.is_set():
+            if self._deaf:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
-    def watch(self) -> None:
-        """Read the signals, in a thread of its own."""
-        threading.Thread(target=self._watch, name="token-refresher-signals", daemon=True).start()
+    def watch(self, reload: Callable[[], None], wake: Callable[[], None]) -> None:
+        """Read the signals, in a thread of its own: `reload` is called after SIGHUP, `wake` once `asked` is set."""
+        arguments = (reload, wake)
+        threading.Thread(target=self._watch, args=arguments, name="token-refresher-signals", daemon=True).start()
 
-    def _watch(self) -> None:
-        first = signal.Signals(signal.sigwait(self._signals))
+    def _watch(self, reload: Callable[[], None], wake: Callable[[], None]) -> None:
+        while (number := signal.sigwait([*self._signals, signal.SIGHUP])) == signal.SIGHUP:
+            _say(logging.INFO, "SIGHUP: the settings are read again, now or right after the run that is under way")
+            reload()
+        first = signal.Signals(number)
         _say(logging.INFO, f"stopping ({first.name}): what is under way may end within {self._timeout_s:g} s")
         self.asked.set()
+        wake()
         again = signal.sigtimedwait(self._signals, self._timeout_s)
         why = signal.Signals(again.si_signo).name if again else f"{self._timeout_s:g} s are over"
         _say(logging.WARNING, f"ended at once ({why}): a code under way is left unsettled, which the next run heals")

@@ -14,7 +14,7 @@ from .open_platform import Checked, Issued, OpenPlatform
 from .store import Acquired, Store
 
 if TYPE_CHECKING:
-    from .refresh import Refresher
+    from .refresh.run import Refresher
 
 Took = Callable[[str, float], None]
 
@@ -69,21 +69,21 @@ class TimedStore(Store):
         self._loaded()
         return found
 
-    def acquire(self, snapshot: Snapshot, attempt: str) -> Acquired | None:
+    def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         with _timed(self._took, "acquire"):
-            return super().acquire(snapshot, attempt)
+            return super().acquire(snapshot, attempt, caller)
 
     def finish(self, *arguments: Any, **options: Any) -> str:
         with _timed(self._took, "finish"):
             return super().finish(*arguments, **options)
 
-    def note_alive(self, snapshot: Snapshot) -> None:
+    def note(self, *arguments: Any, **options: Any) -> Snapshot | None:
         with _timed(self._took, "note"):
-            super().note_alive(snapshot)
+            return super().note(*arguments, **options)
 
-    def note_superseded(self, snapshot: Snapshot, expires_at: int | None) -> None:
+    def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         with _timed(self._took, "note"):
-            super().note_superseded(snapshot, expires_at)
+            return super().see(snapshot, caller)
 
 
 class TimedPlatform(OpenPlatform):
@@ -95,6 +95,11 @@ class TimedPlatform(OpenPlatform):
     def __init__(self, platform: OpenPlatform, took: Took, stopping: Callable[[], bool]) -> None:
         vars(self).update(vars(platform))
         self._took, self._stopping = took, stopping
+
+    def dial(self, app: App, kind: Kind, until: float) -> None:
+        if self._stopping():
+            raise NotSentError("the program is being stopped", code="not_sent_late")
+        super().dial(app, kind, until)
 
     def server_token(self, app: App, until: float) -> Issued:
         with self._request(Kind.ACCESS_TOKEN.value):

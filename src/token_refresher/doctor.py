@@ -7,6 +7,7 @@ are grey and say why. The time is bounded.
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from .flight import steady
 from .model import Kind, Snapshot, Target
 from .settings import read
 from .store import Store
-from .wiring import new_id, platform
+from .wiring import caller_of, new_id, platform
 
 __all__ = ["CHECKS", "Finding", "Light", "examine", "exit_code"]
 
@@ -35,7 +36,6 @@ __all__ = ["CHECKS", "Finding", "Light", "examine", "exit_code"]
 _TIME_LIMIT_S = 60.0
 _OF_APPLICATIONS = ("platform reachable", "platform white list", "platform secret", "platform clock", "code accepted")
 _OF_CODES = ("code stored", "code writers", "run lease", "run timer")
-_CHUNK = 500
 
 
 def examine(
@@ -112,31 +112,20 @@ def _read(bench: Bench) -> list[codes.Stored]:
     def look() -> list[Finding]:
         policy, prefix = bench.settings.policy, bench.settings.redis.key_prefix
         store = Store(bench.client, policy, prefix, lambda seconds: None)
+        callers = {app.app_id: caller_of(bench.settings, socket.gethostname(), app) for app in bench.settings.apps}
         findings = []
         for target, loaded in zip(targets, store.load(targets), strict=True):
             if isinstance(loaded, Snapshot):
-                found.append(codes.Stored(loaded))
+                found.append(codes.Stored(loaded, callers[target.app_id]))
             else:
                 say = speaker("code stored", f"{target.app_id} {target.kind.value}")
                 findings.append(say(Light.RED, loaded.what, loaded.advice))
-        found[:] = _with_lives(bench, store, found)
         for each in found:
             findings += [codes.stored(each, policy), codes.writers(each), codes.lease(each, policy)]
         return findings + list(codes.timer(found, policy))
 
     bench.check(_OF_CODES, look)
     return found
-
-
-def _with_lives(bench: Bench, store: Store, found: Sequence[codes.Stored]) -> list[codes.Stored]:
-    """The same with the TTL of each value, where the user may ask for it."""
-    lives: list[int | None] = []
-    for start in range(0, len(found), _CHUNK):
-        with bench.client.pipeline(transaction=False) as pipe:
-            for each in found[start : start + _CHUNK]:
-                pipe.pttl(store.keys_of(each.snapshot.target).value)
-            lives += [reply if isinstance(reply, int) else None for reply in pipe.execute(raise_on_error=False)]
-    return [codes.Stored(each.snapshot, life_ms) for each, life_ms in zip(found, lives, strict=True)]
 
 
 # -- the platform ------------------------------------------------------------------------------------------------------

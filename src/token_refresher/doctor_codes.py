@@ -10,8 +10,10 @@ from .doctor_bench import Bench
 from .doctor_findings import Finding, Light, Speak, speaker
 from .doctor_platform import Answers
 from .errors import CATALOGUE, PlatformError
+from .life import ends_early, in_danger, margin_of, reckoned_end
 from .model import Lease, Record, Snapshot, Unreadable
-from .plan import at_work, superseded
+from .outlook import quiet_s, traced_at
+from .plan import at_work
 from .policy import Policy
 
 # Supersessions within this time (seconds) show that somebody refreshes now; so many are no accident.
@@ -27,10 +29,10 @@ _RUN = "see the findings about Redis and the platform, then run `token-refresher
 
 @dataclass(frozen=True)
 class Stored:
-    """A target as it was read; `life_ms` is what PTTL said of its value (None: not allowed to ask)."""
+    """A target as it was read; `caller` is what this copy of the program is called in its lease."""
 
     snapshot: Snapshot
-    life_ms: int | None = None
+    caller: str = ""
 
     @property
     def about(self) -> str:
@@ -49,9 +51,11 @@ def stored(each: Stored, policy: Policy) -> Finding:
     if left_s <= 0:
         return say(Light.RED, "what is stored has expired", _RUN)
     says = f"{duration(left_s)} left, fingerprint {snapshot.record.fingerprint}"
-    if left_s < policy.alarm_below_s:
+    if not snapshot.lease.settled and snapshot.readable_s + 2 < left_s:
+        says += f"; readers have it for {duration(snapshot.readable_s)}, for as long as a fetch may be out"
+    if in_danger(snapshot, policy):
         return say(Light.RED, says, _RUN)
-    if left_s < policy.margin_s - 2 * policy.tick_s:
+    if left_s < margin_of(snapshot, policy) - 2 * policy.tick_s:
         return say(Light.YELLOW, f"{says}: it should have been renewed", _RUN)
     return say(Light.GREEN, says)
 
@@ -69,7 +73,7 @@ def accepted(each: Stored, answers: Answers, bench: Bench) -> Finding:
     apart_s = answers.ahead_s.get(kind)
     skew_s = 0.0 if apart_s is None else apart_s - redis_ahead_s
     named = said.expires_at if said.valid else None
-    if not superseded(live, named, skew_s, policy, apart_s):
+    if named is not None and not ends_early(live, reckoned_end(named, skew_s, policy, apart_s), policy):
         return say(Light.GREEN, "until the expected instant")
     if live.issued_at is not None and 0 <= each.snapshot.now_ms / 1000 - live.issued_at < policy.audit_min_age_s:
         return say(Light.GREY, "not judged: it was issued a moment ago")
@@ -81,7 +85,7 @@ def accepted(each: Stored, answers: Answers, bench: Bench) -> Finding:
 
 
 def writers(each: Stored) -> Finding:
-    """Traces of somebody else: what only we write is missing or out of order, or codes were superseded."""
+    """Traces of other programs: what only we write is missing or out of order, or codes were superseded."""
     say, snapshot = speaker("code writers", each.about), each.snapshot
     live, lease = snapshot.live, snapshot.lease
     recent = [at for at in lease.superseded if 0 <= snapshot.now_ms - at < _RECENTLY_S * 1000]
@@ -93,12 +97,12 @@ def writers(each: Stored) -> Finding:
         return say(Light.RED, "somebody else put an older value back: its fence is not the lease's last", _ELSEWHERE)
     if recent:
         return say(Light.YELLOW, "somebody else fetched a newer code within the hour", _ELSEWHERE)
-    if live and each.life_ms == -1:
+    if live and snapshot.ttl_ms is None:
         cure = f"a key without TTL outlives its code: {_ELSEWHERE}; the next refresh sets the TTL"
         return say(Light.YELLOW, "the stored value has no TTL: not ours", cure)
     if live is None:
         return say(Light.GREY, "not examined: no code is stored")
-    return say(Light.GREEN, "only this program" if each.life_ms is not None else "only this program, by the fence")
+    return say(Light.GREEN, "only this program")
 
 
 def _is_overwritten(live: Record, lease: Lease) -> bool:
@@ -108,39 +112,52 @@ def _is_overwritten(live: Record, lease: Lease) -> bool:
 
 
 def lease(each: Stored, policy: Policy) -> Finding:
-    """Whether an attempt hangs, what is unsettled, what keeps failing."""
+    """Whether an attempt has no end, what is unsettled, which copy keeps failing."""
     say, snapshot, lease = speaker("run lease", each.about), each.snapshot, each.snapshot.lease
     if not lease.exists:
         light = Light.YELLOW if snapshot.live else Light.GREY
         return say(light, "no run of this program has worked on it within a day", "run `token-refresher refresh`")
     if at_work(snapshot, policy):
         return say(Light.GREEN, "a run is at work on it")
-    failed = _failing(say, lease)
-    if failed:
+    failed = _failing(say, each, policy)
+    if failed and failed.light is Light.RED:
         return failed
     ahead_s = (lease.locked_until - snapshot.now_ms) / 1000
     if ahead_s > policy.work_s + policy.flight_s:
         says = f"locked for {duration(ahead_s)}, longer than any run locks: Redis's clock was set back"
         return say(Light.YELLOW, says, "set Redis's clock by NTP; runs take such a lock for over")
     if ahead_s > 0:
-        says = f"a run stopped in its attempt: locked for {duration(ahead_s)} more"
+        says = f"an attempt had no end: locked for {duration(ahead_s)} more, then the next one may come"
         return say(Light.YELLOW, says, "nothing, unless it comes again: then see the log of the run")
-    since_s = (snapshot.now_ms - lease.unsettled_since) / 1000
-    if lease.unsettled_since and since_s > 2 * policy.work_s + policy.flight_s + 2 * policy.tick_s:
+    if failed:
+        return failed
+    since_s = (snapshot.now_ms - lease.mark_since) / 1000 if lease.mark_since else 0
+    if lease.mark and since_s > 2 * policy.work_s + policy.flight_s + 2 * policy.tick_s:
         says = f"unsettled for {duration(since_s)}: no run has come to settle it"
         return say(Light.RED, says, "run `token-refresher refresh`, see that the timer fires, and the log of its runs")
-    if lease.unsettled_since:
+    if lease.mark:
         return say(Light.YELLOW, "an attempt had no definite end", "nothing: the next run asks the platform")
     return say(Light.GREEN, f"free; last: {lease.outcome or 'nothing yet'}")
 
 
-def _failing(say: Speak, lease: Lease) -> Finding | None:
-    if not lease.failures:
+def _failing(say: Speak, each: Stored, policy: Policy) -> Finding | None:
+    """The copy that failed most often of late: this one, or another one that shares the lease."""
+    snapshot = each.snapshot
+    oldest_ms = snapshot.now_ms - 2 * policy.retry_cap_s * 1000
+    failing = [one for one in snapshot.lease.callers if one.failures and one.until > oldest_ms]
+    if not failing:
         return None
-    code = lease.outcome.partition(": ")[2]
-    cure = CATALOGUE[code].advice if code in CATALOGUE else "run `token-refresher refresh` and see what it says"
-    light = Light.RED if lease.failures >= _MANY_FAILURES else Light.YELLOW
-    return say(light, f"{lease.failures} failures in a row, last: {lease.outcome}", cure)
+    worst = max(failing, key=lambda one: one.failures)
+    whose = "this copy" if worst.name == each.caller else f"another copy ({worst.name})"
+    entry = CATALOGUE.get(worst.code)
+    what = f"is refused: {worst.code}" if entry and entry.of_caller else f"fails: {worst.code or 'not known why'}"
+    cure = entry.advice if entry else "run `token-refresher refresh` and see what it says"
+    if worst.code == "no_end":
+        what, cure = "does not end its attempts", "see its log, its memory and its time-out"
+    if worst.name != each.caller:
+        cure = f"find that copy (another container, a function, a colleague's machine) and mend or stop it: {cure}"
+    light = Light.RED if worst.failures >= _MANY_FAILURES else Light.YELLOW
+    return say(light, f"{whose} {what} ({worst.failures} failure{'s' * (worst.failures > 1)} in a row)", cure)
 
 
 def timer(targets: Sequence[Stored], policy: Policy) -> Iterator[Finding]:
@@ -149,7 +166,7 @@ def timer(targets: Sequence[Stored], policy: Policy) -> Iterator[Finding]:
     for each in targets:
         silent.setdefault(each.snapshot.target.app_id, []).append(_silent_s(each.snapshot, policy))
     over = {app_id: min(ages_s) for app_id, ages_s in silent.items()}
-    limit_s = _silence_limit_s(targets, policy)
+    limit_s = max((quiet_s(each.snapshot, policy) for each in targets), default=0)
     dead = {app_id: age_s for app_id, age_s in over.items() if age_s > limit_s}
     say = speaker("run timer")
     cure = "enable the timer trigger (or start the daemon) and look at its log; it must fire every "
@@ -169,15 +186,5 @@ def timer(targets: Sequence[Stored], policy: Policy) -> Iterator[Finding]:
 
 def _silent_s(snapshot: Snapshot, policy: Policy) -> float:
     """Seconds since the last trace of a run; infinite without any."""
-    lease = snapshot.lease
-    began_at = lease.work_until - round(policy.work_s * 1000) if lease.work_until else 0
-    newest = max(lease.outcome_at, lease.audited_at, began_at)
-    return max((snapshot.now_ms - newest) / 1000, 0.0) if newest else float("inf")
-
-
-def _silence_limit_s(targets: Sequence[Stored], policy: Policy) -> float:
-    """Fresh codes are asked about at every audit interval; without audits a run leaves no trace before the margin."""
-    wait_s = policy.audit_interval_s or policy.lifetime_s - policy.margin_s
-    if any(each.snapshot.lease.failures for each in targets):
-        wait_s = max(wait_s, policy.retry_cap_s * 1.1)
-    return wait_s + 2 * policy.tick_s
+    newest = traced_at(snapshot, policy)
+    return (snapshot.now_ms - newest) / 1000 if newest else float("inf")

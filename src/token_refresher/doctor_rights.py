@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,27 +13,28 @@ from .doctor_bench import Bench
 from .doctor_findings import Finding, Light, speaker
 from .errors import StoreError
 from .keys import keys_of
-from .model import Kind, Record, Target
+from .model import Kind, Lease, Record, Target, Word
 from .policy import Policy
-from .records import write_record
 from .redis_errors import missing_right
 from .store import Store
 
 # An application that nobody has; its keys are gone at the end of the probe, else after a minute.
 _PROBE_TTL_S = 60
+_CALLER = "doctor"
 _NOTHING = "return 1"
 # Each command that the scripts run, as a script of one line on one probe key. What is written has a TTL.
 _COMMANDS = {
     "time": "redis.call('TIME') return 1",
     "set": "redis.call('SET', KEYS[1], '1', 'PX', 60000) return 1",
     "get": "redis.call('GET', KEYS[1]) return 1",
-    "exists": "redis.call('EXISTS', KEYS[1]) return 1",
     "type": "redis.call('TYPE', KEYS[1]) return 1",
+    "pttl": "redis.call('PTTL', KEYS[1]) return 1",
     "pexpire": "redis.call('PEXPIRE', KEYS[1], 60000) return 1",
+    "pexpireat": "redis.call('PEXPIREAT', KEYS[1], 4102444800000) redis.call('PEXPIRE', KEYS[1], 60000) return 1",
     "del": "redis.call('DEL', KEYS[1]) return 1",
     "hset": "redis.call('HSET', KEYS[2], 'a', '1') return 1",
     "hdel": "redis.call('HDEL', KEYS[2], 'a') return 1",
-    "hmget": "redis.call('HMGET', KEYS[2], 'a') return 1",
+    "hget": "redis.call('HGET', KEYS[2], 'a') return 1",
     "hgetall": "redis.call('HGETALL', KEYS[2]) return 1",
 }
 _WHERE = "docs/redis-users.md has the whole line"
@@ -99,29 +100,23 @@ def _probed(bench: Bench, probes: Sequence[Target]) -> StoreError | None:
         (before,) = store.load([token])
         if isinstance(before, StoreError):
             return before
-        held = store.acquire(before, bench.new_id())
-        if held is None:
-            return StoreError("a lease that nobody had could not be taken")
-        now = held.snapshot.now_ms // 1000
-        stored = _storing(now, held.snapshot.lease.fence)
-        ended = store.finish(token, held.attempt, "issued", "doctor", **stored(Kind.ACCESS_TOKEN))
-        (after,) = store.load([token])
-        if isinstance(after, StoreError):
-            return after
+        held = store.acquire(before, bench.new_id(), _CALLER)
+        if not held.held:
+            return StoreError("a free lease could not be taken")
+        now_ms, fence = held.snapshot.now_ms, held.snapshot.lease.fence
+        record = Record("doctor", now_ms // 1000 + _PROBE_TTL_S, now_ms // 1000, fence)
+        ended = store.finish(held.snapshot, _CALLER, "issued", "doctor", record=record, sent_ms=now_ms)
+        after = store.read(token)
         if ended != "done" or not after.live or not after.lease.settled:
             return StoreError("what was stored could not be read again")
-        store.note_alive(after)
-        store.note_superseded(after, now - 1)
-        ended = store.finish(ticket, bench.new_id(), "issued", "doctor", **stored(Kind.JS_TICKET))
+        noted = store.note(after, Word.ALIVE, _CALLER)
+        if noted is None or store.note(noted, Word.REFUSED, _CALLER) is None:
+            return StoreError("what checkCode says could not be entered")
+        lost = replace(store.read(ticket), lease=Lease(attempt=bench.new_id()))
+        ended = store.finish(lost, _CALLER, "issued", "doctor", record=record, sent_ms=now_ms)
     except StoreError as error:
         return error
     return None if ended == "orphan" else StoreError("a code without a lease could not be stored")
-
-
-def _storing(now: int, fence: int) -> Callable[[Kind], dict[str, Any]]:
-    """A value as the refresher stores it; the code is one only by its place."""
-    record = Record("doctor", now + _PROBE_TTL_S, now, fence)
-    return lambda kind: {"value": write_record(kind, record), "expires_at": record.expires_at}
 
 
 def _refusals(bench: Bench, keys: Sequence[Sequence[str]]) -> list[str]:

@@ -46,9 +46,8 @@ def configure(level: str, form: str = "json", hidden: Iterable[Secret] = (), str
     handler = _Handler(sys.stdout if stream is None else stream)
     handler.setFormatter(JsonLines(hidden) if form == "json" else TextLines(hidden))
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-    root.addHandler(handler)
+    # In one step: another thread may be writing a line.
+    root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(_OWN).setLevel(level)
 

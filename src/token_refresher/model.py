@@ -25,14 +25,37 @@ class Action(str, Enum):
 
 
 class Outcome(str, Enum):
-    """How an attempt to renew one target ended."""
+    """What came of the work on one target. Only after `issued` and `lost` a code was issued."""
 
-    ISSUED = "issued"  # a new code is stored
-    KEPT = "kept"  # the stored code was found to be alive and newest; nothing was fetched
-    REFUSED = "refused"  # a definite no; nothing was issued
-    UNKNOWN = "unknown"  # no definite answer; the lease stays locked
-    LOST = "lost"  # a code came, but the lease was no longer ours: not written
-    DEFERRED = "deferred"  # not started: no time was left, or Redis failed first
+    meaning: str
+
+    ISSUED = "issued", "a new code was fetched and is stored"
+    KEPT = "kept", "checkCode says that the stored code is alive; nothing was fetched"
+    REFUSED = "refused", "the platform said no; it issued nothing"
+    NOT_SENT = "not_sent", "the platform could not be reached; no request was sent"
+    UNKNOWN = "unknown", "a request was sent and got no usable answer; the code stays locked until its effect is over"
+    LOST = "lost", "a new code was fetched and could not be stored: another run took over, or Redis failed"
+    DEFERRED = "deferred", "not tried: no time or no access_token was there, a limit held it back, or Redis failed"
+
+    def __new__(cls, value: str, meaning: str) -> Outcome:
+        outcome = str.__new__(cls, value)
+        outcome._value_ = value
+        outcome.meaning = meaning
+        return outcome
+
+    @property
+    def words(self) -> str:
+        return str(self.value).replace("_", " ")
+
+
+class Word(str, Enum):
+    """What checkCode said of a stored code."""
+
+    ALIVE = "alive"  # it is accepted until its recorded end, give or take the tolerance
+    ENDS = "ends"  # it is accepted, and ends earlier than recorded
+    REFUSED = "refused"  # it is not accepted
+    DENIED = "denied"  # a definite no about the application: neither the code's fault nor the caller's
+    SILENT = "silent"  # nothing definite, or nothing about the code
 
 
 class Secret:
@@ -102,39 +125,80 @@ class Unreadable:
     why: str
 
 
+# The mark of a target of which nothing is known: it has no lease hash, or one without a mark.
+UNKNOWN_ORIGIN = "none"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a lease remembers of one copy of this program.
+
+    `name` identifies the copy by its settings and its host (`wiring.caller_of`). `until` is the end of its own wait,
+    `asked_at` when it last asked checkCode in vain: instants, unix milliseconds of Redis's clock, 0 means none.
+    `failures` counts its attempts in a row that brought nothing; `code` is the error code of the last one, `no_end`
+    while one has not ended.
+    """
+
+    name: str
+    until: int = 0
+    failures: int = 0
+    asked_at: int = 0
+    code: str = ""
+
+
 @dataclass(frozen=True)
 class Lease:
     """The control hash of a target. Instants are unix milliseconds of Redis's clock; 0 means none.
 
-    `exists` is False when Redis holds no such hash: then nothing is known of earlier attempts, so it is not settled.
-    `before` is what `unsettled_since` was when the current attempt began.
+    `exists` is False when Redis holds no such hash. `mark` is empty when the target is settled: its last attempt ended
+    definitely, so that the stored code is the newest there is; else it is the attempt that left this open, since
+    `mark_since`. `before` is the mark that the current attempt found. `finished` is the last attempt that ended, `by`
+    the caller of the current attempt, `issued_by` the one that last brought a code. `denied` is the fingerprint of a
+    code for whose application checkCode gave a definite no, since `denied_at`. `life_s` (duration) is what the platform
+    gave the last code.
     """
 
     exists: bool = False
     attempt: str = ""
+    finished: str = ""
     fence: int = 0
     work_until: int = 0
     locked_until: int = 0
-    unsettled_since: int = 0
-    before: int = 0
-    failures: int = 0
-    retry_at: int = 0
+    mark: str = UNKNOWN_ORIGIN
+    mark_since: int = 0
+    before: str = UNKNOWN_ORIGIN
+    by: str = ""
+    issued_by: str = ""
+    callers: tuple[Caller, ...] = ()
     audited_at: int = 0
+    denied: str = ""
+    denied_at: int = 0
+    life_s: int = 0
     outcome: str = ""
     outcome_at: int = 0
     superseded: tuple[int, ...] = ()
 
     @property
     def settled(self) -> bool:
-        return self.exists and not self.unsettled_since
+        return not self.mark
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last attempt came to an end, be it with or without a code."""
+        return self.attempt == self.finished
+
+    def caller(self, name: str) -> Caller:
+        """What is remembered of this caller; nothing, where it is new."""
+        return next((each for each in self.callers if each.name == name), Caller(name))
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A target as Redis shows it at `now_ms` (instant, unix milliseconds, Redis's clock).
 
-    `raw` is the stored value as it is, None when there is none. `complaint` is the fingerprint of a code with which
-    a reader was refused.
+    `raw` is the stored value as it is, None when there is none, or none that could be a record. `ttl_ms` is the key's
+    TTL (duration, milliseconds), None when it has none. `complaint` is the fingerprint of a code with which a reader
+    was refused.
     """
 
     target: Target
@@ -143,6 +207,7 @@ class Snapshot:
     lease: Lease = Lease()
     raw: bytes | None = field(default=None, repr=False)
     complaint: str | None = field(default=None, repr=False)
+    ttl_ms: int | None = None
 
     @cached_property
     def live(self) -> Record | None:
@@ -150,9 +215,16 @@ class Snapshot:
         alive = isinstance(self.record, Record) and self.record.expires_at * 1000 > self.now_ms
         return self.record if alive and isinstance(self.record, Record) else None
 
-    @property
+    @cached_property
     def seconds_left(self) -> int:
+        """Duration until the recorded end (s); 0 when there is no live code."""
         return (self.live.expires_at * 1000 - self.now_ms) // 1000 if self.live else 0
+
+    @cached_property
+    def readable_s(self) -> int:
+        """Duration for which readers still find the code (s): until its recorded end or its TTL, what comes first."""
+        left_s = self.seconds_left
+        return left_s if self.ttl_ms is None else min(left_s, max(self.ttl_ms, 0) // 1000)
 
 
 @dataclass(frozen=True)

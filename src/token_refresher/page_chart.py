@@ -39,12 +39,17 @@ def span_s(oldest_at: int, now: int) -> int:
     return next((hours for hours in _SPANS_H if age_s <= hours * _HOUR_S), _SPANS_H[-1]) * _HOUR_S
 
 
-def chart(points: Sequence[Point], now: int, width_s: int, policy: Policy) -> Chart | None:
-    """The chart of `width_s` until `now` (unix seconds); None when there is nothing to show."""
+def chart(
+    points: Sequence[Point], now: int, width_s: int, policy: Policy, life_s: float = 0, margin_s: float = 0
+) -> Chart | None:
+    """The chart of `width_s` until `now` (unix seconds); None when there is nothing to show.
+
+    Life and margin are those of the code, where they are known.
+    """
     shown = [each for each in points if 0 <= now - each.at <= width_s]
     if not shown:
         return None
-    scale = _Scale(now, width_s, policy.lifetime_s)
+    scale = _Scale(now, width_s, life_s or policy.lifetime_s)
     corners = _thinned(_corners(shown, now, scale))
     line = "M" + "L".join(f"{x:g} {y:g}" for x, y in corners)
     failed = [each for each in shown if each.error]
@@ -54,7 +59,7 @@ def chart(points: Sequence[Point], now: int, width_s: int, policy: Policy) -> Ch
         area=f"{line}L{corners[-1][0]:g} {HEIGHT}L{corners[0][0]:g} {HEIGHT}Z",
         failures=_marks(failed, scale),
         others=_marks(others, scale),
-        margin_y=scale.y(policy.margin_s),
+        margin_y=scale.y(margin_s or policy.margin_s),
         grace_y=scale.y(policy.grace_s),
         told=_told(shown, now, len(failed), len(others)),
     )
@@ -121,8 +126,10 @@ def _told(points: Sequence[Point], now: int, failed: int, others: int) -> str:
     nexts = points[1:]
     ends = [*(each.at for each in nexts), now]
     lowest = min(each.seconds_left - (end - each.at) for each, end in zip(points, ends, strict=True))
+    # A TTL that was cut and is restored is no renewal.
     renewed = sum(each.outcome == "issued" for each in points) or sum(
-        after.seconds_left > before.seconds_left + 60 for before, after in zip(points[:-1], nexts, strict=True)
+        bool(after.fingerprint) and (after.fence, after.fingerprint) != (before.fence, before.fingerprint)
+        for before, after in zip(points[:-1], nexts, strict=True)
     )
     parts = [counted(renewed, "renewal")]
     parts += [counted(failed, "failure")] if failed else []

@@ -10,8 +10,7 @@ from .page_chart import Chart
 from .page_source import Source
 from .page_state import State, Tone, Trouble
 from .page_words import Instant, duration, instant
-from .plan import Reason
-from .policy import Policy
+from .reasons import Reason
 from .report import TargetReport
 
 # A message may hold anything; more than this is not read at a glance.
@@ -35,7 +34,8 @@ class Bar:
 class Code:
     """One code as it is shown. `sentence` is "" where it would only repeat the reason's `meaning`.
 
-    `renewed`: by the run reported, and the reason says why.
+    `expires` is when readers lose it; `cut` says why that is before its recorded end, where it is. `renewed`: by the
+    run reported, and the reason says why.
     """
 
     id: str
@@ -47,8 +47,10 @@ class Code:
     renewed: bool
     left: str
     expires: Instant | None
+    cut: str
     bar: Bar
     outcome: str
+    outcome_meaning: str
     outcome_at: Instant | None
     fence: int
     fingerprint: str
@@ -70,11 +72,12 @@ class Moment:
 
 def code(each: TargetReport, state: State, moment: Moment) -> Code:
     """The code that `each` reports, in the given state."""
-    policy, left_s = moment.source.policy, page_state.seconds_left(each, moment.age_s)
-    meaning = page_state.meaning(each.reason)
-    aged = each.reason == Reason.FRESH.value and left_s < policy.margin_s
+    left_s = page_state.seconds_left(each, moment.age_s)
+    meaning, at = page_state.meaning(each.reason), moment.now - int(moment.age_s)
+    recorded_s = page_state.recorded_left(each, at, moment.age_s)
+    aged = each.reason == Reason.FRESH.value and recorded_s < each.margin_s
+    is_cut = each.cut_at(at)
     told_anew = each.reason != Reason.FRESH.value and each.sentence != meaning
-    points = moment.source.history(each.target)
     trouble = page_state.trouble(each)
     # The moment of this run's own outcome is that of the report.
     ended_at = moment.source.latest.report.at if each.outcome and moment.source.latest else each.last_outcome_at
@@ -87,37 +90,53 @@ def code(each: TargetReport, state: State, moment: Moment) -> Code:
         sentence="when it was last read" if aged else cut(each.sentence) if told_anew else "",
         renewed=each.outcome is Outcome.ISSUED,
         left=duration(left_s) if left_s else "none",
-        expires=instant(each.expires_at, moment.now) if each.expires_at else None,
-        bar=_bar(left_s, policy),
-        outcome=cut(each.outcome.value if each.outcome else each.last_outcome),
+        expires=instant(at + each.seconds_left if is_cut else each.expires_at, moment.now) if each.expires_at else None,
+        cut=f"for as long as a fetch may be out; recorded: {duration(recorded_s)}" if is_cut else "",
+        bar=_bar(each, left_s, moment),
+        outcome=cut(each.outcome.words if each.outcome else each.ended),
+        outcome_meaning=_meaning(each),
         outcome_at=instant(ended_at, moment.now) if ended_at else None,
         fence=each.fence,
         fingerprint=each.fingerprint or "",
         trouble=trouble._replace(message=cut(trouble.message)) if trouble else None,
         warnings=tuple(cut(warning) for warning in each.warnings),
         superseded=tuple(instant(at, moment.now) for at in page_state.recent(each, moment.now)),
-        chart=page_chart.chart(points, moment.now, moment.span_s, policy) if moment.span_s else None,
+        chart=_chart(each, moment) if moment.span_s else None,
     )
 
 
-def _bar(left_s: int, policy: Policy) -> Bar:
+def _chart(each: TargetReport, moment: Moment) -> Chart | None:
+    points, policy = moment.source.history(each.target), moment.source.policy
+    return page_chart.chart(points, moment.now, moment.span_s, policy, each.life_s, each.margin_s)
+
+
+def _meaning(each: TargetReport) -> str:
+    """What the outcome means, in the words of `model.Outcome`."""
+    value = each.outcome.value if each.outcome else each.last_outcome.partition(":")[0]
+    return next((outcome.meaning for outcome in Outcome if outcome.value == value), "")
+
+
+def _bar(each: TargetReport, left_s: int, moment: Moment) -> Bar:
+    policy, at = moment.source.policy, moment.now - int(moment.age_s)
+    life_s, margin_s = each.life_s or policy.lifetime_s, each.margin_s or policy.margin_s
+    grace_s = min(policy.grace_s, margin_s)
     told = f"{duration(left_s)} left" if left_s else "nothing left"
-    if left_s < policy.margin_s:
-        told += f", less than the {'grace' if left_s < policy.grace_s else 'margin'}"
-    tone = Tone.SOON if left_s < policy.margin_s else Tone.GOOD
+    if left_s < margin_s:
+        told += f", less than the {'grace' if left_s < grace_s else 'margin'}"
+    tone = Tone.SOON if left_s < margin_s or each.cut_at(at) else Tone.GOOD
     return Bar(
-        tone=Tone.BAD if left_s < policy.alarm_below_s else tone,
-        left_s=min(left_s, int(policy.lifetime_s)),
-        lifetime_s=int(policy.lifetime_s),
-        percent=_percent(left_s, policy),
-        margin=_percent(policy.margin_s, policy),
-        grace=_percent(policy.grace_s, policy),
+        tone=Tone.BAD if each.in_danger_after(moment.age_s) else tone,
+        left_s=min(left_s, int(life_s)),
+        lifetime_s=int(life_s),
+        percent=_percent(left_s, life_s),
+        margin=_percent(margin_s, life_s),
+        grace=_percent(grace_s, life_s),
         told=told,
     )
 
 
-def _percent(seconds: float, policy: Policy) -> float:
-    return round(min(100.0, 100 * seconds / policy.lifetime_s), 1)
+def _percent(seconds: float, life_s: float) -> float:
+    return round(min(100.0, 100 * seconds / life_s), 1)
 
 
 def cut(text: str, longest: int = _LONGEST_MESSAGE) -> str:

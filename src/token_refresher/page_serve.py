@@ -16,7 +16,7 @@ from .model import Action, Command, Secret
 from .page_guard import check_binding, check_names
 from .page_routes import blueprint, with_headers
 from .page_source import Source
-from .refresh import Refresher, alarm
+from .refresh.run import Refresher, alarm
 from .report import Failure
 from .settings import Settings
 

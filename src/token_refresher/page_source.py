@@ -21,7 +21,10 @@ class Latest(Protocol):
 
 
 class Point(Protocol):
-    """One target at an instant (`at`, unix seconds, Redis's clock). `error` is a key of CATALOGUE or ""."""
+    """One target at an instant (`at`, unix seconds, Redis's clock). `error` is a key of CATALOGUE or "".
+
+    Another `fence` or `fingerprint` is another code.
+    """
 
     @property
     def at(self) -> int: ...
@@ -37,6 +40,12 @@ class Point(Protocol):
 
     @property
     def error(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def fence(self) -> int: ...
 
 
 class Source(Protocol):

@@ -7,13 +7,16 @@ from enum import Enum
 from typing import NamedTuple
 
 from .errors import CATALOGUE
+from .model import Action
 from .page_words import counted, duration
-from .plan import Reason
 from .policy import Policy
-from .report import Failure, TargetReport
+from .reasons import Reason
+from .refresh.run import SICK_COPY
+from .report import Failure, Report, TargetReport
 
 _MEANINGS = {reason.value: reason.meaning for reason in Reason}
 _DUE = {reason.value for reason in Reason if reason.due}
+_WAITING = {each.value for each in (Reason.LOCKED, Reason.BACKING_OFF, Reason.YIELDING, Reason.COOLING_DOWN)}
 # A page that nobody feeds looks healthy for ever: this many ticks without news is news.
 _SILENT_TICKS = 3
 # For as long as a report counts other people's refreshes.
@@ -59,8 +62,13 @@ def seconds_left(each: TargetReport, age_s: float) -> int:
     return max(0, int(each.seconds_left - age_s))
 
 
+def recorded_left(each: TargetReport, at: int, age_s: float) -> int:
+    """How long a code lasts by its record, `age_s` after it was reported at `at`; readers may have it for less."""
+    return max(0, int((each.expires_at or 0) - at - age_s))
+
+
 def trouble(each: TargetReport) -> Trouble | None:
-    """What went wrong with this target in the run reported, or in the last attempt that anybody made."""
+    """What went wrong with this target in the run reported, or in the last attempt of any run."""
     if each.failure:
         return of_failure(each.failure)
     code = each.last_outcome.partition(": ")[2]
@@ -78,28 +86,49 @@ def recent(each: TargetReport, at: int) -> tuple[int, ...]:
     return tuple(when for when in each.superseded_at if at - when < _OTHERS_WITHIN_S)
 
 
-def state(each: TargetReport, at: int, age_s: float, policy: Policy) -> State:
+def state(each: TargetReport, at: int, age_s: float) -> State:
     """The state of one code, `age_s` after it was reported at `at`."""
     left_s, failed = seconds_left(each, age_s), trouble(each)
-    elsewhere = each.reason == Reason.LOCKED.value and not each.in_danger
     if each.reason == Reason.NOT_READ.value:
         return State(Tone.BAD, "Not read")
-    if each.in_danger or (left_s < policy.alarm_below_s and not elsewhere):
+    if each.in_danger_after(age_s):
         return State(Tone.BAD, "Expires soon" if left_s else "No code")
     if failed:
         return State(Tone.SOON if failed.retryable else Tone.BAD, "Failing")
     if each.reason in (Reason.SUPERSEDED.value, Reason.REFUSED.value) and not each.outcome:
         return State(Tone.SOON, each.reason.capitalize())
-    aged = each.reason == Reason.FRESH.value and left_s < policy.margin_s
+    aged = each.reason == Reason.FRESH.value and recorded_left(each, at, age_s) < each.margin_s
     if aged or (each.reason in _DUE and not each.outcome):
         return State(Tone.SOON, "Due")
     if recent(each, at):
         return State(Tone.SOON, "Superseded")
     if each.warnings:
         return State(Tone.SOON, "Look")
-    if each.reason in (Reason.LOCKED.value, Reason.BACKING_OFF.value, Reason.COOLING_DOWN.value):
+    if each.reason in _WAITING:
         return State(Tone.CALM, "Waiting")
     return State(Tone.GOOD, "Fresh")
+
+
+class Refreshed(NamedTuple):
+    """When codes were last refreshed (`at`, unix seconds, 0: not known), and whether that is too long ago."""
+
+    at: int
+    overdue: bool
+
+
+def refreshed(report: Report, now: int) -> Refreshed:
+    """The last refresh that Redis knows of; a run that only reads is none."""
+    if report.action != Action.STATUS.value:
+        return Refreshed(report.at, False)
+    newest = max((each.refreshed_at for each in report.targets), default=0)
+    return Refreshed(newest, bool(newest) and now > max(each.refresh_by for each in report.targets))
+
+
+def advice(warning: str) -> str:
+    """What to do about a warning of a run."""
+    if warning.startswith(SICK_COPY):
+        return "find that copy (an old container, a machine with another secret or address), and mend or stop it"
+    return "find who else holds this application's secret: an older task, another deployment, a machine of your own"
 
 
 class Headline(NamedTuple):
@@ -111,9 +140,17 @@ class Headline(NamedTuple):
 
 
 def headline(
-    states: Sequence[State], failed: Trouble | None, age_s: float | None, policy: Policy, warned: bool
+    states: Sequence[State],
+    failed: Trouble | None,
+    age_s: float | None,
+    policy: Policy,
+    warned: bool,
+    dead_s: float | None = None,
 ) -> Headline:
-    """The sentence on top. `age_s` is the latest report's age, None when there is none."""
+    """The sentence on top. `age_s` is the latest report's age, None when there is none.
+
+    `dead_s` is how long ago the last refresh was, where that is too long.
+    """
     bad = sum(each.tone is Tone.BAD for each in states)
     soon = sum(each.tone is Tone.SOON for each in states)
     if age_s is None and not failed:
@@ -125,8 +162,10 @@ def headline(
         return Headline(Tone.BAD, "The last run failed", "run failed")
     if age_s is not None and age_s > silent_s(policy):
         return Headline(Tone.BAD, f"No run for {duration(age_s)}", "no run")
+    if dead_s is not None:
+        return Headline(Tone.BAD, f"No refresh for {duration(dead_s)}", "no refresh")
     if soon or warned:
-        what = f"{counted(soon, 'code')} to keep an eye on" if soon else "but somebody interferes"
+        what = f"{counted(soon, 'code')} to keep an eye on" if soon else "with a warning"
         return Headline(Tone.SOON, f"No code is in danger, {what}", "keep an eye on it")
     every = "The code is" if len(states) == 1 else f"All {len(states)} codes are"
     return Headline(Tone.GOOD, f"{every} fine", "all fine")

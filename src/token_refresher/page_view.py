@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import page_chart, page_state
+from .model import Action
 from .page_code import Code, Moment, code, cut, slug
 from .page_source import Source
 from .page_state import Headline, State, Tone, Trouble
@@ -43,15 +45,27 @@ class Run:
     took_ms: int
 
 
+class Warned(NamedTuple):
+    """A warning of a run (`text`), and what to do about it."""
+
+    text: str
+    advice: str
+
+
 @dataclass(frozen=True)
 class Page:
-    """All that the template needs. `not_shown` counts applications; `charts` and `since` speak of all charts."""
+    """All that the template needs. `not_shown` counts applications; `charts` and `since` speak of all charts.
+
+    `run` brought the report that is shown; `reads` says that it only read. `refreshed` is the last refresh.
+    """
 
     headline: Headline
     run: Run | None
+    reads: bool
+    refreshed: Instant | None
     failed: Trouble | None
     silent: str
-    warnings: tuple[str, ...]
+    warnings: tuple[Warned, ...]
     applications: tuple[Application, ...]
     found: int
     configured: int
@@ -71,7 +85,8 @@ def page(source: Source, query: str = "") -> Page:
     report = latest.report if latest else None
     age_s = latest.age_s if latest else 0.0
     now = int(report.at + age_s) if report else 0
-    states = [page_state.state(each, report.at, age_s, policy) for each in report.targets] if report else []
+    states = [page_state.state(each, report.at, age_s) for each in report.targets] if report else []
+    last = page_state.refreshed(report, now) if report else page_state.Refreshed(0, False)
     groups = _groups(report.targets if report else (), states, source, query)
     shown = _limited(groups)
     oldest = _oldest(shown, source)
@@ -79,11 +94,15 @@ def page(source: Source, query: str = "") -> Page:
     warnings = report.warnings if report else ()
     age = age_s if latest else None
     return Page(
-        headline=page_state.headline(states, failed, age, policy, bool(warnings)),
+        headline=page_state.headline(
+            states, failed, age, policy, bool(warnings), now - last.at if last.overdue else None
+        ),
         run=Run(report.run_id, report.action, instant(report.at, now), report.took_ms) if report else None,
+        reads=report is not None and report.action == Action.STATUS.value,
+        refreshed=instant(last.at, now) if last.at else None,
         failed=failed,
         silent=duration(age_s) if age_s > page_state.silent_s(policy) else "",
-        warnings=tuple(cut(_readable(each, now)) for each in warnings),
+        warnings=tuple(Warned(cut(_readable(each, now)), page_state.advice(each)) for each in warnings),
         applications=tuple(_application(app_id, codes, Moment(source, now, age_s, span_s)) for app_id, codes in shown),
         found=len(groups),
         configured=len(source.names),

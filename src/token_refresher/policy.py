@@ -50,6 +50,51 @@ class Policy:
     # whole core busy; a tenth of a core is busy with six.
     concurrency: int = 64
 
+    @property
+    def question_interval_s(self) -> float:
+        """How long a caller waits after a question without an answer; also where audits are turned off."""
+        return self.audit_interval_s or self.complaint_interval_s
+
+    @property
+    def denial_s(self) -> float:
+        """How far two denials of an application are apart (s) before its code is removed.
+
+        An audit, or as long as the next run of each other copy takes: after the first denial it asks, and one that is
+        told of a good code comes in between.
+        """
+        return max(self.question_interval_s, self.tick_s + 2 * self.work_s)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """No own wait of a caller lies further ahead: it is written with the lease, for after the lock."""
+        return max(self.work_s + self.flight_s + self.grace_s, self.retry_cap_s * 1.1)
+
+    @property
+    def heal_s(self) -> float:
+        """How long one attempt without an end holds a target up: its lock, then the next run's tick and work."""
+        return self.work_s + self.flight_s + self.tick_s + self.work_s
+
+    def longest_own_wait_s(self, left_s: float) -> float:
+        """How long a caller waits at most (s) after an attempt without an end, while `left_s` are left of the code.
+
+        A quarter of what is left, as after a refusal; two ticks at least, so that other copies get their turn.
+        """
+        return min(self.grace_s, max(left_s / 4, 2 * self.tick_s))
+
+    def margin_for(self, life_s: float) -> float:
+        """The margin (s) of a code that the platform gave `life_s` (0: not known): the same share of a shorter life.
+
+        Not so short that one lost run would cost readers the code, unless that were more than half the life.
+        """
+        if not 0 < life_s < self.lifetime_s:
+            return self.margin_s
+        lost_run_s = 2 * self.tick_s + self.work_s
+        return min(self.margin_s, max(self.margin_s * life_s / self.lifetime_s, min(life_s / 2, lost_run_s)))
+
+    def alarm_for(self, life_s: float) -> float:
+        """`alarm_below_s` for a code that the platform gave `life_s` (0: not known): as much less as its life is."""
+        return self.alarm_below_s * min(life_s or self.lifetime_s, self.lifetime_s) / self.lifetime_s
+
     def problems(self) -> list[str]:
         """Every way in which these numbers do not fit together, as sentences; empty when they do."""
         found = [
@@ -58,12 +103,11 @@ class Policy:
             if value <= 0 and name not in _MAY_BE_ZERO
         ]
         found += [f"policy.{n} must not be negative" for n in _MAY_BE_ZERO if getattr(self, n) < 0]
-        heal = self.work_s + self.flight_s + self.tick_s + self.work_s
         if found:
             return found
         rules = (
             ("request_total_s <= work_s / 2", self.request_total_s <= self.work_s / 2),
-            ("work_s + flight_s + tick_s + work_s <= grace_s", heal <= self.grace_s),
+            ("work_s + flight_s + tick_s + work_s <= grace_s", self.heal_s <= self.grace_s),
             (
                 "audit_interval_s + tick_s + work_s <= grace_s",
                 self.audit_interval_s + self.tick_s + self.work_s <= self.grace_s,

@@ -31,9 +31,13 @@ class Failure:
 class TargetReport:
     """One target after a run: why it was due or not, what came of it, and how long its code lasts.
 
-    `asks`: a run would ask checkCode about the stored code before anything else.
-    `fetches` and `questions` count requests to the platform's issuing interfaces and to checkCode. `in_danger`: missing
-    or nearly expired. `superseded_at` are instants (unix seconds) at which somebody else's refresh was noticed.
+    `seconds_left` is for how long readers have the code: `expires_at` is its recorded end, and while a fetch may be out
+    the TTL is shorter. `fetches` counts codes that were issued, `questions` requests to checkCode. `in_danger`: missing
+    or nearly expired; if nothing happens, that begins in `safe_for_s` (duration, below 0: it has). `superseded_at` are
+    instants (unix seconds) at which another program's refresh was noticed. `life_s` is what the platform gave the code
+    (0: not known), with less than `margin_s` left it is renewed. `refreshed_at` is when a run last left a trace in
+    Redis, the next one does by `refresh_by` (instants, unix seconds, 0: none known). `would`: what a refresh would do
+    now ("ask", "fetch", "wait for its token", "nothing"); empty in the report of one that did it.
     """
 
     target: Target
@@ -53,7 +57,26 @@ class TargetReport:
     last_outcome: str = ""
     last_outcome_at: int = 0
     superseded_at: tuple[int, ...] = ()
-    asks: bool = False
+    would: str = ""
+    life_s: int = 0
+    margin_s: float = 0
+    safe_for_s: int | None = None
+    refreshed_at: int = 0
+    refresh_by: int = 0
+
+    def in_danger_after(self, age_s: float) -> bool:
+        """Whether the code is in danger this long (duration) after the report, if nothing happened since."""
+        return self.in_danger or (self.safe_for_s is not None and age_s > self.safe_for_s)
+
+    def cut_at(self, at: int) -> bool:
+        """Whether readers have less time than was recorded, at the report's instant: a newer code may exist."""
+        return not self.settled and self.expires_at is not None and self.expires_at - at > self.seconds_left + 2
+
+    @property
+    def ended(self) -> str:
+        """How the last attempt that Redis knows of ended, in words: "issued", "not sent: not_sent_connect"."""
+        outcome, colon, code = self.last_outcome.partition(":")
+        return outcome.replace("_", " ") + colon + code
 
     @property
     def eventful(self) -> bool:
@@ -123,11 +146,12 @@ def of_snapshot(snapshot: Snapshot, reason: str, sentence: str, **more: Any) -> 
         sentence,
         fingerprint=live.fingerprint if live else None,
         expires_at=live.expires_at if live else None,
-        seconds_left=snapshot.seconds_left,
+        seconds_left=snapshot.readable_s,
         fence=live.fence if live else 0,
         settled=lease.settled,
         last_outcome=lease.outcome,
         last_outcome_at=lease.outcome_at // 1000,
         superseded_at=tuple(at // 1000 for at in lease.superseded),
+        life_s=lease.life_s,
         **more,
     )

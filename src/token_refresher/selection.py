@@ -14,11 +14,14 @@ def wanted(app_ids: tuple[str, ...], command: Command) -> list[Target]:
     return [Target(app_id, kind) for app_id in chosen for kind in kinds]
 
 
-def tokens_for(targets: list[Target]) -> list[Target]:
-    """The access_tokens that tickets among `targets` need and that are not among them."""
-    tokens = [Target(each.app_id, Kind.ACCESS_TOKEN) for each in targets if each.kind is Kind.JS_TICKET]
+def partners(targets: list[Target]) -> list[Target]:
+    """The other target of each application of which only one is among `targets`.
+
+    A ticket needs its access_token, and a new access_token may end the ticket.
+    """
     chosen = set(targets)
-    return [token for token in tokens if token not in chosen]
+    both = (Target(app_id, kind) for app_id in dict.fromkeys(each.app_id for each in targets) for kind in Kind)
+    return [each for each in both if each not in chosen]
 
 
 def in_shard(app_id: str, shard: tuple[int, int] | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -21,11 +21,12 @@ from .policy import Policy
 from .settings_apps import read_apps
 from .settings_lookup import Findings, Place, Sources, did_you_mean
 from .settings_oddities import is_service_link
+from .settings_origin import Origin
 from .settings_redis import redis_url
 from .settings_table import SETTINGS, Setting, names_in
 from .settings_values import Mistake, Section
 
-__all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read"]
+__all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read", "read_from"]
 
 # What the published file holds until somebody fills it in. It is no address, and goes unused.
 _SAMPLE_PROXY = "http://user:password@host:port"
@@ -44,7 +45,7 @@ class Settings:
     """Everything that was set. `proxies` maps "http" and "https" to a proxy's URL, where there is one.
 
     `ca_bundle` is a path, `log_level` a name out of the module logging. `warnings` are sentences about what
-    is odd but no mistake; they quote no value either.
+    is odd but no mistake; they quote no value either. `origin` is where all of it was read.
     """
 
     apps: tuple[App, ...]
@@ -54,6 +55,7 @@ class Settings:
     ca_bundle: str | None
     log_level: str
     warnings: tuple[str, ...]
+    origin: Origin = field(default_factory=lambda: Origin({}), repr=False, compare=False)
 
     def app(self, app_id: str) -> App | None:
         """The application with this id (str); None when there is none."""
@@ -65,7 +67,12 @@ def read(environ: Mapping[str, str]) -> Settings:
 
     Raises `SettingsError` with all mistakes at once. Reads the files that are named and touches nothing else.
     """
-    sources = _sources(environ)
+    return read_from(Origin(environ))
+
+
+def read_from(origin: Origin) -> Settings:
+    """The same for the environment of `origin`, which notes each file that is read."""
+    sources = _sources(origin)
     findings = sources.findings
     settings = Settings(
         apps=read_apps(sources),
@@ -76,6 +83,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         log_level=findings.take(sources.either("LOG_LEVEL", "log_level"), values.log_level)
         or SETTINGS["LOG_LEVEL"].default,
         warnings=(),
+        origin=origin,
     )
     findings.unknown("top level", sources.file, names_in(""), findings.warnings)
     if findings.problems:
@@ -83,14 +91,15 @@ def read(environ: Mapping[str, str]) -> Settings:
     return replace(settings, warnings=tuple(dict.fromkeys(findings.warnings)))
 
 
-def _sources(environ: Mapping[str, str]) -> Sources:
-    findings, env = Findings(environ), Place("", environ)
+def _sources(origin: Origin) -> Sources:
+    findings, env = Findings(origin), Place("", origin.environ)
 
     def load(path: str) -> Section:
         try:
-            from .configuration_file import load  # brings PyYAML, which only this needs
+            from .configuration_file import LARGEST_FILE, load  # brings PyYAML, which only this needs
         except ModuleNotFoundError:
             raise Mistake("needs the package PyYAML, which is not installed") from None
+        origin.note(path, LARGEST_FILE)
         return load(path, findings.problems)
 
     config = env.find("CONFIG_FILE")
@@ -154,8 +163,8 @@ def _policy(sources: Sources) -> Policy:
     findings.warnings.extend(_misspelt(sources.env.values))
     numbers: dict[str, Any] = {}
     unread = set()
-    for field in fields(Policy):
-        name = field.name
+    for each in fields(Policy):
+        name = each.name
         given = sources.env.find(f"POLICY_{name.upper()}") or section.find(name)
         number = findings.take(given, values.concurrency if name == "concurrency" else values.seconds)
         if number is not None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from .model import Secret
 from .settings_oddities import is_service_link, oddities, quoted
+from .settings_origin import Origin
 from .settings_table import SETTINGS, names_in
 from .settings_values import Mistake, Section, Value, is_reference, resolve, text
 
@@ -36,8 +37,8 @@ class Place(NamedTuple):
 class Findings:
     """Reads single settings; what is wrong goes into `problems`, what is only odd into `warnings`."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self.problems: list[str] = []
         self.warnings: list[str] = []
 
@@ -71,7 +72,8 @@ class Findings:
         """Like `take`, for a value that may be a reference; `check` is given what it refers to."""
 
         def read(given: str) -> Secret:
-            value = resolve(given, self._environ)
+            self._origin.note_reference(given)
+            value = resolve(given, self._origin.environ)
             secret = Secret(check(value))
             if found:
                 self._note_oddities(found.name, value, secret=True)
@@ -83,7 +85,7 @@ class Findings:
         """What stands under `key` in `place`; its absence is noted as a problem."""
         found = place.find(key)
         if found is None:
-            instead = self._misspelt(key) if place.values is self._environ else ""
+            instead = self._misspelt(key) if place.values is self._origin.environ else ""
             self.problems.append(f"{place.prefix}{key} is missing{instead}")
         return found
 
@@ -91,7 +93,7 @@ class Findings:
         """The end of a sentence that names a variable which is set and probably meant as `variable`."""
         import difflib
 
-        others = [name for name in self._environ if name not in SETTINGS and not is_service_link(name)]
+        others = [name for name in self._origin.environ if name not in SETTINGS and not is_service_link(name)]
         near = [name for name in others if re.fullmatch("[A-Za-z][A-Za-z0-9_]{2,40}", name)]
         found = difflib.get_close_matches(variable, [name.upper() for name in near], n=1, cutoff=0.8)
         named = [name for name in near if name.upper() in found]

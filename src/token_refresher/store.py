@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .errors import StoreError
 from .idle_connections import keep_one
 from .keys import Keys, keys_of
-from .model import Lease, Record, Snapshot, Target, Unreadable
+from .model import UNKNOWN_ORIGIN, Caller, Lease, Record, Snapshot, Target, Unreadable, Word
 from .policy import Policy
-from .records import read_record, with_expiry
+from .records import read_record, with_expiry, write_record
 from .redis_errors import broken, client_errors, translated
 
 # One pipeline carries at most this many targets: bounds the memory of both sides, and how long Redis is kept busy.
 _CHUNK = 1000
-_HELD = b"held"
 _WRONG_TYPE = Unreadable("of another Redis type than it should be, or longer than any record")
 
 
 @functools.cache
 def _script(name: str) -> str:
+    """A script without its comments; those that write have the prelude before them."""
+    source = "" if name == "load" else _source("prelude")
+    return "\n".join(line for line in (source + _source(name)).splitlines() if not line.lstrip().startswith("--"))
+
+
+def _source(name: str) -> str:
     # As pkgutil.get_data does, without all that pkgutil imports.
     with open(os.path.join(os.path.dirname(__file__), "lua", f"{name}.lua"), "rb") as file:
-        source = file.read()
-    return "\n".join(line for line in source.decode().splitlines() if not line.lstrip().startswith("--"))
+        return file.read().decode()
 
 
 class Acquired(NamedTuple):
-    """A lease that is held: the target as it is under the lease, with Redis's clock at that moment."""
+    """What came of asking for a lease: whether it is `held`, and the target as it is now, by Redis's clock."""
 
-    attempt: str
+    held: bool
     snapshot: Snapshot
 
 
@@ -64,6 +70,13 @@ class Store:
             raise found[0]
         return found
 
+    def read(self, target: Target) -> Snapshot:
+        """One target as it is now."""
+        (found,) = self.load([target])
+        if isinstance(found, StoreError):
+            raise found
+        return found
+
     def _load_chunk(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
         script = _script("load")
         with self._client.pipeline(transaction=False) as pipe:
@@ -76,73 +89,102 @@ class Store:
             raise lost[0]
         return [_snapshot(target, reply) for target, reply in zip(targets, replies, strict=True)]
 
-    def acquire(self, snapshot: Snapshot, attempt: str) -> Acquired | None:
-        """Take the target's lease for `attempt` (unique text); None when another attempt is locked."""
+    def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
+        """Take the target's lease for `attempt` (unique text), as long as value and mark are those of `snapshot`.
+
+        Cuts the value's TTL to the grace: the fetch to come may end its code. Not held, when another attempt is locked
+        or the target has changed.
+        """
         policy, target = self._policy, snapshot.target
         fence = snapshot.record.fence if isinstance(snapshot.record, Record) else 0
+        wait_s = policy.longest_own_wait_s(snapshot.seconds_left)
+        times = (policy.work_s, policy.flight_s, policy.grace_s, policy.tick_s, wait_s, policy.lease_ttl_s)
         reply = self._run(
-            "acquire", target, 2, attempt, _ms(policy.work_s), _ms(policy.flight_s), _ms(policy.lease_ttl_s), fence
+            "acquire", target, 2, attempt, caller, _held(snapshot), snapshot.lease.mark, *map(_ms, times), fence
         )
-        if reply[0] != _HELD:
-            return None
-        _, now_ms, value, fields = reply
+        word, now_ms, value, ttl_ms, fields = reply
         record, raw = _value(target, value)
-        return Acquired(attempt, Snapshot(target, now_ms, record, _lease(fields), raw))
+        found = Snapshot(target, now_ms, record, _lease(fields), raw, snapshot.complaint, _ttl(ttl_ms))
+        return Acquired(word == b"held", found)
 
     def finish(
         self,
-        target: Target,
-        attempt: str,
+        held: Snapshot,
+        caller: str,
         outcome: str,
         note: str,
         *,
-        value: str = "",
-        expires_at: int = 0,
-        wait_s: float = 0,
-        began_ms: int = 0,
+        record: Record | None = None,
+        sent_ms: int = 0,
+        life_s: int = 0,
+        wait_s: float | None = None,
+        code: str = "",
         pauses: Sequence[float] = (0.0,),
     ) -> str:
-        """End an attempt; returns `done`, `lost` or `orphan` as `finish.lua` says.
+        """End the attempt of a lease that was acquired; returns `done`, `lost` or `orphan` as `finish.lua` says.
 
-        `expires_at` (unix seconds) and `began_ms` (unix milliseconds, Redis's clock, when the lease was taken) are
-        instants; `wait_s` and `pauses` (between repeats) are durations.
+        `outcome` is issued, refused or unknown; `record` what was issued, `sent_ms` the instant before its request was
+        sent (unix milliseconds, Redis's clock), `life_s` the duration that the platform gave it. `wait_s` (duration) is
+        how long this caller waits before its next attempt, None to forget that it failed; `code` the error code, `note`
+        the same for people. `pauses` are durations between repeats.
         """
-        return str(
-            self._run(
-                "finish",
-                target,
-                2,
-                *(
-                    attempt,
-                    outcome,
-                    value,
-                    expires_at * 1000,
-                    _ms(wait_s),
-                    _ms(self._policy.lease_ttl_s),
-                    note,
-                    began_ms,
-                ),
-                pauses=pauses,
-            ),
-            "ascii",
-        )
+        policy, target = self._policy, held.target
+        value = write_record(target.kind, record) if record else ""
+        expires_ms = record.expires_at * 1000 if record else 0
+        found = held.record.expires_at * 1000 if isinstance(held.record, Record) else 0
+        wait_ms = -1 if wait_s is None else _ms(wait_s)
+        written = (held.lease.attempt, caller, outcome, value, expires_ms, sent_ms, life_s, wait_ms, code, note)
+        compared = (_held(held), found, _ms(policy.grace_s), _ms(policy.lease_ttl_s))
+        return str(self._run("finish", target, 2, *written, *compared, pauses=pauses), "ascii")
 
-    def note_alive(self, snapshot: Snapshot) -> None:
-        """checkCode found the stored code alive, with the expiry that is recorded."""
-        self._note(snapshot, "alive", "", "", 0)
+    def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
+        """Give the stored value the TTL that it must have, whatever the platform says; None as `note` does.
 
-    def note_superseded(self, snapshot: Snapshot, expires_at: int | None) -> None:
-        """The stored code is superseded; with `expires_at` (unix seconds; past: remove it) its life is cut to that."""
-        raw = (snapshot.raw or b"") if expires_at is not None else b""
-        shortened = with_expiry(raw, expires_at) if raw and expires_at is not None else ""
-        self._note(snapshot, "superseded", raw, shortened, expires_at or 0)
+        A value that cannot be read keeps no longer than a superseded code lives.
+        """
+        recorded = isinstance(snapshot.record, Record)
+        return self._note(snapshot, "seen", caller, None if recorded else snapshot.now_ms + _ms(self._policy.grace_s))
 
-    def _note(self, snapshot: Snapshot, what: str, raw: bytes | str, shortened: str, expires_at: int) -> None:
-        fingerprint = snapshot.record.fingerprint if isinstance(snapshot.record, Record) else ""
-        ttl = _ms(self._policy.lease_ttl_s)
-        self._run(
-            "note", snapshot.target, 3, what, fingerprint, ttl, raw, shortened, expires_at * 1000, snapshot.now_ms
-        )
+    def note(
+        self,
+        snapshot: Snapshot,
+        word: Word,
+        caller: str,
+        *,
+        ends_at: int | None = None,
+        superseded: bool = False,
+        code: str = "",
+    ) -> Snapshot | None:
+        """Enter what checkCode said of the code of `snapshot`, which was read before the question; `note.lua` says how.
+
+        `ends_at` (unix seconds, Redis's clock) is when the code ends, None: as recorded. `superseded` enters a refresh
+        elsewhere, `code` the error code of a question without a useful answer. Returns the target as it is now, None
+        when another value is stored by now.
+        """
+        return self._note(snapshot, word.value, caller, None if ends_at is None else ends_at * 1000, superseded, code)
+
+    def _note(
+        self, snapshot: Snapshot, word: str, caller: str, ends_ms: int | None, superseded: bool = False, code: str = ""
+    ) -> Snapshot | None:
+        policy, record, lease = self._policy, snapshot.record, snapshot.lease
+        known = record if isinstance(record, Record) else None
+        if ends_ms is None:
+            ends_ms = known.expires_at * 1000 if known else 0
+        shorter = with_expiry(snapshot.raw, ends_ms // 1000) if word == Word.ENDS and snapshot.raw else ""
+        ahead_ms = lease.locked_until - snapshot.now_ms
+        free = not 0 < ahead_ms <= _ms(policy.work_s + policy.flight_s)
+        times = (policy.grace_s, policy.margin_s, policy.denial_s, policy.lease_ttl_s)
+        about = (word, known.fingerprint if known else "", _held(snapshot), lease.mark, int(free), snapshot.now_ms)
+        entered = (ends_ms, shorter, int(superseded), caller, code)
+        noted, now_ms, ttl_ms, mark = self._run("note", snapshot.target, 3, *about, *entered, *map(_ms, times))
+        if noted == b"other":
+            return None
+        lease = replace(lease, exists=True, mark=_mark(mark))
+        if noted == b"removed":
+            return replace(snapshot, now_ms=now_ms, record=None, raw=None, lease=lease, complaint=None, ttl_ms=None)
+        if known and shorter:
+            snapshot = replace(snapshot, record=replace(known, expires_at=ends_ms // 1000), raw=shorter.encode())
+        return replace(snapshot, now_ms=now_ms, lease=lease, ttl_ms=_ttl(ttl_ms))
 
     def _run(self, name: str, target: Target, n_keys: int, *args: Any, pauses: Sequence[float] = (0.0,)) -> Any:
         call = functools.partial(self._client.eval, _script(name), n_keys, *self.keys_of(target)[:n_keys], *args)
@@ -184,6 +226,17 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _ttl(pttl: int) -> int | None:
+    return pttl if pttl >= 0 else None
+
+
+def _held(snapshot: Snapshot) -> bytes:
+    """The stored value as scripts compare it: `-` for nothing, `?` for nothing that a record can be."""
+    if snapshot.raw is not None:
+        return b"=" + snapshot.raw
+    return b"-" if snapshot.record is None else b"?"
+
+
 def _value(target: Target, reply: Any) -> tuple[Record | Unreadable | None, Any]:
     """Record and raw bytes from what a script found under the value key (0: of a wrong type)."""
     if reply is None:
@@ -196,15 +249,14 @@ def _value(target: Target, reply: Any) -> tuple[Record | Unreadable | None, Any]
 def _snapshot(target: Target, reply: Any) -> Snapshot | StoreError:
     if isinstance(reply, Exception):
         return translated(reply)
-    seconds, micros, value, fields, complaint = reply
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    now_ms, value, ttl_ms, fields, complaint = reply
     record, raw = _value(target, value)
     complained = complaint.decode("ascii", "replace") if isinstance(complaint, bytes) else None
     if isinstance(fields, bytes):
         lease = _same_lease(fields) if len(fields) <= _KEPT_BYTES else _lease(fields.split(b"\n"))
     else:
         lease = _lease(fields if isinstance(fields, list) else [])
-    return Snapshot(target, now_ms, record, lease, raw, complained)
+    return Snapshot(target, now_ms, record, lease, raw, complained, _ttl(ttl_ms))
 
 
 def _lease(flat: Sequence[bytes]) -> Lease:
@@ -212,20 +264,39 @@ def _lease(flat: Sequence[bytes]) -> Lease:
     fields = {name.decode("ascii", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
     if not fields:
         return Lease()
-    history = fields.get("superseded", b"").split()
-    unsettled = _number(fields.get("unsettled_since", b"?"), garbage=1)
+    words = {name: fields.get(name, b"").decode("utf-8", "replace") for name in _WORDS}
+    denied, _, denied_at = fields.get("denied", b"").partition(b" ")
     return Lease(
         exists=True,
-        attempt=fields.get("attempt", b"").decode("ascii", "replace"),
-        unsettled_since=unsettled,
+        mark=_mark(fields.get("mark")),
+        before=_mark(fields.get("before")),
+        callers=tuple(found for each in fields.get("callers", b"").split() if (found := _caller(each))),
+        denied=denied.decode("ascii", "replace"),
+        denied_at=_number(denied_at),
+        life_s=_number(fields.get("life", b"")),
         outcome=fields.get("outcome", b"").decode("utf-8", "replace")[:200],
-        superseded=tuple(_number(each) for each in history if len(each) == 13),
-        **{name: _number(fields.get(name, b"")) for name in _NUMBERS},
+        superseded=tuple(_number(each) for each in fields.get("superseded", b"").split() if len(each) == 13),
+        **words,  # type: ignore[arg-type]
+        **{name: _number(fields.get(name, b"")) for name in _NUMBERS},  # type: ignore[arg-type]
     )
 
 
+def _mark(text: bytes | None) -> str:
+    """A mark as the prelude of the scripts reads it."""
+    mark = "?" if text is None else text.decode("ascii", "replace")
+    return mark if len(mark) <= 64 and not _NO_MARK.search(mark) else UNKNOWN_ORIGIN
+
+
+def _caller(text: bytes) -> Caller | None:
+    parts = text.decode("ascii", "replace").split(":")
+    if len(parts) != 5:
+        return None
+    until, failures, asked_at = (_number(each.encode()) for each in parts[1:4])
+    return Caller(parts[0], until, failures, asked_at, parts[4])
+
+
 # A warm instance reads the same bytes every minute; what is longer than any of ours is not worth the memory.
-_KEPT_BYTES = 1024
+_KEPT_BYTES = 2048
 _same_record = functools.lru_cache(maxsize=2048)(read_record)
 
 
@@ -234,13 +305,13 @@ def _same_lease(text: bytes) -> Lease:
     return _lease(text.split(b"\n"))
 
 
+_NO_MARK = re.compile(r"[^A-Za-z0-9_-]")
+_WORDS = ("attempt", "finished", "by", "issued_by")
 _NUMBERS = (
     "fence",
     "work_until",
     "locked_until",
-    "before",
-    "failures",
-    "retry_at",
+    "mark_since",
     "audited_at",
     "outcome_at",
 )

@@ -33,7 +33,10 @@ class Function:
         self._client = world.redis.client()
         index._warm.clear()
         settings = read(world.settings_env(2))
-        index._warm.append((settings, wiring.refresher(settings, clock=lambda: steady() + world.redis.offset_s)))
+        program = wiring.refresher(
+            settings, clock=lambda: steady() + world.redis.offset_s, pause=world.advance
+        )
+        index._warm.append((settings, program))
         self._grow_late()
 
     def _grow_late(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from token_refresher.errors import NoCodeError, TokenRefresherError
 from token_refresher.keys import WIRE_NAME
 from token_refresher.model import Action, Command, Kind, Record, Snapshot, Target, Unreadable
-from token_refresher.plan import decide
+from token_refresher.plan import decide, question
 from token_refresher.policy import Policy
 from token_refresher.records import read_record, with_expiry, write_record
 from token_refresher.shelf import Found, Shelf
@@ -19,6 +19,7 @@ from .properties import SECRET, attempt, hold, planted, tell_nothing
 
 NOW = 1_700_000_000
 TARGET = Target("app0000", Kind.JS_TICKET)
+CALLER = "me"
 COMMANDS = (Command(), Command(force=True), Command(Action.AUDIT), Command(Action.STATUS))
 
 
@@ -68,18 +69,26 @@ def lease(data: bytes, decode: Decoding = _snapshot) -> None:
     """Value, complaint and the fields of a lease hash: a snapshot, about which every command comes to a decision."""
     instant, raw, complaint, rest = parts(planted(data), 4)
     fields = rest.split(BETWEEN) if rest else []
-    seconds = str(number(instant, NOW)).encode()
-    reply: list[object] = [seconds, b"0", raw or None, fields[: len(fields) // 2 * 2], complaint or None]
+    fields = fields[: len(fields) // 2 * 2]
+    # As load.lua does: a list only where the text of lines would be read as other fields.
+    lines = b"\n".join(fields)
+    told: object = lines if lines.count(b"\n") == len(fields) - 1 else fields
+    now_ms = number(instant, NOW) * 1000
+    ttl_ms = len(rest) * 10_000 - 1
+    reply: list[object] = [now_ms, raw or None, ttl_ms, told, complaint or None]
     found = attempt(lambda: decode(TARGET, reply), TokenRefresherError)
     if not isinstance(found, Snapshot):
         raise AssertionError("a reply of Redis is no snapshot")
     held = found.lease
-    numbers = (held.fence, held.work_until, held.locked_until, held.unsettled_since, held.before, held.failures)
-    numbers += (held.retry_at, held.audited_at, held.outcome_at, *held.superseded)
+    numbers = [held.fence, held.work_until, held.locked_until, held.mark_since, held.audited_at, held.outcome_at]
+    numbers += [held.denied_at, held.life_s, *held.superseded]
+    numbers += [each for caller in held.callers for each in (caller.until, caller.failures, caller.asked_at)]
     hold(all(0 <= each < 10**15 for each in numbers), "a number in a lease that no clock makes")
+    hold(all(len(mark) <= 64 and mark.isascii() for mark in (held.mark, held.before)), "a mark that no attempt makes")
     hold(len(held.outcome) <= 200, "a note in a lease has no bound")
     for command in COMMANDS:
-        step = attempt(lambda: decide(found, Policy(), command), TokenRefresherError)  # noqa: B023
+        step = attempt(lambda: decide(found, Policy(), command, CALLER), TokenRefresherError)  # noqa: B023
+        asked = attempt(lambda: question(found, Policy(), command, CALLER), TokenRefresherError)  # noqa: B023
         # The note of how an attempt ended is there to be shown.
         if SECRET not in held.outcome:
-            tell_nothing(step.sentence, (SECRET,), "a decision quotes what is stored")
+            tell_nothing(f"{step.sentence} {asked}", (SECRET,), "a decision quotes what is stored")

@@ -57,8 +57,9 @@ _ANSWER = (
 )
 _STORED = (
     *_words('"server_access_token" "js_ticket" "expires_in" "issued_at" "fence" 1700007200 "1700007200"'),
-    *_words("attempt work_until locked_until unsettled_since before failures retry_at audited_at outcome outcome_at"),
-    *_words("superseded disputed finished 1699999999000 1700000060000 999999999999999"),
+    *_words("attempt work_until locked_until mark mark_since before by issued_by callers audited_at outcome"),
+    *_words("outcome_at superseded superseded_code denied life finished none abcdef01"),
+    *_words("me:1700000060000:1:1699999999000:no_end 1699999999000 1700000060000 999999999999999"),
     *_JSON,
     b"\0",
 )

@@ -3,6 +3,7 @@
     PYTHONPATH=src:tests python -m lab                  the bounded part
     PYTHONPATH=src:tests python -m lab --full           everything, whole days included
     PYTHONPATH=src:tests python -m lab --only frozen    scenarios whose name holds this
+    PYTHONPATH=src:tests python -m lab --figures        what readers of ours held of each kind, and what it cost
     PYTHONPATH=src:tests python -m lab --list
 
 Exit code 1 when a promise was broken. See docs/lab.md.
@@ -24,7 +25,7 @@ from .run import play_all
 from .scenario import Scenario
 from .scenarios import collected
 from .systems import SYSTEMS
-from .table import lines, markdown, write
+from .table import figures, lines, markdown, write
 
 _ROOT = Path(__file__).resolve().parents[2]
 # It ends by itself, whatever hangs (seconds). Several times what it takes where nothing else runs.
@@ -41,6 +42,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="for what is left to chance (default: %(default)s)")
     parser.add_argument("--system", choices=sorted(SYSTEMS), help="only this one")
     parser.add_argument("--markdown", action="store_true", help="the table for docs/lab.md")
+    parser.add_argument("--figures", action="store_true", help="ours alone, with questions and runs that failed")
     place = _ROOT / ".run" / "lab"
     parser.add_argument("--directory", type=Path, default=place, help="for its files (default: %(default)s)")
     return parser.parse_args(given)
@@ -93,9 +95,11 @@ def main(given: list[str] | None = None) -> int:
     for number in (signal.SIGALRM, signal.SIGTERM):
         signal.signal(number, stop)
     signal.alarm(_LIMIT_FULL_S if asked.full else _LIMIT_S)
-    results, failed = play_all(scenarios, asked.seed, asked.jobs, asked.system, say)
+    system = "ours" if asked.figures else asked.system
+    results, failed = play_all(scenarios, asked.seed, asked.jobs, system, say)
     signal.alarm(0)
-    out("\n".join((markdown if asked.markdown else lines)(scenarios, results)) + "\n\n")
+    table = (markdown if asked.markdown else lines)(scenarios, results)
+    out("\n".join(figures(results) if asked.figures else table) + "\n\n")
     paths = write(asked.directory, scenarios, results, asked.seed)
     wrong = [*(f"BROKEN: {each}" for each in failed), *verdict(scenarios, results)]
     inside = sum(scenario.inside for scenario in scenarios.values())

@@ -12,10 +12,13 @@ _WAIT_S = 10.0
 
 
 class ForwardProxy:
-    """Tunnels to addresses of this machine, on one port from construction until `stop`."""
+    """Tunnels to addresses of this machine, on one port from construction until `stop`.
 
-    def __init__(self) -> None:
-        self.port = 0
+    Who is called sees the address `source`.
+    """
+
+    def __init__(self, source: str = "127.0.0.1") -> None:
+        self.port, self._source = 0, source
         self._server: _Server | None = None
         self.come_back()
 
@@ -34,6 +37,7 @@ class ForwardProxy:
         """Listen, on the same port as before."""
         if self._server is None:
             self._server = _Server(("127.0.0.1", self.port), _Tunnel)
+            self._server.source = self._source
             self.port = int(self._server.server_address[1])
             threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -46,6 +50,7 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     # Tunnels end when either side leaves; nobody has to wait for them.
     block_on_close = False
+    source = ""
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
@@ -61,7 +66,8 @@ class _Tunnel(socketserver.StreamRequestHandler):
             if method != b"CONNECT" or host != "127.0.0.1":
                 self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
                 return
-            with socket.create_connection((host, int(port)), _WAIT_S) as server:
+            assert isinstance(self.server, _Server)
+            with socket.create_connection((host, int(port)), _WAIT_S, (self.server.source, 0)) as server:
                 self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 back = threading.Thread(target=_pass, args=(server, self.connection), daemon=True)
                 back.start()

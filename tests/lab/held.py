@@ -29,7 +29,7 @@ class HeldRun(Trouble):
     """The next run that fetches a code of `kind` is caught at `point`: killed, or frozen for `frozen_s` seconds.
 
     `meanwhile`: another run starts at that moment. `dies`: it is killed after all, when its request is out.
-    `clock_jumps_s`: it is not frozen, but its time of day jumps.
+    `clock_jumps_s`: it is not frozen, but its time of day jumps. `alone`: there is no other run ever after.
     """
 
     point: str
@@ -38,6 +38,7 @@ class HeldRun(Trouble):
     meanwhile: bool = False
     dies: bool = False
     clock_jumps_s: float = 0.0
+    alone: bool = False
     ends_itself = True
 
     def __post_init__(self) -> None:
@@ -99,6 +100,8 @@ class _StandIn:
 
     def _strike(self) -> None:
         trouble, stage, child = self._trouble, self._stage, self._copy.child
+        if trouble.alone:
+            stage.starts.append(list)
         if trouble.clock_jumps_s and self._clock_file:
             self._clock_file.write_text(f"{trouble.clock_jumps_s:+.3f}\n")
             return self._go_on()

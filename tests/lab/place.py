@@ -25,19 +25,25 @@ class Place:
 
     Scenarios with other kinds of Redis put a subclass in its place. `environs` holds the settings of every deployment
     of our system, `cron_files` those of the baseline, `readers` a client of each deployment's readers. A subclass may
-    name more `deployments`, options for the simulator, and how far the platform's clock is ahead (seconds).
+    name more `deployments` and `apps`, options for the simulator, how far the platform's clock is ahead, and how long a
+    run may take (seconds).
     """
 
     deployments = 1
+    apps = 1
     simulator_options: ClassVar[dict[str, Any]] = {}
     platform_ahead_s = 0.0
+    function_timeout_s = 60.0
 
     def __init__(self, **policy: float) -> None:
         self.world = self._new_world()
         self.more: list[RedisServer] = []
+        # Codes that the platform issued before the beginning, to others.
+        self.planted: set[str] = set()
         try:
             self.began = self.world.now()
-            self.app_id = self.world.app_id(0)
+            self.app_ids = [self.world.app_id(number) for number in range(self.apps)]
+            self.app_id = self.app_ids[0]
             for _ in range(1, self.deployments):
                 clock = self.world.redis.offset_s
                 self.more.append(RedisServer(password=self.world.redis.password, faketime=True, offset_s=clock))
@@ -80,6 +86,10 @@ class Place:
             for server in self.more:
                 server.set_offset(self.world.redis.offset_s)
 
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass at once: what a run that waits is given in place of a sleep."""
+        self.advance_to(self.elapsed_s() + seconds)
+
     def steady(self) -> float:
         """The clock for our function: steady, and moved along with the place."""
         return steady() + self.world.redis.offset_s
@@ -94,7 +104,11 @@ class Place:
     def _environ(self, server: RedisServer, policy: dict[str, float]) -> dict[str, str]:
         bundle = self._file("ca.pem", Path(certifi.where()).read_text().partition(_FIRST_END)[0] + _FIRST_END)
         own = {"REDIS_URL": server.url, "PLATFORM_CA_BUNDLE": str(bundle)}
-        return self.world.settings_env(1, **policy) | own
+        return self.world.settings_env(self.apps, **policy) | own
+
+    def change_secret(self, secret: str) -> None:
+        """What is deployed from now on has this secret for its only application."""
+        self.environs = [environ | {"APP_SECRET": secret} for environ in self.environs]
 
     def _cron_file(self, server: RedisServer) -> Path:
         return self._file(f"cron-{server.port}.yaml", yaml.safe_dump(self._cron_settings(server)))
@@ -106,7 +120,7 @@ class Place:
                 "get_server_access_token_url": f"{self._base()}/token",
                 "get_js_ticket_url": f"{self._base()}/ticket",
             },
-            "app_info": [{"app_id": self.app_id, "app_secret": self.world.secrets[self.app_id]}],
+            "app_info": [{"app_id": each, "app_secret": self.world.secrets[each]} for each in self.app_ids],
         }
 
     def _base(self) -> str:

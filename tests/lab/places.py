@@ -105,8 +105,9 @@ class _MovableCluster(Cluster):
             self.stop()
             raise
 
-    def _start(self, password: str) -> RedisServer:
+    def _start(self, password: str, announced: int) -> RedisServer:
         options = {
+            "cluster-announce-port": str(announced),
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
             # Until they know each other; nobody moves their clocks before.

@@ -24,7 +24,8 @@ class Result:
     """The measures. Seconds (virtual, except `took_s`) count for both kinds together, and so do fetches.
 
     `ideal` is how many fetches the life of a code and the system's margin need over that time. `heal_s` None: never.
-    `unfinished`: faults that never came or never ended. `foreign`: fetches by others.
+    `calm_runs`: runs that ended well although readers found no code after it. `unfinished`: faults that never came or
+    never ended. `foreign`: fetches by others.
     """
 
     scenario: str
@@ -44,6 +45,7 @@ class Result:
     failed_runs: int
     heal_s: float | None
     took_s: float
+    calm_runs: int = 0
     refused: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     timeline: dict[str, Any] = field(default_factory=dict)
@@ -82,13 +84,14 @@ def measured(stage: Stage, timeline: Timeline, system: str, seed: int, took_s: f
         reads=len(timeline.looks) * len(KINDS),
         refused_reads=timeline.count(Held.REFUSED),
         fetches=fetches,
-        ideal=ideal_fetches(duration_s, Policy.lifetime_s, stage.system.margin_s),
+        ideal=stage.place.apps * ideal_fetches(duration_s, Policy.lifetime_s, stage.system.margin_s),
         foreign=len(timeline.fetches) - fetches,
         questions=stage.simulator.count(CHECK_PATH),
         runs=stage.runs,
         failed_runs=stage.failed_runs,
         heal_s=timeline.heal_s(),
         took_s=round(took_s, 1),
+        calm_runs=stage.calm_runs,
         refused=tuple(refused_stretches(timeline)),
         unfinished=tuple(stage.unfinished()),
         timeline=as_plain(timeline),
@@ -108,6 +111,9 @@ def broken(scenario: Scenario, result: Result) -> list[str]:
         (result.refused_s, bounds.refused_s, lambda: f"{result.refused_s:g} s with a refused code"),
         (result.none_s, bounds.none_s, lambda: f"{result.none_s:g} s without a code"),
         (result.extra, bounds.fetches, lambda: f"{result.extra} fetches beyond the ideal {result.ideal}"),
+        (result.questions, bounds.questions, lambda: f"{result.questions} questions"),
+        (result.failed_runs, bounds.failed_runs, lambda: f"{result.failed_runs} failed runs"),
+        (result.calm_runs, bounds.calm_runs, lambda: f"{result.calm_runs} runs that called a missing code well"),
         (
             math.inf if result.heal_s is None else result.heal_s,
             bounds.heal_s,

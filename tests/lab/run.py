@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -22,11 +23,14 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a directory of this run's own is mad
 
 # A process that reads an answer without end must not take the machine along (bytes).
 _MEMORY = 1 << 30
+# So many threads as sixty applications bring along fit into it only with small stacks (bytes).
+_STACK = 1 << 19
 
 
 def _prepare() -> None:
     """In each process: quiet, bounded, on this machine only, with files in memory where there is such a place."""
     logging.disable(logging.CRITICAL)
+    threading.stack_size(_STACK)
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     forbid_outside(lambda _where: None)
     if os.access(_SHARED_MEMORY, os.W_OK):

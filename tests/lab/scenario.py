@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .place import Place
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
+# How often the timer fires, where a scenario does not say.
+TICK_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,17 @@ class Bounds:
     """What may come of a scenario, for our system. Seconds count for both kinds together.
 
     `refused_s`, `none_s`: with a refused code, with none. `fetches`: beyond the ideal number, both kinds together.
-    `heal_s`: until all is as before, after the last fault ended. None: whatever.
+    `heal_s`: until all is as before, after the last fault ended. `questions` to checkCode, `failed_runs` of all copies,
+    `calm_runs`: runs that ended well although readers found no code after it. None: whatever.
     """
 
     refused_s: float | None = 0.0
     none_s: float | None = 0.0
     fetches: int | None = 0
     heal_s: float | None = 60.0
+    questions: int | None = None
+    failed_runs: int | None = None
+    calm_runs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +81,9 @@ class Scenario:
     """One story. `outside` is empty inside the assumptions of docs/design.md, else says which one is broken.
 
     `copies` run at every tick, as processes; with `turns` one at a tick, one after the other. `wrong_clock_s` is how
-    far the last copy's clock is ahead. `policy` are numbers by their names in Policy. `full_only`: too long for the
-    bounded part. `baseline` False: it says nothing about others. `place` makes what it plays in.
+    far the last copy's clock is ahead. The timer fires every `tick_s`. `policy` are numbers by their names in Policy.
+    `full_only`: too long for the bounded part. `baseline` False: it says nothing about others. `place` makes what it
+    plays in.
     """
 
     name: str
@@ -86,6 +93,7 @@ class Scenario:
     copies: int = 1
     turns: bool = False
     wrong_clock_s: float = 0.0
+    tick_s: float = TICK_S
     policy: dict[str, float] = field(default_factory=dict)
     outside: str = ""
     bounds: Bounds = Bounds()
@@ -108,3 +116,10 @@ class Scenario:
             "outside": self.outside,
             "bounds": vars(self.bounds),
         }
+
+
+def bounded_without(parts: tuple[str, ...], scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
+    """The scenarios, of which those whose names hold one of these parts are played by the full lab only."""
+    return tuple(
+        replace(each, full_only=True) if any(part in each.name for part in parts) else each for each in scenarios
+    )

@@ -21,13 +21,12 @@ from .stored import MEMBERS, code_in, expiry_in
 from .systems import System
 from .timeline import Band, Fetch, Held, Look, Timeline, worst
 
-TICK_S = 60.0
 # How often readers look. Twenty seconds is what the slowest reader of the published clients may cache, many times over.
 SAMPLE_S = 20.0
 # The recorded expiry may be later than the real one by so much (seconds): as long as checkCode may be off.
 _ABOUT_S = 60.0
-# A code that is due waits for the next tick, and a tick may fall out: not yet stale.
-_OVERDUE_S = 130.0
+# A code that is due waits for the next tick, and a tick may fall out: not yet stale (ticks, seconds).
+_OVERDUE_TICKS, _OVERDUE_S = 2, 10.0
 # At the same instant readers look first, then faults begin or end, then the timer fires.
 _LOOK, _TROUBLE, _TIMER = range(3)
 
@@ -36,7 +35,8 @@ class Stage:
     """Everything that faults may touch while a scenario plays. Instants are seconds since the beginning.
 
     The last of `starts` gives, for each time the timer fires, after how many seconds runs begin; `foreign` holds the
-    codes that somebody else fetched. `stand_in`, where set, does the next runs in place of the crew.
+    codes that somebody else fetched. `stand_in`, where set, does the next runs in place of the crew. `calm_runs`: runs
+    that ended well although readers found no code after it.
     """
 
     def __init__(self, scenario: Scenario, system: System, place: Place, seed: int) -> None:
@@ -48,15 +48,16 @@ class Stage:
         self.crew = Crew(self)
         self.stand_in: Callable[[str], None] | None = None
         self.starts: list[Callable[[], list[float]]] = [lambda: [0.0]]
-        self.foreign: set[str] = set()
-        self.runs = self.failed_runs = 0
+        self.foreign: set[str] = set(place.planted)
+        self.runs = self.failed_runs = self.calm_runs = 0
         self._events: list[tuple[float, int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._waiting: list[Trouble] = []
         self._optional: list[Trouble] = []
         self._planned: dict[int, Trouble] = {}
         self._open: dict[int, tuple[Trouble, float]] = {}
-        self.read: dict[str, list[bytes | None]] = {}
+        # By kind what each reader found for each application.
+        self.read: dict[str, list[tuple[str, bytes | None]]] = {}
 
     @property
     def simulator(self) -> Simulator:
@@ -73,7 +74,7 @@ class Stage:
         with self.stack:
             self.crew.start()
             self.tick()
-            self._every(TICK_S, _TIMER, self._timer)
+            self._every(self.scenario.tick_s, _TIMER, self._timer)
             self._every(SAMPLE_S, _LOOK, self.look)
             for trouble in self.scenario.troubles:
                 if isinstance(trouble.start, At):
@@ -112,7 +113,10 @@ class Stage:
 
     def _timer(self) -> None:
         self._begin_due()
-        for delay_s in self.starts[-1]():
+        delays_s = self.starts[-1]()
+        ahead_s = self.crew.begin_early() if delays_s else 0.0
+        for delay_s in delays_s:
+            delay_s += ahead_s
             if delay_s:
                 self.later(delay_s, self.tick)
             else:
@@ -120,11 +124,14 @@ class Stage:
 
     def tick(self, order: str = "run") -> None:
         """One run (of each copy), and readers look at once at what it did."""
+        failed = self.failed_runs
         if self.stand_in is not None:
             self.stand_in(order)
         else:
             self.crew.run(order)
         self.look()
+        missing = Held.NONE in self.timeline.looks[-1].held.values()
+        self.calm_runs += missing and failed == self.failed_runs
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -177,8 +184,8 @@ class Stage:
         self.look()
         return any(
             raw is not None and expiry_in(raw) - self.place.now() <= self.system.margin_s
-            for raws in self.read.values()
-            for raw in raws
+            for found in self.read.values()
+            for _, raw in found
         )
 
     # -- readers -----------------------------------------------------------------------------
@@ -188,37 +195,38 @@ class Stage:
         held = {}
         for kind in KINDS:
             self.read[kind] = []
-            key = KEYS[MEMBERS[kind]].format(self.app_id)
-            held[kind] = worst(self._held(client, kind, key) for client in self.place.readers)
+            readers = [(client, app_id) for client in self.place.readers for app_id in self.place.app_ids]
+            held[kind] = worst(self._held(client, kind, app_id) for client, app_id in readers)
         quiet = bool(self._waiting or self._open or not self.timeline.bands)
         self.timeline.add(Look(self.place.elapsed_s(), held, quiet or self._healthy(held)))
 
     def code(self, kind: str) -> str | None:
-        """What the last look found in the first deployment."""
-        raw = next(iter(self.read[kind]), None)
+        """What the last look found for the first application in the first deployment."""
+        raw = next((raw for app_id, raw in self.read[kind] if app_id == self.app_id), None)
         return code_in(raw, kind) if raw else None
 
-    def _held(self, client: Any, kind: str, key: str) -> Held:
+    def _held(self, client: Any, kind: str, app_id: str) -> Held:
         try:
-            raw = client.get(key)
+            raw = client.get(KEYS[MEMBERS[kind]].format(app_id))
         except READ_ERRORS:
             return Held.UNREADABLE
-        self.read[kind].append(raw)
+        self.read[kind].append((app_id, raw))
         code = code_in(raw, kind) if raw else None
         if code is None:
             return Held.NONE
-        return Held.ACCEPTED if self.simulator.valid(self.app_id, kind, code) else Held.REFUSED
+        return Held.ACCEPTED if self.simulator.valid(app_id, kind, code) else Held.REFUSED
 
     def _healthy(self, held: dict[str, Held]) -> bool:
         """Whether every code is accepted, fresh, and dies no sooner than recorded, and the system is settled."""
         if any(state is not Held.ACCEPTED for state in held.values()):
             return False
         now = self.place.now()
-        for kind, raws in self.read.items():
-            for raw in raws:
+        overdue_s = _OVERDUE_TICKS * self.scenario.tick_s + _OVERDUE_S
+        for kind, found in self.read.items():
+            for app_id, raw in found:
                 expires_at, code = expiry_in(raw or b""), code_in(raw or b"", kind) or ""
-                until = (self.simulator.valid_until(self.app_id, kind, code) or 0.0) - self.place.platform_ahead_s
-                if expires_at - now < self.system.margin_s - _OVERDUE_S or until < expires_at - _ABOUT_S:
+                until = (self.simulator.valid_until(app_id, kind, code) or 0.0) - self.place.platform_ahead_s
+                if expires_at - now < self.system.margin_s - overdue_s or until < expires_at - _ABOUT_S:
                     return False
         try:
             return all(self.system.settled(client) for client in self.place.readers)
@@ -229,6 +237,7 @@ class Stage:
         began = self.place.began + self.place.platform_ahead_s
         return [
             Fetch(issued.issued_at - began, kind, issued.code not in self.foreign)
+            for app_id in self.place.app_ids
             for kind in KINDS
-            for issued in self.simulator.issued(self.app_id, kind)
+            for issued in self.simulator.issued(app_id, kind)
         ]

@@ -6,20 +6,20 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import index
 from support import cron_pattern
 from support.processes import Child
 from support.redis_server import find_faketime
-from token_refresher import wiring
 from token_refresher.keys import keys_of
 from token_refresher.model import Kind, Target
 from token_refresher.policy import Policy
 from token_refresher.settings import read
 
 from .place import Place
-from .worker import CONTEXT, EVENTS
+from .worker import EVENTS, context, refresher
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel shows it; nothing is created here
 
@@ -33,8 +33,20 @@ class System(Protocol):
     def run(self, order: str, deployment: int = 0) -> None:
         """One run in this process, started by "run" (the timer) or "force". Raises what the run raises."""
 
-    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
-        """A process that runs when told to; `hold` is "point/kind", `clock_file` says how wrong its clock is."""
+    def child(
+        self,
+        hold: str = "",
+        deployment: int = 0,
+        clock_file: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
+        """A process that runs when asked to.
+
+        `hold` is "point/kind", `clock_file` says how wrong its clock is, `more` goes into its environment.
+        """
+
+    def deploy(self) -> None:
+        """Take over what the place's settings have become, in this process."""
 
     def settled(self, client: Any) -> bool:
         """Whether it has nothing left to find out or to wait for, by what it keeps in Redis."""
@@ -48,28 +60,43 @@ class Ours:
     def __init__(self, place: Place, policy: Mapping[str, float]) -> None:
         self._place = place
         self.margin_s = float(policy.get("margin_s", Policy.margin_s))
-        found = [read(environ) for environ in place.environs]
-        self._warm = [(each, wiring.refresher(each, clock=place.steady)) for each in found]
+        self._context = context(place.function_timeout_s)
+        self.deploy()
+
+    def deploy(self) -> None:
+        """A new version of the function, with nothing kept of the one before."""
+        found = [read(environ) for environ in self._place.environs]
+        self._warm = [(each, refresher(each, self._place.steady, self._place.pause)) for each in found]
 
     def run(self, order: str, deployment: int = 0) -> None:
         # A warm instance, whose clock is the lab's: what `index` would otherwise put together by itself.
         index._warm[:] = [self._warm[deployment]]
         try:
-            index.handler(EVENTS[order], CONTEXT)
+            index.handler(EVENTS[order], self._context)
         finally:
             index._warm.clear()
 
-    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
-        environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file)
+    def child(
+        self,
+        hold: str = "",
+        deployment: int = 0,
+        clock_file: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
+        environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file) | more
         return Child("from lab.worker import ours; ours()", environ)
 
     def settled(self, client: Any) -> bool:
         with client.pipeline(transaction=False) as pipe:
-            for kind in Kind:
-                pipe.hmget(keys_of(Target(self._place.app_id, kind)).lease, "unsettled_since", "locked_until")
+            for target in (Target(app_id, kind) for app_id in self._place.app_ids for kind in Kind):
+                pipe.hmget(keys_of(target).lease, "mark", "unsettled_since", "locked_until")
             leases = pipe.execute()
         now_ms = self._place.now() * 1000
-        return all(unsettled == b"0" and int(locked or 0) <= now_ms for unsettled, locked in leases)
+        # A lease of the algorithm before this one has no mark.
+        return all(
+            (since == b"0" if mark is None else mark == b"") and int(locked or 0) <= now_ms
+            for mark, since, locked in leases
+        )
 
 
 class Baseline:
@@ -88,9 +115,18 @@ class Baseline:
         config, client = self._configured[deployment]
         cron_pattern.tick(config, client, clock=self._place.now, below_s=below_s, timeout_s=self._timeout_s)
 
-    def child(self, hold: str = "", deployment: int = 0, clock_file: Path | None = None) -> Child:
+    def deploy(self) -> None:
+        """Its files have not changed."""
+
+    def child(
+        self,
+        hold: str = "",
+        deployment: int = 0,
+        clock_file: Path | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
         own = {"CRON_FILE": str(self._place.cron_files[deployment]), "CRON_TIMEOUT_S": str(self._timeout_s)}
-        environ = own | _environ(self._place, hold, clock_file)
+        environ = own | _environ(self._place, hold, clock_file) | more
         return Child("from lab.worker import baseline; baseline()", environ)
 
     def settled(self, client: Any) -> bool:

@@ -7,14 +7,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from platform_simulator.truth import KINDS
+
 from .picture import draw
 from .result import Result
 from .scenario import Scenario
+from .timeline import Held
 
 # A scenario's results by the system's name, and the scenarios' by name, in the order of printing.
 Results = Mapping[str, Mapping[str, Result]]
 _HEADS = ("refused s", "no code s", "fetches", "healed s")
 _SYSTEMS = ("ours", "baseline")
+_HELD = (Held.REFUSED, Held.NONE)
 
 
 def _cells(result: Result | None) -> list[str]:
@@ -61,6 +65,24 @@ def markdown(scenarios: Mapping[str, Scenario], results: Results) -> list[str]:
         "| " + " | ".join(row) + " |"
         for row in (heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows)
     ]
+
+
+def figures(results: Results) -> list[str]:
+    """What readers of ours held, and what it cost, as a table for a page: each kind of code apart."""
+    heads = ["scenario", "refused s (token, ticket)", "none s (token, ticket)", "fetches", "questions"]
+    rows = [[*heads, "failed runs", "calm runs"], ["---", *["---:"] * (len(heads) + 1)]]
+    for name, by_system in results.items():
+        if ours := by_system.get("ours"):
+            held = [", ".join(f"{_seconds(ours, kind, state):.0f}" for kind in KINDS) for state in _HELD]
+            spent = f"{ours.fetches} of {ours.ideal}"
+            counts = [str(count) for count in (ours.questions, ours.failed_runs, ours.calm_runs)]
+            rows.append([name, *held, spent, *counts])
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _seconds(result: Result, kind: str, state: Held) -> float:
+    stretches = result.timeline["stretches"][kind]
+    return sum(end_s - begin_s for begin_s, end_s, found in stretches if found == state.value)
 
 
 def write(directory: Path, scenarios: Mapping[str, Scenario], results: Results, seed: int) -> list[Path]:

@@ -63,3 +63,18 @@ class Partitioned(Trouble):
     def end(self, stage: Stage) -> None:
         assert isinstance(stage.place, BehindWire)
         stage.place.wire.light()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldConnections(Trouble):
+    """The connections to Redis that are open now die unseen: at the next byte they are reset, or carry nothing."""
+
+    reset: bool
+
+    @property
+    def name(self) -> str:
+        return "old connections " + ("reset at the next byte" if self.reset else "carry nothing")
+
+    def begin(self, stage: Stage) -> None:
+        assert isinstance(stage.place, BehindWire)
+        stage.place.wire.condemn(reset=self.reset)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
+import sys
 import time
 from collections.abc import Callable
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +24,10 @@ from support import cron_pattern
 from support.child import ask, point, say
 from token_refresher import wiring
 from token_refresher.flight import Flight, steady
-from token_refresher.model import Kind, Target
+from token_refresher.model import Kind, Snapshot
 from token_refresher.open_platform import OpenPlatform
-from token_refresher.settings import read
+from token_refresher.refresh.run import Refresher
+from token_refresher.settings import Settings, read
 from token_refresher.store import Store
 
 # What starts a run: the timer, or a person who wants new codes.
@@ -31,19 +35,40 @@ EVENTS = {
     "run": json.dumps({"triggerTime": "2026-01-01T00:00:00Z", "triggerName": "lab", "payload": ""}).encode(),
     "force": b'{"force": true}',
 }
-CONTEXT = SimpleNamespace(function=SimpleNamespace(timeout=60))
 # Where a process is held. Where a point is our system's alone, the baseline is held at the nearest equal.
-POINTS = ("before send", "after its last look", "after send", "after answer", "before store", "before finish")
+POINTS = (
+    "after its lease",
+    "before send",
+    "after its last look",
+    "after send",
+    "after answer",
+    "before store",
+    "before finish",
+)
 _PATHS = {Kind.ACCESS_TOKEN.value: "/token", Kind.JS_TICKET.value: "/ticket"}
+# A code of either kind, at those points that need not know which.
+ANY = "any"
 _FETCHES = {Kind.ACCESS_TOKEN.value: "server_token", Kind.JS_TICKET.value: "js_ticket"}
+
+
+def context(timeout_s: float) -> Any:
+    """What the function is given beside its event: how long it may take (seconds)."""
+    return SimpleNamespace(function=SimpleNamespace(timeout=timeout_s))
+
+
+def refresher(settings: Settings, clock: Callable[[], float], pause: Callable[[float], None]) -> Refresher:
+    """Our program with the lab's clock (seconds), and the lab's pause where it takes one."""
+    taken = signature(wiring.refresher).parameters
+    return wiring.refresher(settings, clock=clock, **{name: pause for name in ("pause", "sleep") if name in taken})
 
 
 def ours() -> None:
     """Our function, as a warm instance."""
+    _name_host()
     settings = read(os.environ)
-    index._warm.append((settings, wiring.refresher(settings, clock=lambda: steady() + _ahead_s())))
+    index._warm.append((settings, refresher(settings, lambda: steady() + _ahead_s(), _pause)))
     _hold_ours(*_wanted())
-    _serve(lambda order: index.handler(EVENTS[order], CONTEXT))
+    _serve(lambda order: index.handler(EVENTS[order], context(60)))
 
 
 def baseline() -> None:
@@ -68,6 +93,22 @@ def _serve(run: Callable[[str], object]) -> None:
             say(f"failed:{type(error).__name__}")
 
 
+def _name_host() -> None:
+    """Give this copy the host name that it has in the lab: copies of a deployment run on machines of their own."""
+    name = os.environ.get("LAB_HOST")
+    if name:
+        found = list(os.uname())
+        machine = os.uname_result((found[0], name, *found[2:]))
+        socket.gethostname = lambda: name
+        os.uname = lambda: machine
+
+
+def _pause(seconds: float) -> None:
+    """Have the lab let so much time pass, less what passes meanwhile because of others."""
+    if ask(f"pauses:{steady() + _ahead_s() + seconds:.3f}") != "go":
+        sys.exit("the lab is gone")
+
+
 def _ahead_s() -> float:
     """How far the lab's time is ahead of the machine's (seconds)."""
     with open(os.environ["CLOCK_FILE"]) as file:
@@ -83,20 +124,23 @@ def _wanted() -> tuple[str, str]:
 # -- points ----------------------------------------------------------------------------------
 
 
-def _held(owner: Any, name: str, when: Callable[..., bool], *, after: bool = False) -> None:
-    """Stand still the first time that `owner.name` is called `when` it is the wanted call, before or after it."""
+def _held(owner: Any, name: str, when: Callable[..., bool], *, after: bool = False, given: bool = False) -> None:
+    """Stand still the first time that `owner.name` is called `when` it is the wanted call, before or after it.
+
+    `given`: only after a call that returns something.
+    """
     original = getattr(owner, name)
     done: list[str] = []
 
     @functools.wraps(original)
     def held(*arguments: Any, **kwargs: Any) -> Any:
         here = not done and when(*arguments, **kwargs)
-        if here:
-            done.append(name)
         if here and not after:
+            done.append(name)
             point("held")
         result = original(*arguments, **kwargs)
-        if here and after:
+        if here and after and (result or not given):
+            done.append(name)
             point("held")
         return result
 
@@ -106,16 +150,23 @@ def _held(owner: Any, name: str, when: Callable[..., bool], *, after: bool = Fal
 def _hold_ours(place: str, kind: str) -> None:
     if not kind:
         return
-    if place in ("before send", "after its last look"):
-        fetching = _fetching(_FETCHES[kind])
+    if place == "after its lease":
+
+        def takes(_: Store, read: Snapshot, *__: object, **___: object) -> bool:
+            return kind in (ANY, read.target.kind.value)
+
+        _held(Store, "acquire", takes, after=True, given=True)
+    elif place in ("before send", "after its last look"):
+        names = list(_FETCHES.values()) if kind == ANY else [_FETCHES[kind]]
+        fetching = [_fetching(name) for name in names]
         # A flight does not know what it carries.
-        _held(Flight, "depart", lambda *_: bool(fetching), after=place == "after its last look")
+        _held(Flight, "depart", lambda *_: any(fetching), after=place == "after its last look")
     elif place == "after answer":
         _held(OpenPlatform, _FETCHES[kind], lambda *_: True, after=True)
     elif place in ("before store", "before finish"):
 
-        def stores(_: Store, target: Target, __: str, outcome: str, *___: object, **____: object) -> bool:
-            return target.kind.value == kind and outcome == "issued"
+        def stores(_: Store, held: Snapshot, __: str, outcome: str, *___: object, **____: object) -> bool:
+            return kind in (ANY, held.target.kind.value) and outcome == "issued"
 
         _held(Store, "finish", stores, after=place == "before finish")
 
@@ -138,7 +189,7 @@ def _fetching(name: str) -> list[str]:
 def _hold_baseline(place: str, kind: str) -> None:
     if not kind:
         return
-    if place in ("before send", "after its last look", "after answer"):
+    if place in ("after its lease", "before send", "after its last look", "after answer"):
         fetches = lambda url, **_: url.endswith(_PATHS[kind])  # noqa: E731 - as above
         _held(requests, "post", fetches, after=place == "after answer")
     elif place in ("before store", "before finish"):

@@ -57,11 +57,11 @@ def table(results: Iterable[Result]) -> list[str]:
         rows.setdefault("all", Counter())[each.outcome] += 1
     rows["all"] = rows.pop("all", Counter())
     head = ("mutants", KILLED, TIMED_OUT, SURVIVED, EQUIVALENT, "score")
-    lines = [f"| {'file':<17} | " + " | ".join(f"{name:>10}" for name in head) + " |"]
-    lines.append(f"| {'-' * 17} | " + " | ".join("-" * 9 + ":" for _ in head) + " |")
+    lines = [f"| {'file':<22} | " + " | ".join(f"{name:>10}" for name in head) + " |"]
+    lines.append(f"| {'-' * 22} | " + " | ".join("-" * 9 + ":" for _ in head) + " |")
     for name, counts in rows.items():
         cells = [str(counts.total()), *(str(counts[each]) for each in head[1:5]), f"{_score(counts):.1f} %"]
-        lines.append(f"| {name:<17} | " + " | ".join(f"{cell:>10}" for cell in cells) + " |")
+        lines.append(f"| {name:<22} | " + " | ".join(f"{cell:>10}" for cell in cells) + " |")
     return lines
 
 

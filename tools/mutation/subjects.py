@@ -21,15 +21,18 @@ _RUNS = ("audit", "answer_faults")
 _PROCESSES = ("killed_and_frozen", "redis_faults")
 
 SUBJECTS = (
-    Subject("plan.py", ("plan",), _RUNS),
-    Subject("selection.py", ("plan",), _RUNS),
-    Subject("course.py", ("course",), _RUNS),
+    Subject("plan.py", ("plan", "plan_life"), _RUNS),
+    Subject("selection.py", ("selection", "plan"), _RUNS),
+    Subject("policy.py", ("policy",), ("plan",)),
     Subject("answers.py", ("answers",), ("open_platform",)),
     Subject("flight.py", ("flight",), ("open_platform",)),
     Subject("open_platform.py", ("open_platform", "answers"), ("answer_faults",)),
-    Subject("asking.py", ("asking", "renewal"), (*_RUNS, *_PROCESSES)),
-    Subject("renewal.py", ("renewal",), (*_RUNS, *_PROCESSES)),
-    Subject("refresh.py", ("refresh", "report"), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/application.py", ("refresh", "run"), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/limits.py", ("limits",), _RUNS),
+    Subject("refresh/renew.py", ("renew",), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/result.py", ("result",), _RUNS),
+    Subject("refresh/run.py", ("run", "refresh", "report"), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/watch.py", ("watch", "renew"), (*_RUNS, *_PROCESSES)),
     Subject("store.py", ("store", "lease"), (*_RUNS, "redis_faults", "topologies")),
     Subject("idle_connections.py", ("idle_connections",)),
     Subject("shelf.py", ("shelf", "reader"), ("async_reader", "reader_machine")),
@@ -39,4 +42,5 @@ SUBJECTS = (
     Subject("lua/finish.lua", ("scripts",), ("lease", "store")),
     Subject("lua/load.lua", ("scripts",), ("lease", "store")),
     Subject("lua/note.lua", ("scripts",), ("lease", "store")),
+    Subject("lua/prelude.lua", ("scripts",), ("lease", "store")),
 )

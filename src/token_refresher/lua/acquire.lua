@@ -1,48 +1,46 @@
--- Begin an attempt on one target: take its lease, and leave the mark that a fetch may be out.
+-- Begin an attempt on one target: take its lease, mark it, and cut the value's TTL to the grace.
 -- KEYS: 1 value, 2 lease
--- ARGV: 1 attempt id, 2 work in ms, 3 flight in ms, 4 TTL of the lease hash in ms, 5 highest fence seen in the value
--- Returns: {'held', now, value, lease fields} | {'locked', now} while another attempt is locked
---   | {'over', now} when this attempt has been finished already (a late duplicate). `value` as in load.lua.
+-- ARGV: 1 attempt id, 2 caller, 3 the value as it was read ('-', '?' or '=...', as `held` says), 4 the mark as it was
+--   read, 5 work in ms, 6 flight in ms, 7 grace in ms, 8 tick in ms, 9 longest own wait in ms, 10 TTL of the lease
+--   hash in ms, 11 highest fence seen in the value
+-- Returns: {'held' | 'locked' | 'changed' | 'over', now, value, TTL of the value in ms, lease fields}: 'locked' while
+--   another attempt is, 'changed' when value or mark are not as they were read, 'over' when this attempt has been
+--   finished already (a late duplicate). Only 'held' writes.
 -- Idempotent: the attempt that holds the lease gets the same lease again.
--- Races prevented: two attempts at once; a fetch that Redis would not know of (this write comes before it); a lock
---   that a clock set back would make eternal (further ahead than a fresh one counts as over).
-local function digits(text)
-  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text)
+-- Races prevented: two attempts at once; a fetch that Redis would not know of (this write comes before it); a fetch for
+--   what another run has renewed or judged meanwhile; a process that dies after its request: the code that it may have
+--   ended leaves Redis before the platform rejects it; a lock that a clock set back would make eternal.
+local work_until = now + tonumber(ARGV[5])
+local locked_until = work_until + tonumber(ARGV[6])
+local function answer(word)
+  local value = held()
+  value = value ~= '-' and (value == '?' and 0 or string.sub(value, 2))
+  return {word, now, value, redis.call('PTTL', KEYS[1]), known and redis.call('HGETALL', KEYS[2]) or {}}
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local work_until = now + tonumber(ARGV[2])
-local locked_until = work_until + tonumber(ARGV[3])
-local old = {}
 -- A fence that no clock can have made is garbage.
 local function fence(text)
   local n = digits(text) or 0
   return n < now + 1e12 and n or 0
 end
-local is_hash = redis.call('TYPE', KEYS[2]).ok == 'hash'
-if is_hash then
-  old = redis.call('HMGET', KEYS[2], 'attempt', 'locked_until', 'finished', 'fence', 'unsettled_since')
-end
-local locked = (digits(old[2]) or 0) > now and digits(old[2]) <= locked_until
-if locked and old[1] ~= ARGV[1] then return {'locked', now} end
-if old[3] == ARGV[1] then return {'over', now} end
-if not locked then
-  -- A hash that holds more than any of ours is made anew.
-  local kept = is_hash and #table.concat(redis.call('HGETALL', KEYS[2])) <= 65536
-  -- The first write frees memory: a server over its maxmemory then lets the script go on.
-  if kept then redis.call('HDEL', KEYS[2], 'disputed') else redis.call('DEL', KEYS[2]) end
-  -- What cannot be read is not settled.
-  local before = digits(old[5]) or now
-  redis.call('HSET', KEYS[2], 'attempt', ARGV[1], 'work_until', work_until, 'locked_until', locked_until,
-    'fence', math.max(fence(old[4]) + 1, fence(ARGV[5]) + 1, now),
-    'before', before, 'unsettled_since', before > 0 and before or now)
-  redis.call('PEXPIRE', KEYS[2], ARGV[4])
-end
-local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'table' then
-  if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
-  value = 0
-elseif value and #value > 65536 then
-  value = 0
-end
-return {'held', now, value, redis.call('HGETALL', KEYS[2])}
+local lock = digits(field('locked_until')) or 0
+local locked = lock > now and lock <= locked_until
+local old, finished, by = field('attempt'), field('finished'), field('by')
+if locked and old ~= ARGV[1] then return answer('locked') end
+if finished == ARGV[1] then return answer('over') end
+if locked then return answer('held') end
+if held() ~= ARGV[3] or mark ~= ARGV[4] then return answer('changed') end
+begin()
+local since, last = digits(field('mark_since')), fence(field('fence'))
+local _, failures, asked = caller(ARGV[2])
+-- Who last brought a code loses its precedence with an attempt of its own that did not end.
+if old ~= finished and by and by == field('issued_by') then redis.call('HDEL', KEYS[2], 'issued_by') end
+-- The caller's own wait is written ahead: a process that dies has it too.
+local ahead = math.min(tonumber(ARGV[8]) * 2 ^ math.min(failures, 30), tonumber(ARGV[9]))
+remember(ARGV[2], locked_until + ahead, failures + 1, asked, 'no_end')
+redis.call('HSET', KEYS[2], 'attempt', ARGV[1], 'by', ARGV[2], 'work_until', work_until, 'locked_until', locked_until,
+  'fence', math.max(last + 1, fence(ARGV[11]) + 1, now), 'before', mark, 'mark', ARGV[1],
+  'mark_since', mark ~= '' and since or now)
+redis.call('PEXPIRE', KEYS[2], ARGV[10])
+known = true
+if ends() > now + ARGV[7] then redis.call('PEXPIRE', KEYS[1], ARGV[7]) end
+return answer('held')

@@ -1,48 +1,50 @@
 -- End an attempt on one target: store what it brought and free the lease, all at once.
 -- KEYS: 1 value, 2 lease
--- ARGV: 1 attempt id, 2 issued | kept | refused | released | unknown, 3 value to store, 4 its expiry (unix ms),
---   5 wait before the next attempt in ms (0: none), 6 TTL of the lease hash in ms, 7 how it ended, for people,
---   8 when the attempt began (unix ms): what it learned of the stored code is no younger
--- Returns: 'done' | 'lost' (the lease is no longer this attempt's; nothing was written, an issued code's target is
---   marked unsettled) | 'orphan' (lease and value are both gone: stored, and marked unsettled).
+-- ARGV: 1 attempt id, 2 caller, 3 issued | refused | unknown, 4 value to store, 5 its expiry (unix ms), 6 when the
+--   request was sent (unix ms; issued only), 7 the life that was issued (s), 8 the caller's own wait in ms (-1: none),
+--   9 error code or '', 10 how it ended, for people, 11 the value as acquire found it (as `held` says), 12 its recorded
+--   expiry (unix ms), 13 grace in ms, 14 TTL of the lease hash in ms
+-- Returns: 'done' | 'lost' (the lease is no longer this attempt's: nothing was stored; a target for which something may
+--   have been issued is marked) | 'orphan' (lease and value are both gone: stored for the grace, and marked).
 -- Idempotent: an attempt that was finished answers 'done' again and changes nothing.
--- Races prevented: a late process storing an older code over a newer one; a reader seeing the value of one attempt
---   with the lease of another; a late process's mark being wiped by the one who works meanwhile (`disputed`).
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local outcome, life = ARGV[2], tonumber(ARGV[4]) - now
-local function number(text)
-  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or 0
-end
-local old = {}
-local is_hash = redis.call('TYPE', KEYS[2]).ok == 'hash'
-if is_hash then
-  old = redis.call('HMGET', KEYS[2], 'attempt', 'locked_until', 'finished', 'before', 'disputed',
-    'failures', 'unknown')
-end
-if old[3] == ARGV[1] or (outcome == 'unknown' and old[7] == ARGV[1]) then return 'done' end
-local mine = old[1] == ARGV[1] and number(old[2]) > now and (outcome ~= 'issued' or life > 0)
-local orphan = outcome == 'issued' and life > 0 and not is_hash and redis.call('EXISTS', KEYS[1]) == 0
-if not mine and outcome ~= 'issued' then return 'lost' end
--- The first write frees memory: a server over its maxmemory then still stores a code that was fetched.
-if is_hash then redis.call('HDEL', KEYS[2], 'disputed') else redis.call('DEL', KEYS[2]) end
-if mine and outcome == 'unknown' then
-  redis.call('HSET', KEYS[2], 'unknown', ARGV[1], 'failures', number(old[6]) + 1, 'outcome', ARGV[7], 'outcome_at', now)
+-- Races prevented: a late process storing an older code over a newer one; a reader seeing the value of one attempt with
+--   the lease of another; a definite no that restores the TTL of a code which an earlier attempt, or a late one, may
+--   have ended; an unlocked target while its request may still be executed.
+local issued, expires, sent, grace = ARGV[3] == 'issued', tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[13])
+if field('finished') == ARGV[1] then return 'done' end
+local value, before, own_mark = held(), field('before') or 'none', mark == ARGV[1]
+local lives = not issued or expires > now
+local mine = field('attempt') == ARGV[1] and (digits(field('locked_until')) or 0) > now and lives
+local orphan = issued and lives and not known and value == '-'
+if not mine and ARGV[3] == 'refused' then return 'lost' end
+begin()
+local ahead, failures, asked = caller(ARGV[2])
+if mine and ARGV[3] == 'unknown' then
+  remember(ARGV[2], ahead, failures, asked, ARGV[9])
 elseif mine then
-  local settled = (outcome == 'issued' or outcome == 'kept') and not old[5]
-  redis.call('HSET', KEYS[2], 'locked_until', 0, 'work_until', 0, 'finished', ARGV[1],
-    'unsettled_since', settled and 0 or old[5] or old[4] or now)
-  if outcome == 'refused' then redis.call('HSET', KEYS[2], 'failures', number(old[6]) + 1) end
-  if outcome == 'issued' then redis.call('HSET', KEYS[2], 'failures', 0) end
-  if outcome == 'issued' or outcome == 'kept' then redis.call('HSET', KEYS[2], 'audited_at', math.min(now, ARGV[8])) end
-  if outcome == 'issued' or outcome == 'refused' then
-    redis.call('HSET', KEYS[2], 'retry_at', tonumber(ARGV[5]) > 0 and now + ARGV[5] or 0)
-  end
-  if outcome ~= 'released' then redis.call('HSET', KEYS[2], 'outcome', ARGV[7], 'outcome_at', now) end
-else
-  redis.call('HSET', KEYS[2], 'disputed', now, 'unsettled_since', now)
+  -- A caller that has nothing to wait for is forgotten; only when it asked in vain, about the same code, is kept.
+  local wait = tonumber(ARGV[8])
+  local till = wait >= 0 and now + wait or not issued and asked > 0 and 0
+  remember(ARGV[2], till, (issued or wait < 0) and 0 or failures, asked, ARGV[9])
+  redis.call('HSET', KEYS[2], 'locked_until', 0, 'work_until', 0, 'finished', ARGV[1])
+end
+if (mine or orphan) and issued then
+  redis.call('HSET', KEYS[2], 'issued_by', ARGV[2], 'audited_at', math.min(now, sent), 'life', ARGV[7])
+  local till = mine and own_mark and expires or math.min(expires, sent + grace)
+  redis.call('SET', KEYS[1], ARGV[4], 'PX', math.max(till - now, 1))
+end
+if mine and issued and own_mark then
+  redis.call('HSET', KEYS[2], 'mark', '')
+elseif mine and ARGV[3] == 'refused' and own_mark and value == ARGV[11] then
+  redis.call('HSET', KEYS[2], 'mark', before)
+  -- A value that is no record has no recorded end, and keeps its cut TTL.
+  if before == '' and ARGV[12] ~= '0' then redis.call('PEXPIREAT', KEYS[1], ARGV[12]) end
+elseif not mine then
+  -- A mark that was never read before: a copy that read this attempt's first mark must not take it for unchanged.
+  local late = string.format('%s-%.0f', ARGV[1], now)
+  redis.call('HSET', KEYS[2], 'mark', late, 'mark_since', mark ~= '' and digits(field('mark_since')) or now)
   if orphan then redis.call('HSET', KEYS[2], 'finished', ARGV[1]) end
 end
-if outcome == 'issued' and (mine or orphan) then redis.call('SET', KEYS[1], ARGV[3], 'PX', life) end
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
+if mine or orphan then redis.call('HSET', KEYS[2], 'outcome', ARGV[10], 'outcome_at', now) end
+redis.call('PEXPIRE', KEYS[2], ARGV[14])
 return mine and 'done' or orphan and 'orphan' or 'lost'

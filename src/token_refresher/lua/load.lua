@@ -1,8 +1,8 @@
 -- Read everything about one target, at one instant of Redis's own clock. Writes nothing.
 -- KEYS: 1 value, 2 lease, 3 refused
--- Returns: {seconds, microseconds, value, lease fields, complaint}; false where there is none, and the number 0
---   where a key holds another type than it should, or more than any of ours: that is for the caller to report and
---   replace, never fatal, and never sent: one swollen key would stop the pipeline of all.
+-- Returns: {now (unix ms), value, TTL of the value in ms, lease fields, complaint}; false where there is none,
+--   and the number 0 where a key holds another type than it should, or more than any of ours: that is for the caller to
+--   report and replace, never fatal, and never sent: one swollen key would stop the pipeline of all.
 --   Lease fields are one text of lines, which is quicker to read than a list; a list where one holds a line break.
 -- Race prevented: reading value and lease one after the other could pair an old value with a newer lease.
 local function unusable(reply)
@@ -25,4 +25,4 @@ if unusable(complaint) then complaint = 0 end
 if type(value) == 'table' then return value end
 if type(lease) == 'table' and lease.err then return lease end
 if type(complaint) == 'table' then return complaint end
-return {time[1], time[2], value, lease, complaint}
+return {time[1] * 1000 + math.floor(time[2] / 1000), value, value and redis.call('PTTL', KEYS[1]) or -2, lease, complaint}

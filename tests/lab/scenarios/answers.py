@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.scenario import HOUR_S, MINUTE_S, Bounds, Due, Scenario
-from lab.stage import TICK_S
+from lab.scenario import HOUR_S, MINUTE_S, TICK_S, Bounds, Due, Scenario
 from lab.troubles import EVERYTHING, FETCHES, Answers, LateExecution, PlatformDown
 from platform_simulator import TICKET_PATH, WRONG_TYPES, Fault
 from platform_simulator.truth import KINDS
@@ -18,8 +17,8 @@ _LASTING = {"once": 0, "5 min": 5, "15 min": 15, "28 min": 28}
 _SHORT_WAITS = {"request_total_s": 0.5}
 # After a definite no the next attempt comes within 330 s, or at the tick after.
 _BACKED_OFF_S = 400.0
-# After no definite answer the lock ends within 90 s; a tick later all is asked and fetched.
-_LOCKED_S = 200.0
+# After no definite answer the lock ends within 90 s, and this copy's own wait 120 s later; then all is fetched.
+_LOCKED_S = 270.0
 _GRACE_S = 600.0
 # Between the end of a code that lives for one tick and the next one a run takes its time.
 _BETWEEN_S = 2.0
@@ -65,7 +64,7 @@ CASES = {
     "http 429": _refuses(Fault.status(429, headers={"Retry-After": "30"})),
     "http 500": _unknown(Fault.status(500)),
     "http 502, html": _unknown(Fault.status(502, b"<html></html>", {"Content-Type": "text/html"})),
-    "http 503": _unknown(Fault.status(503, headers={"Retry-After": "120"})),
+    "http 503": _refuses(Fault.status(503, headers={"Retry-After": "120"})),
     "http 504, executed": _lost(Fault.status(504, executed=True)),
     "redirect": _unknown(Fault.redirect(302, "http://127.0.0.1:9/")),
     "html": _unknown(Fault.html()),
@@ -116,7 +115,9 @@ def _bounds(case: _Case, lasting_s: float) -> Bounds:
     gone_s = max(0.0, gone_s) if lasting_s else 0.0
     fetches = int(case.extra * minutes) + (len(KINDS) if case.extra else 0)
     none_s = gone_s if case.life_s is None else max(gone_s, minutes * _BETWEEN_S)
-    return Bounds(none_s=len(KINDS) * none_s, fetches=fetches, heal_s=again_s)
+    # A short life is used until its own, shorter margin.
+    heal_s = again_s if case.life_s is None else max(again_s, case.life_s)
+    return Bounds(none_s=len(KINDS) * none_s, fetches=fetches, heal_s=heal_s)
 
 
 def _scenario(name: str, case: _Case, length: str) -> Scenario:
@@ -141,7 +142,8 @@ def _late(delay_s: float) -> Scenario:
         duration_s=_DURATION_S,
         troubles=(LateExecution(start=Due(), delay_s=delay_s),),
         policy=_SHORT_WAITS,
-        bounds=Bounds(fetches=2, heal_s=330),
+        # A code that is superseded as it was issued is used nearly to its end.
+        bounds=Bounds(fetches=2, heal_s=480),
     )
 
 

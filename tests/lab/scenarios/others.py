@@ -79,7 +79,8 @@ _CHECKS = (
     _check("is slow", "takes its time, but answers", Fault.latency(0.1), 0),
     _check("says yes to everything", "calls every code good", Fault.check_says(True), 0),
     # It asks every four minutes, and believes what it is told.
-    _check("says no to everything", "calls every code dead", Fault.check_says(False), 2 * 16, _LIES),
+    # The first audit after an issue comes up to three quarters of the interval earlier.
+    _check("says no to everything", "calls every code dead", Fault.check_says(False), 2 * 22, _LIES),
 )
 
 _CLOCKS = (

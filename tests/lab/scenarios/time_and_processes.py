@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lab.held import HeldRun
-from lab.scenario import DAY_S, HOUR_S, MINUTE_S, At, Bounds, Due, Scenario
-from lab.stage import TICK_S
+from lab.scenario import DAY_S, HOUR_S, MINUTE_S, TICK_S, At, Bounds, Due, Scenario
 from lab.troubles import Forced, SomebodyElse, Timer
 from lab.worker import POINTS
 from platform_simulator.truth import ACCESS_TOKEN, JS_TICKET

@@ -1,0 +1,243 @@
+"""Renew: fetch one new code under the lease, and store it. See docs/design.md."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    NotSentError,
+    PlatformError,
+    RefusedError,
+    StoreError,
+    TokenRefresherError,
+    UnknownOutcomeError,
+)
+from ..life import margin_of
+from ..model import App, Command, Kind, Lease, Outcome, Record, Snapshot
+from ..plan import at_work, decide, retry_delay_s, unanswered
+from ..policy import Policy
+from ..reasons import Reason
+from ..records import write_record
+from ..store import Store
+from .limits import Limits
+from .result import Result
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from ..open_platform import Issued, OpenPlatform
+
+# Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
+_STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)
+
+
+class Renew:
+    """Fetches codes, one call each; safe to be used by several threads at once.
+
+    `clock` is steady (seconds) and goes on while the process is stopped, `until` its instant by which the run has to be
+    over. `new_attempt` makes a text that is never made again. `callers` names this copy for each application id.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        platform: OpenPlatform,
+        policy: Policy,
+        command: Command,
+        limits: Limits,
+        watch: Watch,
+        *,
+        clock: Callable[[], float],
+        until: float,
+        new_attempt: Callable[[], str],
+        callers: Mapping[str, str],
+    ) -> None:
+        self._store, self._platform, self._policy, self._command = store, platform, policy, command
+        self._limits, self._watch, self._callers = limits, watch, callers
+        self._clock, self._new_attempt = clock, new_attempt
+        # No attempt begins later: the request and its end in Redis still have to fit in.
+        self._until, self._begin_until = until, until - policy.request_total_s - policy.redis_timeout_s
+
+    def attempt(
+        self, app: App, result: Result, token: Result | None = None, *, at_once: bool = False, force: bool = False
+    ) -> float | None:
+        """Fetch a code for one target, if that is due; failures of the platform are values in the result.
+
+        `token` is the application's access_token, for a ticket. `at_once` leaves out this copy's own wait, `force`
+        renews a code that looks fresh. Returns the seconds after which to look at the target again in this run (0: it
+        has changed), None when all is done that can be done now. Raises StoreError.
+        """
+        command = replace(self._command, force=True, kinds=()) if force else self._command
+        result.decision = decide(
+            result.snapshot, self._policy, command, self._callers[app.app_id], result.word, at_once=at_once
+        )
+        if not result.decision.due:
+            return self._look_again_s(result)
+        if result.snapshot.target.kind is Kind.JS_TICKET and (token is None or token.snapshot.live is None):
+            missing = RefusedError("there is no live access_token to fetch the ticket with", code="no_token")
+            result.fail(Outcome.DEFERRED, missing)
+            return None
+        wait_s = self._limits.wait_s(app.app_id)
+        if wait_s and self._clock() + wait_s <= self._begin_until:
+            return wait_s
+        if not self._may_begin(app, result, wait_s):
+            return None
+        asked_at = self._clock()
+        acquired = self._store.acquire(result.snapshot, self._new_attempt(), self._callers[app.app_id])
+        found_at = self._clock()
+        result.see(acquired.snapshot, found_at)
+        if acquired.held:
+            self._fetch(app, result, min(asked_at + self._policy.work_s, self._until), token)
+            return None
+        return 0.0
+
+    def _may_begin(self, app: App, result: Result, wait_s: float) -> bool:
+        """Whether time is left, no limit forbids it, and the platform can be reached; else the result says why not.
+
+        The connection is in hand before the lease is taken, so that a copy without a network never holds one.
+        """
+        try:
+            if wait_s:
+                raise RefusedError(f"the platform limits requests: {wait_s:.0f} s more to wait", code="rate_limited")
+            if self._clock() > self._begin_until:
+                raise NotSentError("no time left in this run", code="not_sent_late")
+            self._platform.dial(app, result.snapshot.target.kind, self._begin_until)
+        except PlatformError as error:
+            late = error.code in ("not_sent_late", "rate_limited")
+            result.fail(Outcome.DEFERRED if late else Outcome.NOT_SENT, error)
+            return False
+        return True
+
+    def _look_again_s(self, result: Result) -> float | None:
+        """When to look again at a target whose lease is taken; None where that can wait for the next run.
+
+        While its holder may still end its attempt, soon; else, or where it has no definite end, when the lock ends.
+        """
+        snapshot, policy = result.snapshot, self._policy
+        if result.decision.reason is not Reason.LOCKED or snapshot.seconds_left >= margin_of(snapshot, policy):
+            return None
+        lease, now_ms = snapshot.lease, snapshot.now_ms + (self._clock() - result.read_at) * 1000
+        wait_s = (lease.locked_until - now_ms) / 1000 + 0.01
+        if not unanswered(snapshot, policy) and now_ms < lease.work_until + policy.request_total_s * 1000:
+            # From 1 to 3 s, by chance, so that copies which wait do not all come at once.
+            wait_s = min(wait_s, 1 + 2 * zlib.crc32(self._new_attempt().encode()) / 2**32)
+        # What was read a while ago may be over.
+        wait_s = max(wait_s, 0.01)
+        return wait_s if self._clock() + wait_s <= self._begin_until else None
+
+    def _fetch(self, app: App, result: Result, send_until: float, token: Result | None) -> None:
+        """One request to the platform, and its end in Redis. Raises StoreError."""
+        policy = self._policy
+        try:
+            if token is None or token.snapshot.live is None:
+                issued = self._platform.server_token(app, send_until)
+            else:
+                issued = self._platform.js_ticket(app, token.snapshot.live.code, send_until)
+        except NotSentError as error:
+            late = error.code == "not_sent_late"
+            result.fail(Outcome.DEFERRED if late else Outcome.NOT_SENT, error)
+            # Nothing reached the platform: trying again in each run does no harm.
+            return self._finish(app, result, "refused")
+        except RefusedError as error:
+            result.fail(Outcome.REFUSED, error)
+            failures = result.snapshot.lease.caller(self._callers[app.app_id]).failures
+            wait_s = retry_delay_s(result.snapshot.target, failures, policy, result.snapshot.seconds_left)
+            if error.code == "rate_limited":
+                asked_s = error.retry_after_s or policy.retry_base_s
+                self._limits.limited(app.app_id, asked_s)
+                wait_s = max(wait_s, asked_s)
+            return self._finish(app, result, "refused", wait_s)
+        except UnknownOutcomeError as error:
+            result.fail(Outcome.UNKNOWN, error)
+            self._finish(app, result, "unknown")
+            return self._ask_what_became(app, result)
+        result.warn(issued.warnings)
+        return self._store_issued(app, result, issued)
+
+    def _ask_what_became(self, app: App, result: Result) -> None:
+        """After a request without a definite answer: it may have ended the stored code at once. Raises StoreError."""
+        failed = result.outcome, result.failure
+        result.see(self._store.read(result.snapshot.target), self._clock())
+        decision = result.decision
+        self._watch.look(app, result)
+        result.outcome, result.failure = failed
+        result.decision = decision
+
+    def _finish(self, app: App, result: Result, ending: str, wait_s: float | None = None) -> None:
+        """Enter in the lease how an attempt ended that brought no code. Raises StoreError."""
+        failure, held = result.failure, result.snapshot
+        assert failure is not None  # noqa: S101 - callers have failed the result
+        called = result.outcome.value if result.outcome else ending
+        note, caller = f"{called}: {failure.code}", self._callers[app.app_id]
+        ended = self._store.finish(held, caller, ending, note, wait_s=wait_s, code=failure.code)
+        lease = replace(held.lease, outcome=note, outcome_at=held.now_ms)
+        if ending == "refused" and ended == "done":
+            settled = not held.lease.before
+            life_ms = held.seconds_left * 1000 if settled and held.live else held.ttl_ms
+            lease = replace(lease, mark=lease.before, work_until=0, locked_until=0, finished=lease.attempt)
+            result.snapshot = replace(held, lease=lease, ttl_ms=life_ms)
+        else:
+            result.snapshot = replace(held, lease=lease)
+
+    def _store_issued(self, app: App, result: Result, issued: Issued) -> None:
+        """Store a code that came; its life counts from before the request was sent."""
+        held, stored = result.snapshot, result.snapshot.live
+        issued_at = held.now_ms / 1000 + max(0.0, issued.sent_at - result.read_at)
+        record = Record(issued.code, int(issued_at + issued.lifetime_s), int(issued_at), held.lease.fence)
+        note, wait_s, life_s, result.fetches = "issued", None, issued.lifetime_s, result.fetches + 1
+        if stored and stored.code == issued.code:
+            record = self._same_again(app, result, stored, record)
+            # The platform has no newer one to give: come back a few times before the end, not in every run.
+            wait_s = min(self._policy.retry_cap_s, max(1.0, (record.expires_at - issued_at) / 5))
+            # What it gave now is the rest of a life, which makes the margin no shorter.
+            life_s = held.lease.life_s
+            note = "issued: the platform handed out the same code again"
+            result.warn(["the platform handed out the same code again"])
+        try:
+            ended = self._store.finish(
+                held,
+                self._callers[app.app_id],
+                "issued",
+                note,
+                record=record,
+                sent_ms=int(issued_at * 1000),
+                life_s=life_s,
+                wait_s=wait_s,
+                pauses=_STORE_PAUSES,
+            )
+        except StoreError as error:
+            return result.fail(Outcome.LOST, error)
+        if ended == "lost":
+            lost = TokenRefresherError("the lease was taken over meanwhile", code="store_lost")
+            return result.fail(Outcome.LOST, lost)
+        result.outcome, result.failure = Outcome.ISSUED, None
+        result.see(self._as_stored(held, record, life_s, note, ended), self._clock())
+        return None
+
+    def _as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
+        """The target after its new code was stored, as far as this run knows."""
+        lease, settled = held.lease, ended == "done"
+        now = Lease(True, fence=record.fence, mark="" if settled else lease.attempt, life_s=life_s)
+        now = replace(now, outcome=note, outcome_at=held.now_ms, superseded=lease.superseded, callers=lease.callers)
+        ttl_ms = None if settled else round(self._policy.grace_s * 1000)
+        raw = write_record(held.target.kind, record).encode()
+        return replace(held, record=record, raw=raw, lease=now, complaint=None, ttl_ms=ttl_ms)
+
+    def _same_again(self, app: App, result: Result, stored: Record, claimed: Record) -> Record:
+        """The record of a code that was handed out twice: it ends as checkCode says, else at the earlier claim."""
+        known = stored.expires_at
+        try:
+            checked = self._watch.ask(app, result)
+        except PlatformError as error:
+            result.warn([f"checkCode: {error.code}: {error.what}"])
+        else:
+            if checked.valid and checked.expires_at is not None:
+                known = int(self._watch.end_of(result, checked)[0])
+        return replace(claimed, expires_at=min(known, claimed.expires_at), issued_at=stored.issued_at)
+
+
+def wait_is_for_another(result: Result, policy: Policy) -> bool:
+    """Whether another run is fetching for this target right now."""
+    return result.decision.reason is Reason.LOCKED and at_work(result.snapshot, policy)

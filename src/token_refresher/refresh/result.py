@@ -1,0 +1,71 @@
+"""What happens to one target in the course of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..errors import TokenRefresherError
+from ..life import margin_of, safe_for_s
+from ..model import Outcome, Snapshot, Word
+from ..outlook import quiet_s, traced_at
+from ..plan import Decision
+from ..policy import Policy
+from ..report import Failure, TargetReport, of_snapshot
+
+
+@dataclass
+class Result:
+    """What came of one target so far.
+
+    `snapshot` is the newest knowledge of it, `read_at` the instant of the steady clock (seconds) right after it came.
+    `word` is what checkCode said of its code in this run, and `asked` whether it was asked about that very code.
+    `fetches` counts codes that were issued, `questions` requests to checkCode. `would` is what a refresh would do.
+    """
+
+    snapshot: Snapshot
+    read_at: float
+    decision: Decision
+    word: Word | None = None
+    asked: bool = False
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    warnings: list[str] = field(default_factory=list)
+    fetches: int = 0
+    questions: int = 0
+    would: str = ""
+
+    def see(self, snapshot: Snapshot, read_at: float) -> None:
+        """The target was read again. A word of checkCode about another value, or before another attempt, is over."""
+        if snapshot.raw != self.snapshot.raw or snapshot.lease.mark != self.snapshot.lease.mark:
+            self.word = None
+        if snapshot.raw != self.snapshot.raw:
+            self.asked = False
+        self.snapshot, self.read_at = snapshot, read_at
+
+    def fail(self, outcome: Outcome, error: TokenRefresherError) -> None:
+        self.outcome, self.failure = outcome, Failure.of(error)
+
+    def warn(self, sentences: Sequence[str]) -> None:
+        self.warnings += [each for each in sentences if each not in self.warnings]
+
+    def report(self, policy: Policy) -> TargetReport:
+        """The target after the run."""
+        traced_ms, safe_s = traced_at(self.snapshot, policy), safe_for_s(self.snapshot, policy)
+        return of_snapshot(
+            self.snapshot,
+            self.decision.reason.value,
+            self.decision.sentence,
+            outcome=self.outcome,
+            failure=self.failure,
+            warnings=tuple(self.warnings),
+            would=self.would,
+            fetches=self.fetches,
+            questions=self.questions,
+            in_danger=safe_s < 0,
+            margin_s=margin_of(self.snapshot, policy),
+            safe_for_s=math.floor(safe_s),
+            refreshed_at=traced_ms // 1000,
+            refresh_by=traced_ms // 1000 + round(quiet_s(self.snapshot, policy)) if traced_ms else 0,
+        )

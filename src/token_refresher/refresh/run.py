@@ -1,0 +1,286 @@
+"""One run: read everything, decide, watch, renew, report. `run_once` is the program; all else are doors to it.
+
+Two loops share nothing but what was read. **Watch** asks checkCode about every stored code whose check is due, whatever
+else its state is, and takes away what the platform no longer accepts. **Renew** fetches what is due, under the lease.
+What endangers a reader soonest comes first, be it a question or a fetch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import CATALOGUE, RefreshFailedError, StoreError
+from ..life import elsewhere, ttl_is_wrong
+from ..model import Action, App, Command, Kind, Outcome, Snapshot, Target
+from ..outlook import Would, would
+from ..plan import Decision, at_work, decide, unanswered
+from ..policy import Policy
+from ..reasons import Reason
+from ..report import Failure, Report, TargetReport
+from ..selection import partners, wanted
+from ..store import Store
+from .limits import Limits
+from .result import Result
+
+if TYPE_CHECKING:
+    from ..open_platform import OpenPlatform
+    from .application import Application
+
+Read = Snapshot | StoreError
+
+# So begins a warning about another copy of this program.
+SICK_COPY = "another copy"
+
+
+@dataclass(frozen=True)
+class Refresher:
+    """Everything a run needs, handed in.
+
+    `platform` opens connections to the platform for one run. `clock` is steady (seconds), `wall` the machine's own
+    (unix seconds), `pause` waits (seconds -> None). `new_id` makes a text that is never made again. `callers` names
+    this copy of the program for each application id, by its settings and its host. `on_done` is called with the id of
+    each finished application (for a progress bar). `limits` outlives the run.
+    """
+
+    apps: Sequence[App]
+    policy: Policy
+    store: Store
+    platform: Callable[[], OpenPlatform]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    pause: Callable[[float], None]
+    new_id: Callable[[], str]
+    callers: Mapping[str, str]
+    limits: Limits
+    on_done: Callable[[str], None] = lambda app_id: None
+
+    def run_once(self, command: Command, time_limit_s: float | None = None) -> Report:
+        """Do one run within `time_limit_s` (duration; None: two working times) and report what came of it.
+
+        Raises StoreError when Redis could not be read: then nothing was fetched. Failures of single targets are values
+        in the report; `alarm` says whether they are worth an exception.
+        """
+        began = self.clock()
+        until = began + (2 * self.policy.work_s if time_limit_s is None else time_limit_s)
+        targets = wanted(tuple(app.app_id for app in self.apps), command)
+        needed = targets if not command.kinds else [*targets, *partners(targets)]
+        job = _Job(self, command, until)
+        job.read(needed)
+        job.foresee(targets)
+        chosen = {target.app_id for target in targets}
+        reports = job.run([app for app in self.apps if app.app_id in chosen], targets)
+        self.store.rest()
+        took_ms = round((self.clock() - began) * 1000)
+        warnings = (*_others(reports, job.at), *job.sick_copies())
+        return Report(self.new_id(), command.action.value, job.at, took_ms, tuple(reports), warnings)
+
+
+def alarm(report: Report) -> RefreshFailedError | None:
+    """The error to raise when some code is missing or about to expire, or the program itself failed; else None."""
+    defects = [each for each in report.targets if each.failure and each.failure.code == "internal_error"]
+    bad = report.in_danger or tuple(defects)
+    if not bad:
+        return None
+    shown = [
+        f"{each.target.app_id} {each.target.kind.value}: {each.seconds_left} s left, "
+        + (f"{each.failure.code}: {each.failure.message}" if each.failure else each.sentence)
+        for each in bad[:10]
+    ]
+    more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+    return RefreshFailedError("; ".join(shown) + more)
+
+
+@dataclass
+class _Job:
+    """The work of one run."""
+
+    refresher: Refresher
+    command: Command
+    until: float
+    at: int = 0
+    results: dict[Target, Result] = field(default_factory=dict)
+    failed: dict[Target, StoreError] = field(default_factory=dict)
+
+    @property
+    def _changes(self) -> bool:
+        return self.command.action not in (Action.STATUS, Action.CHECK)
+
+    def read(self, targets: Sequence[Target]) -> None:
+        """Read every target, in one go, and correct at once each TTL with which a code would outlive its end.
+
+        Raises StoreError when nothing could be read.
+        """
+        refresher = self.refresher
+        found = refresher.store.load(targets)
+        read_at = refresher.clock()
+        for target, read in zip(targets, found, strict=True):
+            if isinstance(read, Snapshot):
+                self.at = max(self.at, read.now_ms // 1000)
+                self._take(read, read_at)
+            else:
+                self.failed[target] = read
+
+    def _take(self, read: Snapshot, read_at: float) -> None:
+        refresher, target = self.refresher, read.target
+        caller = self.refresher.callers[target.app_id]
+        if self._changes and ttl_is_wrong(read, refresher.policy):
+            try:
+                read = refresher.store.see(read, caller) or refresher.store.read(target)
+            except StoreError as error:
+                self.failed[target] = error
+                return
+            read_at = refresher.clock()
+        decision = decide(read, refresher.policy, self.command, caller)
+        self.results[target] = Result(read, read_at, decision)
+
+    def foresee(self, targets: Sequence[Target]) -> None:
+        """Where a run only reads, its report says what a refresh of these targets would do."""
+        if self.command.action is not Action.STATUS:
+            return
+        for target in sorted(targets):  # the access_token of an application comes before its js_ticket
+            result, token = self.results.get(target), self.results.get(Target(target.app_id, Kind.ACCESS_TOKEN))
+            if result is not None:
+                fetched = token is not None and token.would == Would.FETCH
+                beside = (token.decision, token.snapshot) if token else None
+                result.would = would(result.decision, result.snapshot, beside, fetched).value
+
+    def run(self, apps: Sequence[App], targets: Sequence[Target]) -> list[TargetReport]:
+        """Reports for every target, in order. Only applications with something to do cost a thread."""
+        wanted_of: dict[str, list[Target]] = {}
+        for target in targets:
+            wanted_of.setdefault(target.app_id, []).append(target)
+        busy = [] if self.command.action is Action.STATUS else [a for a in apps if self._busy(wanted_of[a.app_id])]
+        if busy:
+            self._work(sorted(busy, key=lambda app: self._urgency(wanted_of[app.app_id])), wanted_of)
+        return [self._report(target) for target in self._reported(targets)]
+
+    def _busy(self, targets: Sequence[Target]) -> bool:
+        results = [self.results[target] for target in targets if target in self.results]
+        if self.command.action is Action.CHECK:
+            return any(result.snapshot.live for result in results)
+        return any(self._work_for(result) for result in results)
+
+    def _work_for(self, result: Result) -> bool:
+        # What is locked may come free while this run lasts.
+        return result.decision.due or result.decision.ask or result.decision.reason is Reason.LOCKED
+
+    def _urgency(self, targets: Sequence[Target]) -> tuple[int, float]:
+        """What endangers a reader soonest comes first: what was complained of, what is due or in doubt; then audits."""
+        results = [self.results[target] for target in targets if target in self.results]
+        if any(result.decision.ask and result.snapshot.complaint for result in results):
+            return 0, 0
+        due = [r.snapshot.readable_s for r in results if r.decision.reason is not Reason.FRESH]
+        return (1, min(due)) if due else (2, min(result.snapshot.lease.audited_at for result in results))
+
+    def _work(self, busy: Sequence[App], wanted_of: dict[str, list[Target]]) -> None:
+        """Work on applications with something to do, each in a thread, as far as there are any."""
+        refresher = self.refresher
+        refresher.limits.begin()
+        waiting: list[Application] = []
+        with refresher.platform() as platform:
+            prepared = self._preparing(platform)
+
+            def work(app: App) -> None:
+                application = prepared(app)
+                try:
+                    if application.run(wanted_of[app.app_id]):
+                        waiting.append(application)
+                finally:
+                    refresher.on_done(app.app_id)
+
+            _in_threads(work, busy, refresher.policy.concurrency)
+            # What has to wait for another run, or for a limit, holds up no application that need not.
+            _in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
+
+    def _preparing(self, platform: OpenPlatform) -> Callable[[App], Application]:
+        from .application import Application
+        from .renew import Renew
+        from .watch import Watch
+
+        r, command = self.refresher, self.command
+        parts = (r.store, platform, r.policy, command, r.limits)
+        watch = Watch(*parts, clock=r.clock, wall=r.wall, until=self.until, callers=r.callers)
+        renew = Renew(*parts, watch, clock=r.clock, until=self.until, new_attempt=r.new_id, callers=r.callers)
+
+        def prepare(app: App) -> Application:
+            both = (Target(app.app_id, kind) for kind in Kind)
+            own = {target: self.results[target] for target in both if target in self.results}
+            caller = r.callers[app.app_id]
+            how = (command, r.policy, r.store, watch, renew)
+            return Application(app, own, *how, caller=caller, clock=r.clock, pause=r.pause)
+
+        return prepare
+
+    # -- what is reported --------------------------------------------------------------------
+
+    def _reported(self, targets: Sequence[Target]) -> list[Target]:
+        """The targets that were asked for, and those that had to be worked on besides, beside their application's."""
+        asked = set(targets)
+        more = [each for each, result in self.results.items() if each not in asked and (result.outcome or result.asked)]
+        return sorted([*targets, *more], key=self._place(targets)) if more else list(targets)
+
+    def _place(self, targets: Sequence[Target]) -> Callable[[Target], tuple[int, Target]]:
+        order = {app_id: n for n, app_id in enumerate(dict.fromkeys(target.app_id for target in targets))}
+        return lambda target: (order[target.app_id], target)
+
+    def _report(self, target: Target) -> TargetReport:
+        error = self.failed.get(target)
+        if error is None:
+            return self.results[target].report(self.refresher.policy)
+        decision = Decision(target, Reason.NOT_READ, error.what)
+        failure = Failure.of(error)
+        return TargetReport(target, decision.reason.value, error.what, Outcome.DEFERRED, failure, in_danger=True)
+
+    def sick_copies(self) -> tuple[str, ...]:
+        """Warnings about other copies of this program that fail where they share a target with this one."""
+        policy, found = self.refresher.policy, dict[str, None]()
+        for target, result in self.results.items():
+            snapshot, own = result.snapshot, self.refresher.callers[target.app_id]
+            oldest_ms = snapshot.now_ms - 2 * policy.retry_cap_s * 1000
+            for each in snapshot.lease.callers:
+                # Its attempt may still end, or it is the platform that gave no answer.
+                excused = at_work(snapshot, policy) or unanswered(snapshot, policy)
+                excused = excused and each.name == snapshot.lease.by and each.code == "no_end"
+                sick = each.code == "no_end" or (each.code in CATALOGUE and CATALOGUE[each.code].of_caller)
+                if each.name != own and sick and each.failures and each.until > oldest_ms and not excused:
+                    what = "does not end its attempts" if each.code == "no_end" else f"is refused: {each.code}"
+                    found[f"{SICK_COPY} ({each.name}) {what} (application {target.app_id})"] = None
+        return tuple(found)
+
+
+_Each = TypeVar("_Each")
+
+
+def _in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: int) -> None:
+    """Do `work` for each, in the order given, with at most so many threads at once."""
+    if not each_of:
+        return
+    # Most runs find nothing due, and a cold start pays for every module.
+    from concurrent.futures import ThreadPoolExecutor
+
+    begun: set[int] = set()
+
+    def begin(number: int) -> None:
+        begun.add(number)
+        work(each_of[number])
+
+    with ThreadPoolExecutor(min(most, len(each_of))) as pool:
+        for number in range(len(each_of)):
+            # Where no more threads can be started, those that there are do it, or else this one.
+            with contextlib.suppress(RuntimeError):
+                pool.submit(begin, number)
+    for number, each in enumerate(each_of):
+        if number not in begun:
+            work(each)
+
+
+def _others(reports: Sequence[TargetReport], at: int) -> tuple[str, ...]:
+    return tuple(
+        f"someone else refreshes application {each.target.app_id} too: its {each.target.kind.value} was superseded "
+        f"{len(recent)} times within the hour, at {', '.join(str(when) for when in recent)} (unix seconds)"
+        for each in reports
+        if (recent := elsewhere(each.superseded_at, at))
+    )

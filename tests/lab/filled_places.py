@@ -1,0 +1,211 @@
+"""Places with several applications, with values stored from the beginning, and with our own library as the reader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import yaml
+
+from platform_simulator import CHECK_PATH
+from platform_simulator.truth import KINDS
+from support.cron_pattern import KEYS
+from token_refresher.errors import NoCodeError
+from token_refresher.model import Kind
+from token_refresher.reader import Reader
+
+from .place import Place
+from .places import BehindWire
+from .stored import MEMBERS
+from .wire import Wire
+
+
+class ManyApps(Place):
+    """Several applications, of which the first may be taken out of the configuration."""
+
+    apps = 2
+
+    def take_out_first(self) -> None:
+        """What is deployed from now on knows all applications but the first."""
+        path = Path(self.environs[0]["CONFIG_FILE"])
+        content = yaml.safe_load(path.read_text())
+        content["app_info"] = content["app_info"][1:]
+        fewer = self._file("fewer.yaml", yaml.safe_dump(content))
+        self.environs = [environ | {"CONFIG_FILE": str(fewer)} for environ in self.environs]
+
+
+class Stored(NamedTuple):
+    """A code that is stored from the beginning, how long it lives and its key stays (seconds; None: for ever)."""
+
+    left_s: float
+    ttl_s: float | None = None
+
+
+class Filled(ManyApps):
+    """Every application has values of another tool; the platform issued the codes, and may be `away` at first."""
+
+    away = False
+
+    def __init__(self, **policy: float) -> None:
+        super().__init__(**policy)
+        for number in range(self.apps):
+            for kind in KINDS:
+                self._store(self.app_ids[number], kind, self.stored(number))
+        if self.away:
+            self.simulator.stop()
+
+    def stored(self, number: int) -> Stored:
+        """What is stored for the application of this number."""
+        raise NotImplementedError
+
+    def _store(self, app_id: str, kind: str, stored: Stored) -> None:
+        code = self.simulator.issue(app_id, kind).code
+        self.simulator.shorten(app_id, kind, code, stored.left_s)
+        self.planted.add(code)
+        value = json.dumps({MEMBERS[kind]: code, "expires_in": int(self.now() + stored.left_s)})
+        px = None if stored.ttl_s is None else int(stored.ttl_s * 1000)
+        self.world.redis.client().set(KEYS[MEMBERS[kind]].format(app_id), value, px=px)
+
+
+class WithoutTtl(Filled):
+    """The codes live for another 50 minutes, their keys for ever."""
+
+    def stored(self, number: int) -> Stored:
+        return Stored(3000)
+
+
+class TooLongTtl(Filled):
+    """The codes live for another 50 minutes, their keys for a day."""
+
+    def stored(self, number: int) -> Stored:
+        return Stored(3000, 86400)
+
+
+class WithoutTtlAway(WithoutTtl):
+    """The platform is away at first, too."""
+
+    away = True
+
+
+class TooLongTtlAway(TooLongTtl):
+    """The platform is away at first, too."""
+
+    away = True
+
+
+class LastOnesUrgent(Filled):
+    """Of 60 applications the last ten have codes for another 400 s, the others for nearly two hours.
+
+    A run may take so little time that it cannot wait for many questions without an answer.
+    """
+
+    apps = 60
+    function_timeout_s = 4.0
+
+    def stored(self, number: int) -> Stored:
+        left_s = 7000 if number < self.apps - 10 else 400
+        return Stored(left_s, left_s)
+
+
+class Sixty(ManyApps):
+    """Sixty applications."""
+
+    apps = 60
+
+
+class SixtyLimited(Sixty):
+    """The platform serves 30 requests a minute, and says when to come again."""
+
+    says: Literal["seconds", "date", "nothing"] = "seconds"
+    path: str | None = None
+
+    def __init__(self, **policy: float) -> None:
+        super().__init__(**policy)
+        self.simulator.limit(None, 30, 60, self.says, self.path)
+
+
+class SixtyLimitedByDate(SixtyLimited):
+    """It says so as a date."""
+
+    says = "date"
+
+
+class SixtyLimitedSilently(SixtyLimited):
+    """It does not say when."""
+
+    says = "nothing"
+
+
+class SixtyQuestionsLimited(SixtyLimited):
+    """Only checkCode is limited."""
+
+    path = CHECK_PATH
+
+
+class TwelveBehindWire(BehindWire):
+    """Twelve applications, and a wire to Redis."""
+
+    apps = 12
+
+
+class SeventyBehindWire(BehindWire):
+    """Seventy applications, and a wire to Redis."""
+
+    apps = 70
+
+
+class ShortLives(Place):
+    """The platform issues codes for 300 s."""
+
+    simulator_options: ClassVar = {"lifetime_s": 300.0, "grace_s": 60.0}
+
+
+class TokenEndsTickets(Place):
+    """A newer access_token ends every ticket at once."""
+
+    simulator_options: ClassVar = {"token_ends_tickets": True}
+
+
+class NoTokenGrace(Place):
+    """A newer access_token ends the older one at once."""
+
+    simulator_options: ClassVar = {"access_token_grace_s": 0.0}
+
+
+class NoGrace(Place):
+    """A newer code ends the older one at once."""
+
+    simulator_options: ClassVar = {"grace_s": 0.0}
+
+
+class _Library:
+    """Our own Reader behind the one command that the lab's readers use."""
+
+    def __init__(self, reader: Reader, client: Any) -> None:
+        self._reader, self._client = reader, client
+
+    def get(self, key: str) -> bytes | None:
+        kind = next(kind for kind in KINDS if key.startswith(KEYS[MEMBERS[kind]].format("")))
+        try:
+            reading = self._reader.record(key.rpartition("/")[2], Kind(kind))
+        except NoCodeError:
+            return None
+        return json.dumps({MEMBERS[kind]: reading.code, "expires_in": reading.expires_at}).encode()
+
+    def pipeline(self, transaction: bool) -> Any:
+        return self._client.pipeline(transaction=transaction)
+
+
+class LibraryBehindWire(BehindWire):
+    """The reader is our own library, which reaches Redis through the wire; the refresher does not."""
+
+    def __init__(self, **policy: float) -> None:
+        super().__init__(**policy)
+        server = self.world.redis
+        through = server.client(port=self.wire.port, socket_timeout=0.2)
+        self.readers = [_Library(Reader(through, clock=self.steady, timeout_s=0.2), server.client())]
+
+    def _environ(self, server: Any, policy: dict[str, float]) -> dict[str, str]:
+        self._wires.append(Wire(server.port))
+        return Place._environ(self, server, policy)

@@ -1,0 +1,123 @@
+"""What people do on the console of the platform, and with our deployment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform_simulator.truth import KINDS
+from support.cron_pattern import KEYS
+from support.planted import plant
+
+from .filled_places import ManyApps
+from .scenario import Trouble
+from .stored import MEMBERS
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+
+def end_all_codes(stage: Stage) -> None:
+    """Every code that the platform has issued dies now."""
+    for app_id in stage.place.app_ids:
+        for kind in KINDS:
+            for issued in stage.simulator.issued(app_id, kind):
+                stage.simulator.revoke(app_id, kind, issued.code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretReset(Trouble):
+    """The secret is changed on the console; the function gets the new one at the end, where it is `deployed` at all.
+
+    `hard`: the old codes die at once. `operator_after_s`: so long after it the operator fetches both codes by hand.
+    """
+
+    hard: bool = False
+    deployed: bool = True
+    operator_after_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "secret reset" + (", codes die" if self.hard else "")
+
+    def begin(self, stage: Stage) -> None:
+        secret = plant("reset-secret")
+        stage.simulator.rotate_secret(stage.app_id, secret, hard=self.hard)
+        stage.place.change_secret(secret)
+        if self.operator_after_s is not None:
+            stage.later(self.operator_after_s, lambda: self._fetch(stage))
+
+    def _fetch(self, stage: Stage) -> None:
+        for kind in KINDS:
+            stage.foreign.add(stage.simulator.issue(stage.app_id, kind).code)
+
+    def end(self, stage: Stage) -> None:
+        if self.deployed:
+            stage.system.deploy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disabled(Trouble):
+    """The application is disabled on the console: its codes die, and each interface answers that it is unknown."""
+
+    @property
+    def name(self) -> str:
+        return "application disabled"
+
+    def begin(self, stage: Stage) -> None:
+        end_all_codes(stage)
+        for app_id in stage.place.app_ids:
+            stage.simulator.disable(app_id)
+
+    def end(self, stage: Stage) -> None:
+        for app_id in stage.place.app_ids:
+            stage.simulator.enable(app_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenOut(Trouble):
+    """The first application is taken out of the configuration, which is deployed."""
+
+    @property
+    def name(self) -> str:
+        return "taken out of the configuration"
+
+    def begin(self, stage: Stage) -> None:
+        assert isinstance(stage.place, ManyApps)
+        stage.place.take_out_first()
+        stage.system.deploy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawn(Trouble):
+    """The deployment is taken away `after_s` later: no run follows."""
+
+    after_s: float = 1.0
+    ends_itself = True
+
+    @property
+    def name(self) -> str:
+        return "no run any more"
+
+    def begin(self, stage: Stage) -> None:
+        def away() -> None:
+            stage.starts.append(list)
+            stage.over(self)
+
+        stage.later(self.after_s, away)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost(Trouble):
+    """Values of these kinds are deleted in Redis, by hand or by Redis itself."""
+
+    kinds: tuple[str, ...] = KINDS
+
+    @property
+    def name(self) -> str:
+        return f"{', '.join(self.kinds)} deleted"
+
+    def begin(self, stage: Stage) -> None:
+        for app_id in stage.place.app_ids:
+            for kind in self.kinds:
+                stage.place.world.redis.client().delete(KEYS[MEMBERS[kind]].format(app_id))

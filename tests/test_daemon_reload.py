@@ -1,0 +1,234 @@
+"""The daemon takes changed settings without a restart: by itself before each run, and at once after SIGHUP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.flow import Deployment
+from support.planted import plant
+from support.processes import Child
+from support.world import World
+from token_refresher.daemon_state import State
+from token_refresher.model import Kind, Target
+from token_refresher.policy import Policy
+from token_refresher.report import Report, TargetReport
+
+_TOKEN_PATH = "/OAuth2/token"
+_MAIN = """
+import argparse, os, sys
+from token_refresher import daemon
+parser = argparse.ArgumentParser()
+daemon.add_arguments(parser)
+sys.exit(daemon.main(parser.parse_args(), os.environ))
+"""
+_WAIT_S = 30.0
+
+
+class Filed:
+    """A daemon over a configuration file of two applications."""
+
+    def __init__(self, world: World, *, before: str = "", **policy: float) -> None:
+        self.deployment = Deployment(world, app_count=2, **policy)
+        self.file = Path(self.deployment.environ["CONFIG_FILE"])
+        self.text = self.file.read_text()
+        self.child = Child(before + _MAIN, self.deployment.environ, ["--listen", "127.0.0.1:0"])
+        self.url = self.line("listening on ")["message"].removeprefix("listening on ")
+        self.line("4 codes, 4 fetched")
+
+    def line(self, message: str) -> dict[str, Any]:
+        """Wait for a line of the log whose message begins like this."""
+        while True:
+            told: dict[str, Any] = json.loads(self.child.wait_for("{"))
+            if told["message"].startswith(message):
+                return told
+
+    def signal(self, number: signal.Signals = signal.SIGHUP) -> None:
+        os.kill(self.child.pid, number)
+
+    def rotate(self, number: int = 0) -> None:
+        """The platform takes a new secret from now on, and so does the file."""
+        world, app_id, new = self.deployment.world, self.deployment.app_ids[number], plant("rotated")
+        self.deployment.simulator.rotate_secret(app_id, new)
+        self.file.write_text(self.text.replace(world.secrets[app_id], new))
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/healthz") as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
+
+    def refused(self) -> float:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("token_refresher_settings_refused "))
+
+    def end(self) -> None:
+        self.signal(signal.SIGTERM)
+        assert self.child.join() == 0
+        assert self.child.stderr == ""
+
+
+@pytest.fixture
+def start(world: World) -> Any:
+    started: list[Filed] = []
+
+    def begin(**options: Any) -> Filed:
+        started.append(Filed(world, **options))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.child.stop()
+
+
+Start = Callable[..., Filed]
+
+
+def test_a_changed_file_counts_with_the_next_run_without_any_signal(start: Start, world: World) -> None:
+    one = start(tick_s=0.5)
+    one.rotate()
+    assert one.line("settings reloaded")["message"].endswith("used from the next run on: secret of app0000")
+    world.advance(6000)
+    one.line("4 codes, 4 fetched")
+    assert one.health() == {"status": "ok", "reasons": [], "warnings": []}
+    one.end()
+    assert "wrong_secret" not in one.child.stdout
+
+
+@pytest.mark.parametrize("before", ["", "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"])
+def test_sighup_reloads_at_once_also_under_nohup(start: Start, world: World, before: str) -> None:
+    one = start(before=before)
+    world.advance(6000)
+    one.rotate()
+    one.signal()
+    one.line("SIGHUP: the settings are read again")
+    one.line("settings reloaded")
+    one.line("4 codes, 4 fetched")
+    assert one.health()["status"] == "ok", "where it listened before"
+    one.end()
+
+
+def test_an_application_more_and_one_less_are_what_is_refreshed_and_shown(start: Start, world: World) -> None:
+    one = start()
+    added = world.app_id(2)
+    text = one.text.replace(world.secrets["app0001"], world.secrets[added]).replace("app0001", added)
+    one.file.write_text(text)
+    one.signal()
+    message = one.line("settings reloaded")["message"]
+    assert message.endswith("application app0002 added, application app0001 removed")
+    told = one.line("4 codes, 2 fetched")["report"]
+    assert {each["app_id"] for each in told["targets"]} == {"app0000", "app0002"}
+    one.end()
+
+
+def test_wrong_settings_are_refused_once_seen_over_http_and_end_nothing(start: Start, world: World) -> None:
+    one = start(tick_s=0.5)
+    one.file.write_text(one.text.replace("app_secret", "app_secrte"))
+    refused = one.line("changed settings are refused, the old ones stay in use: ")
+    assert (refused["level"], refused["message"].count("app_secret is missing")) == ("ERROR", 2)
+    world.advance(6000)
+    one.line("4 codes, 4 fetched")
+    health = one.health()
+    assert health["status"] == "ok"
+    assert health["warnings"][0].startswith("changed settings are refused, the old ones stay in use: app_info entry 1")
+    assert one.refused() == 1
+    one.file.write_text(one.text)
+    one.line("settings read again: nothing has changed")
+    one.line("4 codes, 0 fetched")
+    assert (one.health()["warnings"], one.refused()) == ([], 0)
+    one.end()
+    assert one.child.stdout.count("changed settings are refused") == 1
+
+
+def test_several_signals_during_a_run_are_one_and_count_right_after_it(start: Start, world: World) -> None:
+    one = start()
+    world.advance(6000)
+    gate = world.simulator.hold(_TOKEN_PATH, "after", "app0000")
+    one.signal()
+    gate.wait_reached(_WAIT_S)
+    one.line("settings read again")
+    one.child.freeze()
+    for _ in range(3):
+        one.signal()
+    one.child.thaw()
+    one.line("SIGHUP: the settings are read again")
+    gate.release()
+    one.line("4 codes, 4 fetched")
+    one.line("settings read again: nothing has changed")
+    one.line("4 codes, 0 fetched")
+    one.end()
+    assert one.child.stdout.count("settings read again") == 2
+
+
+def test_a_secret_corrected_while_the_old_one_is_refused_counts_within_the_same_tick(
+    start: Start, world: World
+) -> None:
+    one = start()
+    world.advance(6000)
+    gate = world.simulator.hold(_TOKEN_PATH, "before", "app0000")
+    one.signal()
+    gate.wait_reached(_WAIT_S)
+    one.rotate()
+    gate.release()
+    one.line("settings reloaded")
+    told = one.line("4 codes")["report"]
+    assert not [each for each in told["targets"] if "failure" in each]
+    one.end()
+
+
+def test_a_refused_secret_that_stays_says_what_would_help(start: Start, world: World) -> None:
+    one = start()
+    world.simulator.rotate_secret("app0000", plant("only on the platform"))
+    world.advance(6000)
+    one.signal()
+    one.line("wrong_secret: a corrected file counts with the next run, a corrected environment variable only once")
+    one.end()
+
+
+def test_sighup_does_not_shorten_the_end(start: Start, world: World) -> None:
+    one = start()
+    world.advance(6000)
+    gate = world.simulator.hold(_TOKEN_PATH, "after", "app0000")
+    one.signal()
+    gate.wait_reached(_WAIT_S)
+    one.signal(signal.SIGTERM)
+    one.line("stopping (SIGTERM)")
+    one.signal()
+    gate.release()
+    one.line("stopped")
+    assert one.child.join() == 0
+    assert world.simulator.fetches("app0000", "access_token") == 2
+    code = one.deployment.code(Kind.ACCESS_TOKEN)
+    newest = world.simulator.newest("app0000", "access_token")
+    assert newest is not None
+    assert code == newest.code
+
+
+def test_settings_from_the_environment_alone_need_a_restart_and_that_is_said(world: World) -> None:
+    with Child(_MAIN, world.settings_env(), ["--no-http"]) as child:
+        while "2 codes, 2 fetched" not in child.wait_for("{"):
+            pass
+        os.kill(child.pid, signal.SIGHUP)
+        while "restart it to change them" not in child.wait_for("{"):
+            pass
+        while "2 codes, 0 fetched" not in child.wait_for("{"):
+            pass
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.join() == 0
+
+
+def test_what_is_known_of_an_application_goes_with_it() -> None:
+    state = State({"a": "", "b": ""}, Policy(), time.monotonic)
+    both = tuple(TargetReport(Target(name, Kind.JS_TICKET), "FRESH", "") for name in "ab")
+    state.add(Report("id", "refresh", 0, 5, both), "ok")
+    state.reconfigured({"b": "B"}, Policy(tick_s=30))
+    assert (dict(state.names), state.policy.tick_s) == ({"b": "B"}, 30)
+    assert [len(state.history(each.target)) for each in both] == [0, 1]
