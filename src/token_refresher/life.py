@@ -11,8 +11,13 @@ _OTHERS, _OTHERS_WITHIN_S = 3, 3600
 
 def elsewhere(superseded_at: tuple[int, ...], now_s: int) -> tuple[int, ...]:
     """The instants (unix seconds) within the last hour at which others refreshed; none if by accident."""
-    recent = tuple(at for at in superseded_at if now_s - at < _OTHERS_WITHIN_S)
-    return recent if len(recent) >= _OTHERS else ()
+    found = recent(superseded_at, now_s)
+    return found if len(found) >= _OTHERS else ()
+
+
+def recent(superseded_at: tuple[int, ...], now_s: int) -> tuple[int, ...]:
+    """The instants (unix seconds) within the last hour at which others refreshed."""
+    return tuple(at for at in superseded_at if now_s - at < _OTHERS_WITHIN_S)
 
 
 def margin_of(snapshot: Snapshot, policy: Policy) -> float:

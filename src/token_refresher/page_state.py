@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from . import life
 from .errors import CATALOGUE
 from .model import Action
 from .page_words import counted, duration
@@ -19,8 +20,6 @@ _DUE = {reason.value for reason in Reason if reason.due}
 _WAITING = {each.value for each in (Reason.LOCKED, Reason.BACKING_OFF, Reason.YIELDING, Reason.COOLING_DOWN)}
 # A page that nobody feeds looks healthy for ever: this many ticks without news is news.
 _SILENT_TICKS = 3
-# For as long as a report counts other people's refreshes.
-_OTHERS_WITHIN_S = 3600
 
 
 class Tone(str, Enum):
@@ -83,7 +82,7 @@ def of_failure(failure: Failure) -> Trouble:
 
 def recent(each: TargetReport, at: int) -> tuple[int, ...]:
     """When, within the hour before `at`, somebody else's refresh of this code was noticed (instants)."""
-    return tuple(when for when in each.superseded_at if at - when < _OTHERS_WITHIN_S)
+    return life.recent(each.superseded_at, at)
 
 
 def state(each: TargetReport, at: int, age_s: float) -> State:
