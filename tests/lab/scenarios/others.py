@@ -12,6 +12,8 @@ from platform_simulator.truth import ACCESS_TOKEN
 
 # An audit comes after at most 240 s, a tick and a run.
 _AUDITED_S = 330.0
+# Whatever others ended for the third time within an hour is used nearly to its end, which is the grace away.
+_USED_UP_S = 600.0
 _LIES = "checkCode has to tell the truth"
 
 
@@ -45,7 +47,7 @@ def _somebody(name: str, sentence: str, times: int, lasting_s: float = 0, every_
         name=f"somebody else refreshes {name}",
         sentence=f"Somebody else refreshes the same application {sentence}.",
         troubles=(SomebodyElse(start=At(HOUR_S + 10), lasting_s=lasting_s, every_s=every_s),),
-        bounds=Bounds(fetches=2 * times, heal_s=_AUDITED_S),
+        bounds=Bounds(fetches=2 * times, heal_s=_USED_UP_S if lasting_s else _AUDITED_S),
     )
 
 
@@ -102,14 +104,14 @@ _CLOCKS = (
         name="checkCode lags 5 s",
         sentence="checkCode knows of what happened 5 s ago; somebody else refreshes every ten minutes for an hour.",
         troubles=(SomebodyElse(start=At(HOUR_S + 10), lasting_s=HOUR_S, every_s=600),),
-        bounds=Bounds(fetches=2 * 6, heal_s=_AUDITED_S),
+        bounds=Bounds(fetches=2 * 6, heal_s=_USED_UP_S),
         place=Lagging,
     ),
     Scenario(
         name="a new access_token shortens no old one",
         sentence="The grace is promised for the ticket only: access_tokens live on; somebody else refreshes.",
         troubles=(SomebodyElse(start=At(HOUR_S + 10), lasting_s=HOUR_S, every_s=600),),
-        bounds=Bounds(fetches=2 * 6, heal_s=_AUDITED_S),
+        bounds=Bounds(fetches=2 * 6, heal_s=_USED_UP_S),
         place=OneCodeShortens,
     ),
 )
