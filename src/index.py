@@ -13,24 +13,24 @@ from token_refresher.python_version import require
 
 require()
 
-from token_refresher.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
-from token_refresher.events import read_event  # noqa: E402
-from token_refresher.model import Action  # noqa: E402
+from token_refresher.domain.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
+from token_refresher.domain.function_timeout import RESERVE_S, time_out_warning  # noqa: E402
+from token_refresher.domain.model import Action  # noqa: E402
+from token_refresher.function.event import read_event  # noqa: E402
 from token_refresher.refresh.run import alarm  # noqa: E402
-from token_refresher.time_out import RESERVE_S, time_out_warning  # noqa: E402
 
 if TYPE_CHECKING:
-    from token_refresher.model import Command
+    from token_refresher.domain.model import Command
+    from token_refresher.domain.report import Report
     from token_refresher.refresh.run import Refresher
-    from token_refresher.report import Report
-    from token_refresher.settings import Settings
+    from token_refresher.settings.loader import Settings
 
 _log = logging.getLogger("token_refresher")
 # What a run imports once something is due, and first of all what takes time.
 _OF_A_FETCH = (
     "requests.adapters",
     "concurrent.futures.thread",
-    "token_refresher.open_platform",
+    "token_refresher.platforms.yuanzhibang.client",
     "token_refresher.refresh.application",
 )
 _warm: "list[tuple[Settings, Refresher]]" = []
@@ -101,9 +101,9 @@ def _program() -> "tuple[Settings, Refresher]":
 
     Its files are looked at each time.
     """
+    from token_refresher.bootstrap import refresher
     from token_refresher.current import look
-    from token_refresher.settings import read
-    from token_refresher.wiring import refresher
+    from token_refresher.settings.loader import read
 
     if _warm:
         found = look(*_warm[0])

@@ -17,21 +17,21 @@ from support.command_line import Call, caller, process_environ
 from support.flow import Deployment, holding, of
 from support.planted import plant
 from support.world import World
-from token_refresher import page
-from token_refresher.daemon_http import create_app
-from token_refresher.daemon_loop import Loop
-from token_refresher.daemon_metrics import Metrics
-from token_refresher.daemon_state import State
-from token_refresher.daemon_timing import timed
-from token_refresher.doctor import Finding, Light, examine
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Outcome, Target
-from token_refresher.page_serve import sample
-from token_refresher.page_view import Page
-from token_refresher.page_view import page as page_of
-from token_refresher.reader import Reader
+from token_refresher.daemon.instrumentation import timed
+from token_refresher.daemon.scheduler import Loop
+from token_refresher.doctor.examine import Finding, Light, examine
+from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
+from token_refresher.reader.sync_reader import Reader
 from token_refresher.refresh.run import Refresher
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
+from token_refresher.web.history import State
+from token_refresher.web.metrics import Metrics
+from token_refresher.web.page import api as page
+from token_refresher.web.page.standalone import sample
+from token_refresher.web.page.view import Page
+from token_refresher.web.page.view import page as page_of
+from token_refresher.web.server import create_app
 
 STATUS = Command(Action.STATUS)
 
@@ -67,9 +67,7 @@ def daemon(deployment: Deployment) -> tuple[Loop, State, Any]:
     def make() -> Refresher:
         return timed(deployment.refresher(), metrics, state.redis_answered, lambda: False)
 
-    loop = Loop(
-        make, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran
-    )
+    loop = Loop(make, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran)
     app = create_app(state, metrics.text)
     app.register_blueprint(page.blueprint(state))
     return loop, state, app.test_client()

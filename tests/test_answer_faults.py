@@ -9,7 +9,7 @@ import pytest
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, WRONG_TYPES, AnswerStyle, Fault
 from support.flow import Deployment, of
 from support.world import World
-from token_refresher.model import Command, Kind, Outcome
+from token_refresher.domain.model import Command, Kind, Outcome
 
 ISSUED, REFUSED, UNKNOWN = Outcome.ISSUED, Outcome.REFUSED, Outcome.UNKNOWN
 TICKET = Kind.JS_TICKET
@@ -87,9 +87,7 @@ FAULTS: dict[str, tuple[Fault, Outcome, str]] = {
     "2011, success without data": (Fault.platform_status(2011, "ok"), UNKNOWN, "bad_answer"),
     "not on the white list": (Fault.white_list(), REFUSED, "not_white_listed"),
     "redirected to another host": (Fault.redirect(307, "http://127.0.0.1:9/"), UNKNOWN, "bad_answer"),
-    **{
-        f"of wrong types: {variant}": (Fault.wrong_types(variant), UNKNOWN, "bad_answer") for variant in WRONG_TYPES
-    },
+    **{f"of wrong types: {variant}": (Fault.wrong_types(variant), UNKNOWN, "bad_answer") for variant in WRONG_TYPES},
     # Not what JSON allows, but nothing in it is in doubt.
     "of wrong types: byte_order_mark": (Fault.wrong_types("byte_order_mark"), ISSUED, ""),
 }
@@ -116,9 +114,7 @@ def test_a_fault_has_its_outcome_and_leaves_a_valid_code_and_heals(deployment: D
 
 
 @pytest.mark.parametrize("path", [TOKEN_PATH, TICKET_PATH])
-def test_an_answer_that_comes_when_nobody_waits_any_more_is_found_by_asking(
-    deployment: Deployment, path: str
-) -> None:
+def test_an_answer_that_comes_when_nobody_waits_any_more_is_found_by_asking(deployment: Deployment, path: str) -> None:
     kind = Kind.ACCESS_TOKEN if path == TOKEN_PATH else TICKET
     gate = deployment.simulator.hold(path, "before")
     assert of(deployment.run(), kind).outcome is UNKNOWN

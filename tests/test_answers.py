@@ -17,7 +17,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from token_refresher.answers import (
+from token_refresher.domain.errors import PlatformError, RefusedError, UnknownOutcomeError
+from token_refresher.platforms.yuanzhibang.response import (
     MAX_BODY,
     Envelope,
     Reply,
@@ -29,7 +30,6 @@ from token_refresher.answers import (
     server_time,
     whole,
 )
-from token_refresher.errors import PlatformError, RefusedError, UnknownOutcomeError
 
 _GOOD = b'{"status": "2000", "message": "ok", "data": {"ticket": "abc", "expires_in": 7200}}'
 
@@ -553,7 +553,7 @@ def test_five_letters_of_a_secret_are_quoted_and_six_are_not() -> None:
 
 
 def test_values_print_without_codes() -> None:
-    from token_refresher.open_platform import Issued, User
+    from token_refresher.platforms.yuanzhibang.client import Issued, User
 
     values: list[Any] = [
         Issued("code-x", 1, 0.0, None),

@@ -12,9 +12,9 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from support.flow import Deployment, of
 from support.planted import plant
 from support.world import World
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Outcome, Target
-from token_refresher.report import Report
+from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
+from token_refresher.domain.report import Report
+from token_refresher.store.keys import keys_of
 
 APP = "app0000"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET

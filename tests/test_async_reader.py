@@ -13,8 +13,8 @@ from platform_simulator import Simulator
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from token_refresher import AsyncReader
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target, fingerprint
+from token_refresher.domain.model import Kind, Target, fingerprint
+from token_refresher.store.keys import keys_of
 
 APP = "app0000"
 TICKET = Kind.JS_TICKET

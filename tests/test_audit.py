@@ -15,12 +15,14 @@ import index
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from support.flow import TICK_S, Deployment, of
 from support.world import World
-from token_refresher import Reader, cli, wiring
-from token_refresher.errors import NoCodeError
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Outcome, Target
+from token_refresher import Reader
+from token_refresher import bootstrap as wiring
+from token_refresher.cli import main as cli
+from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
 from token_refresher.refresh.run import Refresher
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
 
 APP = "app0000"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET

@@ -20,9 +20,9 @@ from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault, Simulator
 from support.command_line import Call, caller, on_a_terminal, process_environ
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
-from token_refresher.cli import EXIT_CODES, build_parser, main
-from token_refresher.cli_table import Cell, as_plain, columns_of, duration, filled
-from token_refresher.reasons import Reason
+from token_refresher.cli.main import EXIT_CODES, build_parser, main
+from token_refresher.cli.table import Cell, as_plain, columns_of, duration, filled
+from token_refresher.domain.reasons import Reason
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = [sys.executable, "-m", "token_refresher"]
@@ -92,12 +92,7 @@ def test_refresh_stores_every_code_and_shows_what_it_did(call: Call, simulator: 
     assert ended.code == 0
     assert ended.err == ""
     assert (
-        len(
-            re.findall(
-                r"  MISSING +issued +\[################\] (2h 00m|1h 59m) +[0-9a-f]{8}$", ended.out, re.M
-            )
-        )
-        == 6
+        len(re.findall(r"  MISSING +issued +\[################\] (2h 00m|1h 59m) +[0-9a-f]{8}$", ended.out, re.M)) == 6
     )
     assert re.search(r"^6 codes: 6 fetched, 0 asked about, 0 in danger; took \d+ ms\.$", ended.out, re.M)
     assert [simulator.fetches(app, "js_ticket") for app in _NAMES] == [1, 1, 1]
@@ -167,18 +162,14 @@ def test_status_shows_state_time_last_outcome_and_fingerprint(call: Call, simula
     assert simulator.count() == asked
 
 
-def test_status_says_what_to_do_about_a_last_attempt_that_was_refused(
-    call: Call, simulator: Simulator
-) -> None:
+def test_status_says_what_to_do_about_a_last_attempt_that_was_refused(call: Call, simulator: Simulator) -> None:
     simulator.rotate_secret("app0001", plant("rotated"))
     call("refresh")
     ended = call("status", "--app", "app0001", "--kind", "access_token")
     assert ended.code == 1
     assert re.search(r"MISSING|BACKING_OFF", ended.out)
     assert "refused: wrong_secret" in ended.out
-    assert (
-        "app0001 access_token: last refused: wrong_secret. What to do: check app_id and secret" in ended.err
-    )
+    assert "app0001 access_token: last refused: wrong_secret. What to do: check app_id and secret" in ended.err
 
 
 def test_a_refused_refresh_names_the_application_and_what_to_do(call: Call, simulator: Simulator) -> None:
@@ -399,9 +390,7 @@ def test_wrong_settings_are_all_named_at_once(alone: Call, command: str) -> None
 
 
 @pytest.mark.parametrize("command", _RUNS)
-def test_a_redis_that_is_not_there_has_its_own_exit_code(
-    call: Call, simulator: Simulator, command: str
-) -> None:
+def test_a_redis_that_is_not_there_has_its_own_exit_code(call: Call, simulator: Simulator, command: str) -> None:
     password = plant("redis-password-of-nobody")
     url = f"redis://:{password}@127.0.0.1:{free_port()}/0"
     ended = call(command, REDIS_URL=url)
@@ -427,10 +416,7 @@ def test_json_is_one_document_with_every_target_in_it(call: Call, command: str) 
 def test_json_carries_the_warnings_about_settings(call: Call) -> None:
     ended = call("status", "--json", POLICY_MARGINS="1800")
     assert any("POLICY_MARGINS" in warning for warning in ended.json["warnings"])
-    assert (
-        "warning: the environment variable POLICY_MARGINS is not read"
-        in call("status", POLICY_MARGINS="1").err
-    )
+    assert "warning: the environment variable POLICY_MARGINS is not read" in call("status", POLICY_MARGINS="1").err
 
 
 @pytest.mark.parametrize("command", _RUNS)
@@ -498,7 +484,7 @@ def test_a_terminal_without_colours_gets_plain_text(environ: dict[str, str], set
 
 
 def test_a_terminal_without_rich_gets_plain_text(environ: dict[str, str]) -> None:
-    without = "import sys; sys.modules['rich'] = None; from token_refresher.cli import main; sys.exit(main())"
+    without = "import sys; sys.modules['rich'] = None; from token_refresher.cli.main import main; sys.exit(main())"
     code, shown = on_a_terminal(environ, [sys.executable, "-c", without, "refresh"])
     assert code == 0
     assert "\x1b" not in shown
@@ -530,9 +516,7 @@ def test_a_reader_of_the_output_that_goes_away_is_no_crash(environ: dict[str, st
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
-def test_ctrl_c_ends_a_run_in_order(
-    environ: dict[str, str], simulator: Simulator, redis_server: RedisServer
-) -> None:
+def test_ctrl_c_ends_a_run_in_order(environ: dict[str, str], simulator: Simulator, redis_server: RedisServer) -> None:
     gate = simulator.hold(TOKEN_PATH, "before")
     process = subprocess.Popen(
         [*_PROGRAM, "refresh"],
@@ -653,7 +637,7 @@ def test_the_help_names_every_command_and_exit_code(alone: Call) -> None:
 def test_importing_the_command_line_brings_no_package_of_others() -> None:
     """Neither do help and wrong usage: they are quick."""
     look = (
-        "import sys, token_refresher.cli as cli; cli.main(['version']); cli.main(['refresh', '--nothing']);"
+        "import sys, token_refresher.cli.main as cli; cli.main(['version']); cli.main(['refresh', '--nothing']);"
         "names = 'rich', 'requests', 'fc2', 'yaml', 'redis', 'urllib3';"
         "print([name for name in names if name in sys.modules])"
     )

@@ -21,11 +21,12 @@ from support.fc_server import FcServer
 from support.planted import plant
 from support.processes import Child
 from support.world import World
-from token_refresher import Reader, daemon_metrics
-from token_refresher.cli import EXIT_CODES, main
-from token_refresher.cli_screen import Screen
-from token_refresher.settings import read
-from token_refresher.signing import sign
+from token_refresher import Reader
+from token_refresher.cli.main import EXIT_CODES, main
+from token_refresher.cli.output import Screen
+from token_refresher.reader.signing import sign
+from token_refresher.settings.loader import read
+from token_refresher.web import metrics as daemon_metrics
 
 _WELL, _DANGER, _USAGE, *_, _INTERRUPTED, _NO_READER = EXIT_CODES
 _PAGE = "https://shop.example/pay?id=1#top"
@@ -161,7 +162,7 @@ def test_a_latency_is_a_plain_number(call: Call, text: str) -> None:
 # -- the page --------------------------------------------------------------------------------
 
 _SERVE = ["status", "--serve", "--listen", "127.0.0.1:0"]
-_PROGRAM = "import os, sys\nfrom token_refresher.cli import main\nsys.exit(main(sys.argv[1:], os.environ))"
+_PROGRAM = "import os, sys\nfrom token_refresher.cli.main import main\nsys.exit(main(sys.argv[1:], os.environ))"
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ import trustme
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import Act, TcpProxy
-from token_refresher.connection import connect
-from token_refresher.errors import CATALOGUE, SettingsError, StoreError
-from token_refresher.model import Kind, Secret, Snapshot, Target
-from token_refresher.policy import Policy
-from token_refresher.redis_errors import translated
-from token_refresher.settings import RedisSettings
-from token_refresher.store import Store
+from token_refresher.domain.errors import CATALOGUE, SettingsError, StoreError
+from token_refresher.domain.model import Kind, Secret, Snapshot, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import RedisSettings
+from token_refresher.store.connection import connect
+from token_refresher.store.errors import translated
+from token_refresher.store.redis_store import Store
 
 TIMEOUT_S = 0.3
 POLICY = Policy(redis_timeout_s=TIMEOUT_S)
@@ -73,9 +73,7 @@ class TestOneServer:
     def test_without_a_login(self, redis_server: RedisServer, open_url: Open) -> None:
         assert loads(open_url(f"redis://127.0.0.1:{redis_server.port}"))
 
-    def test_with_a_password_of_any_characters(
-        self, start_redis: Callable[..., RedisServer], open_url: Open
-    ) -> None:
+    def test_with_a_password_of_any_characters(self, start_redis: Callable[..., RedisServer], open_url: Open) -> None:
         server = start_redis(password=plant("redis", ODD))
         assert loads(open_url(server.url))
 
@@ -406,9 +404,7 @@ class TestTranslation:
         assert error.code == "redis_auth"
         assert not error.retryable
 
-    def test_a_password_where_none_is_set(
-        self, redis_server: RedisServer, failing: Callable[..., StoreError]
-    ) -> None:
+    def test_a_password_where_none_is_set(self, redis_server: RedisServer, failing: Callable[..., StoreError]) -> None:
         error = failing(f"redis://:{plant('needless')}@127.0.0.1:{redis_server.port}/0")
         assert error.code == "redis_auth"
 

@@ -24,8 +24,8 @@ from support.flow import Deployment
 from support.planted import plant
 from support.redis_server import find_binary, free_port
 from support.world import World
-from token_refresher.model import Kind
-from token_refresher.settings_table import SETTINGS
+from token_refresher.domain.model import Kind
+from token_refresher.settings.schema import SETTINGS
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DOCS = [_ROOT / "docs" / name for name in ("run-as-container.md", "run-as-container.zh-CN.md")]
@@ -86,7 +86,7 @@ def test_a_dockerfile_is_parsed_with_continued_lines_and_without_comments() -> N
 def test_the_image_runs_the_daemon_as_nobody_in_particular_and_is_stopped_by_sigterm() -> None:
     assert _FINAL[-1].name == "CMD"
     assert _FINAL[-1].words == ["token-refresher", "daemon", "--listen", "0.0.0.0:8080"]
-    user, = _rest(_FINAL, "USER")
+    (user,) = _rest(_FINAL, "USER")
     uid, gid = user.split(":")
     assert int(uid) >= 10000, "by number, and not one of the host's"
     assert any(f"--uid {uid} --gid {gid} " in run for run in _rest(_FINAL, "RUN"))
@@ -137,7 +137,7 @@ def test_what_is_copied_into_the_image_is_there_and_is_all_that_docker_sees() ->
 
 
 def test_the_health_check_asks_the_address_that_the_command_serves() -> None:
-    rest, = _rest(_FINAL, "HEALTHCHECK")
+    (rest,) = _rest(_FINAL, "HEALTHCHECK")
     words = json.loads(rest[rest.index("CMD") + 3 :])
     assert words[:2] == ["python", "-c"]
     assert "'http://127.0.0.1:8080/healthz'" in words[2]
@@ -318,9 +318,7 @@ class Image:
 
 
 @pytest.mark.timeout(_BUILD_S)
-def test_the_images_command_runs_in_what_the_dockerfile_builds_and_writes_nothing(
-    world: World, tmp_path: Path
-) -> None:
+def test_the_images_command_runs_in_what_the_dockerfile_builds_and_writes_nothing(world: World, tmp_path: Path) -> None:
     image, deployment, home = Image(tmp_path), Deployment(world), tmp_path / "home"
     home.mkdir()
     environ, before = image.environ(deployment.environ, home), image.files()
@@ -370,7 +368,7 @@ def _with_free_port(words: list[str]) -> tuple[list[str], int]:
 
 
 def _health_check(port: int, environ: dict[str, str]) -> list[str]:
-    rest, = _rest(_FINAL, "HEALTHCHECK")
+    (rest,) = _rest(_FINAL, "HEALTHCHECK")
     words = json.loads(rest[rest.index("CMD") + 3 :].replace(":8080", f":{port}"))
     return [str(shutil.which(words[0], path=environ["PATH"])), *words[1:]]
 

@@ -13,10 +13,10 @@ from support.flow import TICK_S, Deployment, of
 from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Outcome, Target
-from token_refresher.plan import decide
-from token_refresher.report import Report
+from token_refresher.domain.decision import decide
+from token_refresher.domain.model import Command, Kind, Outcome, Target
+from token_refresher.domain.report import Report
+from token_refresher.store.keys import keys_of
 
 APP = "app0000"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET

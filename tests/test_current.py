@@ -13,11 +13,11 @@ import pytest
 from support.flow import Deployment
 from support.planted import plant
 from support.world import World
-from token_refresher import wiring
+from token_refresher import bootstrap as wiring
 from token_refresher.current import look
-from token_refresher.model import Secret
+from token_refresher.domain.model import Secret
 from token_refresher.refresh.run import Refresher
-from token_refresher.settings import Settings, read
+from token_refresher.settings.loader import Settings, read
 
 
 class Filed(NamedTuple):

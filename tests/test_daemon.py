@@ -30,17 +30,18 @@ from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
 from support.world import World
-from token_refresher import daemon, logs
-from token_refresher.daemon_http import Endpoint, create_app
-from token_refresher.daemon_loop import JITTER, Loop
-from token_refresher.daemon_metrics import Metrics
-from token_refresher.daemon_state import State
-from token_refresher.daemon_timing import timed
-from token_refresher.errors import CommandError, RefusedError, SettingsError, StoreError
-from token_refresher.model import Action, Kind, Outcome, Secret, Target
-from token_refresher.policy import Policy
+from token_refresher.daemon import json_logs as logs
+from token_refresher.daemon import main as daemon
+from token_refresher.daemon.instrumentation import timed
+from token_refresher.daemon.scheduler import JITTER, Loop
+from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
+from token_refresher.domain.model import Action, Kind, Outcome, Secret, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.run import Refresher
-from token_refresher.report import Failure, Report, TargetReport
+from token_refresher.web.history import State
+from token_refresher.web.metrics import Metrics
+from token_refresher.web.server import Endpoint, create_app
 
 _TOKEN_PATH, _TICKET_PATH = "/OAuth2/token", "/OAuth2/ticket"
 _TIMER = b'{"triggerTime": "2026-10-01T00:00:00Z", "triggerName": "minute", "payload": ""}'
@@ -262,7 +263,7 @@ def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deplo
 
 _MAIN = """
 import argparse, os, sys
-from token_refresher import daemon
+from token_refresher.daemon import main as daemon
 parser = argparse.ArgumentParser()
 daemon.add_arguments(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))
@@ -388,13 +389,14 @@ def test_processes_forked_from_one_that_has_everything_imported_share_nothing(de
 _FORK = """
 import json, os
 from support.child import say
-from token_refresher import daemon_http, wiring
-from token_refresher.daemon_loop import Loop
-from token_refresher.daemon_metrics import Metrics
-from token_refresher.daemon_state import State
-from token_refresher.daemon_timing import timed
-from token_refresher.flight import steady
-from token_refresher.settings import read
+from token_refresher.web import server as daemon_http
+from token_refresher import bootstrap as wiring
+from token_refresher.daemon.scheduler import Loop
+from token_refresher.web.metrics import Metrics
+from token_refresher.web.history import State
+from token_refresher.daemon.instrumentation import timed
+from token_refresher.platforms.http.call import steady
+from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
@@ -463,16 +465,16 @@ def test_an_address_that_is_taken_is_told(world: World) -> None:
 
 def test_a_package_that_is_missing_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    monkeypatch.delitem(sys.modules, "token_refresher.daemon_metrics")
+    monkeypatch.delitem(sys.modules, "token_refresher.web.metrics")
     with pytest.raises(CommandError, match=r"prometheus_client is not installed: .*\[daemon\]"):
         daemon.main(_options(), world.settings_env())
 
 
 def test_importing_the_door_imports_none_of_what_it_opens() -> None:
     driver = (
-        "import sys, token_refresher.daemon\n"
+        "import sys, token_refresher.daemon.main\n"
         "print('seen', sorted(sys.modules.keys() & {'flask', 'waitress', 'prometheus_client', 'requests', 'redis',"
-        " 'token_refresher.daemon_loop', 'token_refresher.refresh'}))"
+        " 'token_refresher.daemon.scheduler', 'token_refresher.refresh'}))"
     )
     with Child(driver) as child:
         assert child.wait_for("seen") == "seen []"

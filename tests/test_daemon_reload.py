@@ -17,15 +17,15 @@ from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
 from support.world import World
-from token_refresher.daemon_state import State
-from token_refresher.model import Kind, Target
-from token_refresher.policy import Policy
-from token_refresher.report import Report, TargetReport
+from token_refresher.domain.model import Kind, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.report import Report, TargetReport
+from token_refresher.web.history import State
 
 _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
 import argparse, os, sys
-from token_refresher import daemon
+from token_refresher.daemon import main as daemon
 parser = argparse.ArgumentParser()
 daemon.add_arguments(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))

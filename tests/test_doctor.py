@@ -26,16 +26,17 @@ from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import TcpProxy
 from support.world import World
-from token_refresher import doctor_redis, store
-from token_refresher.cli_screen import Screen
-from token_refresher.doctor import CHECKS, Finding, Light, examine, exit_code
-from token_refresher.doctor_findings import gathered
-from token_refresher.doctor_view import show
-from token_refresher.flight import steady
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Target
+from token_refresher.cli.doctor_view import show
+from token_refresher.cli.output import Screen
+from token_refresher.doctor.checks import redis_server as doctor_redis
+from token_refresher.doctor.examine import CHECKS, Finding, Light, examine, exit_code
+from token_refresher.doctor.finding import gathered
+from token_refresher.domain.model import Command, Kind, Target
+from token_refresher.platforms.http.call import steady
+from token_refresher.store import redis_store as store
+from token_refresher.store.keys import keys_of
 
-SCRIPTS = sorted((Path(store.__file__).parent / "lua").glob("*.lua"))
+SCRIPTS = sorted((Path(store.__file__).parent / "scripts").glob("*.lua"))
 APP = "app0000"
 TOKEN, TICKET = Target(APP, Kind.ACCESS_TOKEN), Target(APP, Kind.JS_TICKET)
 VALUE, LEASE, _ = keys_of(TICKET)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from token_refresher.errors import CommandError
-from token_refresher.events import ACCEPTED, read_event
-from token_refresher.model import Action, Command, Kind
+from token_refresher.domain.errors import CommandError
+from token_refresher.domain.model import Action, Command, Kind
+from token_refresher.function.event import ACCEPTED, read_event
 
 EVENTS = Path(__file__).parent / "data/events"
 APPS = {"app0000", "app0001", "猿0002"}

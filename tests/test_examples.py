@@ -22,8 +22,8 @@ import pytest
 from support.planted import plant
 from support.processes import Child
 from support.redis_server import RedisServer, find_binary
-from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Kind, Target
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import WIRE_NAME, keys_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXAMPLES = PROJECT / "examples"

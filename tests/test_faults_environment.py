@@ -16,8 +16,8 @@ from support.flow import Deployment, of
 from support.planted import plant
 from support.processes import Child
 from support.world import World
-from token_refresher.errors import SettingsError
-from token_refresher.model import Kind, Outcome
+from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.model import Kind, Outcome
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 # A thread of a limited run takes so much address space, far more than the rest of the run does.
@@ -27,11 +27,11 @@ STACK = 256 << 20
 DRIVER = """
 import json, os, resource, threading
 from support.child import say
-from token_refresher import wiring
-from token_refresher.errors import TokenRefresherError
-from token_refresher.flight import steady
-from token_refresher.model import Action, Command
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.platforms.http.call import steady
+from token_refresher.domain.model import Action, Command
+from token_refresher.settings.loader import read
 
 moved_s = 0.0
 

@@ -19,7 +19,7 @@ import trustme
 from support.flow import Deployment
 from support.processes import Child
 from support.world import World
-from token_refresher.model import Kind, Outcome
+from token_refresher.domain.model import Kind, Outcome
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 
@@ -62,11 +62,11 @@ def run_in_here():
 # One run, told on standard output. Namespaces see other files, so the clock comes as a number.
 RUN = """
 import json, os
-from token_refresher import wiring
-from token_refresher.errors import TokenRefresherError
-from token_refresher.flight import steady
-from token_refresher.model import Command
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.platforms.http.call import steady
+from token_refresher.domain.model import Command
+from token_refresher.settings.loader import read
 
 try:
     clock = lambda: steady() + float(os.environ["OFFSET"])
@@ -277,10 +277,10 @@ for line in sys.stdin:
 """
 HELD_RUN = """
 import json, os, sys
-from token_refresher import wiring
-from token_refresher.flight import Flight, steady
-from token_refresher.model import Command
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.domain.model import Command
+from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:

@@ -18,7 +18,7 @@ from support.flow import Deployment
 from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
-from token_refresher.model import Kind, Outcome, Target
+from token_refresher.domain.model import Kind, Outcome, Target
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 # Short enough to wait for where nothing comes, long enough for a busy machine.

@@ -16,7 +16,7 @@ from support.flow import Deployment, of
 from support.healing import healthy, newest, pass_ticks, ticks_to_heal
 from support.processes import Child
 from support.world import World
-from token_refresher.model import Action, Command, Kind, Outcome
+from token_refresher.domain.model import Action, Command, Kind, Outcome
 
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 KINDS = [TOKEN, TICKET]
@@ -164,10 +164,10 @@ def test_a_platform_that_stood_still_with_requests_in_its_queue_and_goes_on(apar
 MEASURED = """
 import json, os
 from support.child import say
-from token_refresher import wiring
-from token_refresher.flight import steady
-from token_refresher.model import Command, Kind
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.platforms.http.call import steady
+from token_refresher.domain.model import Command, Kind
+from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:

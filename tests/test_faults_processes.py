@@ -18,7 +18,7 @@ from support.flow import Deployment, holding
 from support.healing import healthy, newest, ticks_to_heal
 from support.processes import Child
 from support.world import World
-from token_refresher.model import Kind
+from token_refresher.domain.model import Kind
 
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 KINDS = [TOKEN, TICKET]

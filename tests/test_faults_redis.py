@@ -24,9 +24,9 @@ from support.world import World
 from test_redis_faults import KINDS, STEPS_S, Job, SteppedWorld, codes_in, of
 from test_topologies import APP_ID, LIFETIME_S
 from test_topologies import Job as ScaledJob
-from token_refresher.errors import StoreError
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Outcome, Target
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Command, Kind, Outcome, Target
+from token_refresher.store.keys import keys_of
 
 TICKET = Target(APP_ID, Kind.JS_TICKET)
 
@@ -148,9 +148,7 @@ class FailingOverWorld(SteppedWorld):
     def fail_over(self, step_s: float) -> None:
         former = self.redis
         options = {"masterauth": former.password, "repl-diskless-sync-delay": "0"}
-        other = RedisServer(
-            options, password=former.password, faketime=True, offset_s=former.offset_s + step_s
-        )
+        other = RedisServer(options, password=former.password, faketime=True, offset_s=former.offset_s + step_s)
         client = other.client()
         client.execute_command("REPLICAOF", "127.0.0.1", former.port)
         wait_until("the replica follows", lambda: client.info("replication")["master_link_status"] == "up")
@@ -372,9 +370,7 @@ class CachingReader:
                 self.code[kind] = None if value is None else str(json.loads(value)[member])
 
 
-@pytest.mark.parametrize(
-    ("lag_s", "kept_s", "good"), [(400, 60, True), (160, 300, True), (420, 300, False)], ids=str
-)
+@pytest.mark.parametrize(("lag_s", "kept_s", "good"), [(400, 60, True), (160, 300, True), (420, 300, False)], ids=str)
 def test_readers_on_a_lagging_replica_hold_good_codes_while_lag_and_cache_are_within_the_grace(
     world: World, start_redis: Callable[..., RedisServer], lag_s: int, kept_s: int, good: bool
 ) -> None:
@@ -384,9 +380,7 @@ def test_readers_on_a_lagging_replica_hold_good_codes_while_lag_and_cache_are_wi
     options = {"masterauth": world.redis.password, "repl-timeout": "100000", "repl-diskless-sync-delay": "0"}
     world.redis.client().config_set("repl-timeout", 100_000)
     with TcpProxy(world.redis.port) as link:
-        replica = start_redis(
-            options, password=world.redis.password, faketime=True, offset_s=world.redis.offset_s
-        )
+        replica = start_redis(options, password=world.redis.password, faketime=True, offset_s=world.redis.offset_s)
         client = replica.client()
         client.execute_command("REPLICAOF", "127.0.0.1", link.port)
         wait_until("the replica follows", lambda: client.info("replication")["master_link_status"] == "up")

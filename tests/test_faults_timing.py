@@ -16,8 +16,8 @@ from support.healing import healthy, ticks_to_heal
 from support.processes import Child
 from support.redis_server import find_faketime
 from support.world import World
-from token_refresher.model import Command, Kind, Outcome
-from token_refresher.report import Report
+from token_refresher.domain.model import Command, Kind, Outcome
+from token_refresher.domain.report import Report
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 DAY_S = 86400
@@ -103,9 +103,9 @@ def test_all_ticks_of_an_outage_at_once_fetch_once(deployment: Deployment) -> No
 DRIVER = """
 import json, os, time
 from support.child import say
-from token_refresher import wiring
-from token_refresher.model import Command
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.model import Command
+from token_refresher.settings.loader import read
 
 refresher = wiring.refresher(read(os.environ))
 while line := input():

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from token_refresher.errors import NotSentError, PlatformError, UnknownOutcomeError
-from token_refresher.flight import AbandonedError, Cord, Flight, Phase, current, steady
-from token_refresher.wire import prepare
+from token_refresher.domain.errors import NotSentError, PlatformError, UnknownOutcomeError
+from token_refresher.platforms.http.call import AbandonedError, Cord, Flight, Phase, current, steady
+from token_refresher.platforms.http.transport import prepare
 
 # Only a bug makes a test wait this long.
 _WAIT_S = 10.0
@@ -283,9 +283,7 @@ def test_without_a_thread_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("error", [ValueError, OSError, MemoryError])
 @pytest.mark.parametrize("sent", [False, True])
-def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(
-    error: type[Exception], sent: bool
-) -> None:
+def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(error: type[Exception], sent: bool) -> None:
     flight = _flight(steady() + _WAIT_S)
 
     def work() -> None:

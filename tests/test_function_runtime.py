@@ -16,7 +16,7 @@ from support.flow import TICK_S, Deployment
 from support.looks import Looks
 from support.planted import plant
 from support.world import World
-from token_refresher.model import Kind
+from token_refresher.domain.model import Kind
 
 TIMER = (Path(__file__).parent / "data/events/timer-empty-payload.json").read_bytes()
 RUNTIMES = ["python3.10", "python3.12"]

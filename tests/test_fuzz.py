@@ -26,18 +26,18 @@ from fuzz.properties import SECRET, BrokenError
 from fuzz.targets import TARGETS
 from support.clients import client_of
 from support.flow import Deployment
-from token_refresher.cli_arguments import parse
-from token_refresher.connection import connect
-from token_refresher.errors import CommandError, SettingsError, SigningError, UsageError
-from token_refresher.events import read_event
-from token_refresher.model import Action, Command, Kind, Record, Unreadable
-from token_refresher.open_platform import OpenPlatform
-from token_refresher.policy import Policy
-from token_refresher.reader import Reader
-from token_refresher.records import read_record
-from token_refresher.settings import RedisSettings, read
-from token_refresher.shelf import Reading
-from token_refresher.signing import sign, signed_url
+from token_refresher.cli.parser import parse
+from token_refresher.domain.errors import CommandError, SettingsError, SigningError, UsageError
+from token_refresher.domain.model import Action, Command, Kind, Record, Unreadable
+from token_refresher.domain.policy import Policy
+from token_refresher.function.event import read_event
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.reader.cache import Reading
+from token_refresher.reader.signing import sign, signed_url
+from token_refresher.reader.sync_reader import Reader
+from token_refresher.settings.loader import RedisSettings, read
+from token_refresher.store.connection import connect
+from token_refresher.store.record_json import read_record
 
 # How many inputs a search tries: some seconds' worth of each. By hand it goes on for longer, see docs/fuzzing.md.
 EXAMPLES = dict.fromkeys(TARGETS, 250) | {

@@ -12,7 +12,7 @@ import pytest
 
 _TESTS = Path(__file__).resolve().parent
 
-_NAUGHTY = '''
+_NAUGHTY = """
 import json
 import logging
 import socket
@@ -224,7 +224,7 @@ def test_after_the_warning():
 @pytest.mark.filterwarnings("default")
 def test_last_warning_lets_the_run_fail(code):
     warnings.warn("again " + code)
-'''
+"""
 
 _INI = """
 [pytest]

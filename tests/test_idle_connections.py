@@ -22,14 +22,15 @@ from support.tcp_proxy import Act, End, TcpProxy
 from support.topologies import NAME, Cluster, Sentinel, wait_until
 from support.world import World
 from test_connection import Certificates, TlsFront
-from token_refresher import AsyncReader, Reader, wiring
-from token_refresher.errors import StoreError
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Outcome, Snapshot, Target
-from token_refresher.policy import Policy
-from token_refresher.records import Record, write_record
-from token_refresher.settings import read
-from token_refresher.store import Store
+from token_refresher import AsyncReader, Reader
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import Record, write_record
+from token_refresher.store.redis_store import Store
 
 # How long a silent connection is waited for.
 TIMEOUT_S = 2.0

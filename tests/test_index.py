@@ -17,10 +17,10 @@ from support.planted import plant
 from support.processes import Child
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
-from token_refresher.errors import CommandError, RefreshFailedError, SettingsError, StoreError
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target
-from token_refresher.settings import SETTINGS
+from token_refresher.domain.errors import CommandError, RefreshFailedError, SettingsError, StoreError
+from token_refresher.domain.model import Kind, Target
+from token_refresher.settings.loader import SETTINGS
+from token_refresher.store.keys import keys_of
 
 EVENTS = Path(__file__).parent / "data/events"
 TIMER = (EVENTS / "timer-empty-payload.json").read_bytes()

@@ -25,13 +25,13 @@ from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
 from token_refresher import Reader
-from token_refresher import invoke_answers as answers
-from token_refresher.credentials import ENVIRONMENT, Credentials, find_credentials
-from token_refresher.errors import SettingsError
-from token_refresher.invoke import FunctionAddress, InvokeError, Invoker
-from token_refresher.invoke_answers import log_tail, shown
-from token_refresher.model import Kind, Secret
-from token_refresher.settings import read
+from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.model import Kind, Secret
+from token_refresher.invoke import response as answers
+from token_refresher.invoke.access_key import ENVIRONMENT, Credentials, find_credentials
+from token_refresher.invoke.invoker import FunctionAddress, InvokeError, Invoker
+from token_refresher.invoke.response import log_tail, shown
+from token_refresher.settings.loader import read
 
 SRC = Path(index.__file__).parent
 KEY_ID = "LTAI5planted"
@@ -566,7 +566,7 @@ def test_a_missing_package_is_named_with_its_extra(
 
 def test_the_clients_are_imported_only_when_something_is_invoked() -> None:
     code = (
-        "import sys, warnings; from token_refresher.invoke import *;"
+        "import sys, warnings; from token_refresher.invoke.invoker import *;"
         "Invoker(FunctionAddress.of(function='f', service='s', endpoint='h'), find_credentials("
         "{'ALIBABA_CLOUD_ACCESS_KEY_ID': 'a', 'ALIBABA_CLOUD_ACCESS_KEY_SECRET': 'b'}));"
         "sys.exit(str([name for name in sys.modules if name.startswith(('fc2', 'alibaba', 'Tea'))] or ''))"

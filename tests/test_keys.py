@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from token_refresher.errors import SettingsError
-from token_refresher.keys import WIRE_NAME, Keys, keys_of
-from token_refresher.model import Kind, Target
-from token_refresher.settings import read
+from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.model import Kind, Target
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
 
 TOKEN, TICKET = Target("app0000", Kind.ACCESS_TOKEN), Target("app0000", Kind.JS_TICKET)
 

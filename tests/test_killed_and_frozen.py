@@ -9,7 +9,7 @@ import pytest
 from platform_simulator import TICKET_PATH, TOKEN_PATH
 from support.flow import Deployment, holding, of
 from support.world import World
-from token_refresher.model import Kind, Outcome
+from token_refresher.domain.model import Kind, Outcome
 
 # The last tick by which everything has to be healed: work + flight + tick + work, in ticks of 60 s.
 HEALED_AFTER_TICKS = 3

@@ -34,8 +34,8 @@ from lab.table import figures, file_name, lines, markdown
 from lab.timeline import Band, Held, Look, Timeline, as_plain, refused_stretches
 from lab.troubles import SomebodyElse
 from support.processes import Child
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import keys_of
 
 TOKEN, TICKET = "access_token", "js_ticket"
 ALL = collected()

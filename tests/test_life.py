@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from token_refresher.life import (
+from token_refresher.domain.decision import decide
+from token_refresher.domain.life import (
     elsewhere,
     ends_at_issue,
     ends_early,
@@ -17,10 +18,9 @@ from token_refresher.life import (
     shortened,
     ttl_is_wrong,
 )
-from token_refresher.model import Command, Kind, Lease, Record, Snapshot, Target, Unreadable
-from token_refresher.plan import decide
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
+from token_refresher.domain.model import Command, Kind, Lease, Record, Snapshot, Target, Unreadable
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
 
 POLICY = Policy()
 TARGET = Target("app0000", Kind.JS_TICKET)

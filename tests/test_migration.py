@@ -7,7 +7,7 @@ import pytest
 from support import cron_pattern
 from support.flow import TICK_S, Deployment, of
 from support.world import World
-from token_refresher.model import Kind
+from token_refresher.domain.model import Kind
 
 _HOURS = 60
 

@@ -15,7 +15,7 @@ from model.cases import COARSE, Case, not_needed, parts_out, through_s, whole
 from model.search import shown
 from model.state import first, numbers
 from model.world import Promise, moves
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
 OUT = parts_out()

@@ -31,11 +31,11 @@ from platform_simulator import (
     Fault,
     Simulator,
 )
-from token_refresher.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
-from token_refresher.flight import steady
-from token_refresher.model import App, Endpoints, Kind, Secret
-from token_refresher.open_platform import OpenPlatform
-from token_refresher.policy import Policy
+from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
+from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.platforms.http.call import steady
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 # Only a bug makes a test wait this long.
 _WAIT_S = 10.0
@@ -408,10 +408,7 @@ _UNKNOWN: list[tuple[Fault, str]] = [
     (Fault.platform_status(2011, "ok"), "bad_answer"),
     *((Fault.status(status, b"<html>"), "bad_answer") for status in (408, 425, 460, 499, 500, 502, 503, 504)),
     *((Fault.status(status, b'{"status": 2000, "data": {}}'), "bad_answer") for status in (400, 429, 529)),
-    *(
-        (Fault.status(status, b'{"status": 4000, "message": "no", "data": []}'), "bad_answer")
-        for status in (500, 503)
-    ),
+    *((Fault.status(status, b'{"status": 4000, "message": "no", "data": []}'), "bad_answer") for status in (500, 503)),
     (Fault.status(503, b"", {"Retry-After": " "}), "bad_answer"),
     *((Fault.expiry(said), "bad_answer") for said in (0, -1, None, "soon", 0.5)),
     *((Fault.wrong_types(way), "bad_answer") for way in WRONG_TYPES if way not in _ISSUED_ALL_THE_SAME),
@@ -474,9 +471,7 @@ def test_what_is_not_http_never_escapes_as_something_else(
 
     server = serve(behave)
     platform = connect()
-    error = _fails(
-        lambda: platform.server_token(_app(server.url), _never()), "cut_answer", "bad_answer", "no_answer"
-    )
+    error = _fails(lambda: platform.server_token(_app(server.url), _never()), "cut_answer", "bad_answer", "no_answer")
     assert isinstance(error, UnknownOutcomeError)
 
 
@@ -511,9 +506,7 @@ def test_a_gateway_s_refusal_is_a_no_that_quotes_nothing(
     assert "html" not in error.what
 
 
-def test_a_date_in_retry_after_counts_from_the_answer_s_own(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_a_date_in_retry_after_counts_from_the_answer_s_own(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     date = "Date: Tue, 07 Jun 2022 04:41:46 GMT"
     until = "Retry-After: Tue, 07 Jun 2022 04:42:46 GMT"
     later = "Retry-After: Tue, 07 Jun 2044 04:42:46 GMT"
@@ -540,9 +533,7 @@ def test_interim_answers_are_read_over(
     assert len(server.connections) == 1
 
 
-def test_an_endless_row_of_interim_answers_is_not_read(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_an_endless_row_of_interim_answers_is_not_read(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     def behave(sock: socket.socket) -> None:
         _read_request(sock)
         while True:
@@ -587,9 +578,7 @@ def test_cookies_are_not_kept(connect: Callable[..., OpenPlatform], serve: Any) 
         assert b"cookie" not in server.requests.get(timeout=_WAIT_S).lower()
 
 
-def test_odd_secrets_are_the_platforms_to_refuse(
-    sim: Simulator, connect: Callable[..., OpenPlatform]
-) -> None:
+def test_odd_secrets_are_the_platforms_to_refuse(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
     app = App("app1", Secret("\ud800\0\n猿"), endpoints=_app(sim.url).endpoints)
     with pytest.raises(RefusedError) as caught:
         connect().server_token(app, _never())
@@ -598,7 +587,7 @@ def test_odd_secrets_are_the_platforms_to_refuse(
 
 def test_nothing_is_imported_before_the_first_request() -> None:
     heavy = ("requests", "urllib3", "ssl", "http.client", "email", "certifi")
-    code = f"import sys, token_refresher.open_platform; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, token_refresher.platforms.yuanzhibang.client; print([m for m in {heavy} if m in sys.modules])"
     src = Path(__file__).resolve().parent.parent / "src"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(src)}, capture_output=True, text=True, check=True
@@ -635,9 +624,7 @@ def test_what_a_run_leaves_open_is_closed_though_somebody_keeps_it(serve: Any) -
     _fails(lambda: platform.js_ticket(_app(server.url), _TOKEN, _never()), "not_sent_connect")
 
 
-def test_one_handshake_serves_a_run(
-    connect: Callable[..., OpenPlatform], ca: trustme.CA, ca_bundle: str
-) -> None:
+def test_one_handshake_serves_a_run(connect: Callable[..., OpenPlatform], ca: trustme.CA, ca_bundle: str) -> None:
     with Simulator({"app1": _SECRET}, tls=_server_tls(ca)) as sim:
         app, platform = _app(sim.url), connect(ca_bundle=ca_bundle)
         token = platform.server_token(app, _never()).code
@@ -646,9 +633,7 @@ def test_one_handshake_serves_a_run(
         assert len({request.peer for request in sim.requests}) == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_used(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_not_used(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     def behave(sock: socket.socket) -> None:
         request = _read_request(sock)
         sock.sendall(_ok())
@@ -664,9 +649,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used(
         assert len(server.connections) == turn + 1
 
 
-def test_connections_that_the_server_ends_do_not_disturb(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_connections_that_the_server_ends_do_not_disturb(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     server = serve(None, _ok(_TICKET_JSON, "Connection: close"))
     app, platform = _app(server.url), connect()
     for turn in range(3):
@@ -705,9 +688,7 @@ def test_many_threads_share_the_connections(sim: Simulator, connect: Callable[..
     assert len({request.peer for request in sim.requests}) <= 8
 
 
-def test_a_request_that_is_given_up_is_reset_and_not_closed(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_a_request_that_is_given_up_is_reset_and_not_closed(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     server = serve(None, b"HTTP/1.1 200 OK\r\n")
     platform = connect(policy=_HASTY)
     _fails(lambda: platform.server_token(_app(server.url), _never()), "no_answer")
@@ -746,7 +727,7 @@ def test_the_deadline_is_looked_at_again_right_before_sending(
     connect: Callable[..., OpenPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a freeze: everything is ready, and only then it turns out to be too late."""
-    from token_refresher.flight import Cord
+    from token_refresher.platforms.http.call import Cord
 
     now, server = [1000.0], serve(None, _ok())
     hung_up = Cord.hung_up
@@ -765,17 +746,13 @@ def test_a_refused_connection_was_not_sent(connect: Callable[..., OpenPlatform])
     platform = connect()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    error = _fails(
-        lambda: platform.server_token(_app(f"http://127.0.0.1:{port}"), _never()), "not_sent_connect"
-    )
+    error = _fails(lambda: platform.server_token(_app(f"http://127.0.0.1:{port}"), _never()), "not_sent_connect")
     assert isinstance(error, NotSentError)
     assert "Connection refused" in error.what
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_connection_that_nobody_accepts_was_not_sent(
-    connect: Callable[..., OpenPlatform], policy: Policy
-) -> None:
+def test_a_connection_that_nobody_accepts_was_not_sent(connect: Callable[..., OpenPlatform], policy: Policy) -> None:
     platform = connect(policy=policy)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -908,9 +885,7 @@ def test_old_tls_is_not_spoken(
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_handshake_that_hangs_was_not_sent(
-    connect: Callable[..., OpenPlatform], serve: Any, policy: Policy
-) -> None:
+def test_a_handshake_that_hangs_was_not_sent(connect: Callable[..., OpenPlatform], serve: Any, policy: Policy) -> None:
     def behave(sock: socket.socket) -> None:
         while more := sock.recv(65_536):
             server.requests.put(more)
@@ -1004,9 +979,7 @@ def test_https_goes_through_the_proxy_which_learns_only_its_own_password(
         platform.close()
 
 
-def test_http_goes_through_the_proxy_with_user_and_password(
-    connect: Callable[..., OpenPlatform], serve: Any
-) -> None:
+def test_http_goes_through_the_proxy_with_user_and_password(connect: Callable[..., OpenPlatform], serve: Any) -> None:
     proxy = serve(None, _ok())
     address = Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{proxy.port}")
     platform = connect(proxies={"http": address})
@@ -1064,17 +1037,13 @@ def test_a_proxy_that_refuses_or_fails_sent_nothing_on(
     proxy = serve(behave)
     address = Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{proxy.port}")
     platform = connect(proxies={"https": address})
-    error = _fails(
-        lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_proxy"
-    )
+    error = _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
     assert isinstance(error, NotSentError)
     assert words in error.what
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_proxy_that_hangs_sent_nothing_on(
-    connect: Callable[..., OpenPlatform], serve: Any, policy: Policy
-) -> None:
+def test_a_proxy_that_hangs_sent_nothing_on(connect: Callable[..., OpenPlatform], serve: Any, policy: Policy) -> None:
     proxy = Proxy(serve, reply=None)
     platform = connect(policy=policy, proxies=proxy.settings)
     _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
@@ -1343,9 +1312,7 @@ def _until_gone(sock: socket.socket) -> None:
         pass
 
 
-def test_an_open_connection_is_not_dialled_past_the_end(
-    connect: Callable[..., OpenPlatform], sim: Simulator
-) -> None:
+def test_an_open_connection_is_not_dialled_past_the_end(connect: Callable[..., OpenPlatform], sim: Simulator) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
     _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, steady()), "not_sent_late")

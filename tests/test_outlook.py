@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from token_refresher.life import in_danger, safe_for_s
-from token_refresher.model import Caller, Kind, Lease, Record, Snapshot, Target, Unreadable
-from token_refresher.outlook import Would, quiet_s, traced_at, would
-from token_refresher.plan import Decision, at_work, unanswered
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
+from token_refresher.domain.decision import Decision, at_work, unanswered
+from token_refresher.domain.life import in_danger, safe_for_s
+from token_refresher.domain.model import Caller, Kind, Lease, Record, Snapshot, Target, Unreadable
+from token_refresher.domain.outlook import Would, quiet_s, traced_at, would
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
 
 POLICY = Policy()
 TOKEN, TICKET = Target("app0000", Kind.ACCESS_TOKEN), Target("app0000", Kind.JS_TICKET)

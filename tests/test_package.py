@@ -140,7 +140,7 @@ def test_the_bill_names_every_distribution_with_licence_purl_and_a_digest_of_the
         assert [found["alg"] for found in each["hashes"]] == ["SHA-256"]
         assert each["hashes"][0]["content"] in pin.digests
         assert re.search(rf"[-_.]{re.escape(pin.version)}[-.]", each["properties"][0]["value"])
-        licence, = each["licenses"]
+        (licence,) = each["licenses"]
         assert licence.get("expression") or licence["license"]["id"] in ("Apache-2.0", "MIT", "MPL-2.0")
 
 
@@ -217,9 +217,7 @@ print(json.dumps({"results": results, "strangers": strangers, "rich": "rich" in 
 
 
 @pytest.mark.parametrize("app_count", [1, 2])
-def test_the_handler_runs_out_of_it_with_nothing_else_on_the_path(
-    app_count: int, unpacked: Path, world: World
-) -> None:
+def test_the_handler_runs_out_of_it_with_nothing_else_on_the_path(app_count: int, unpacked: Path, world: World) -> None:
     event = {"triggerTime": "2023-12-26T07:49:00Z", "triggerName": "timer-trigger", "payload": ""}
     environment = world.settings_env(app_count)
     done = subprocess.run(

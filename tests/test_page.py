@@ -24,23 +24,23 @@ from platform_simulator import Simulator
 from support.guards import see
 from support.planted import plant
 from support.redis_server import RedisServer
-from token_refresher import page
-from token_refresher.daemon_http import Endpoint
-from token_refresher.daemon_state import State
-from token_refresher.errors import CATALOGUE, CommandError, RefusedError, StoreError
-from token_refresher.model import Action, Command, Kind, Outcome, Secret, Target
-from token_refresher.page_chart import HEIGHT, WIDTH, chart, span_s
-from token_refresher.page_guard import COOKIE, HEADERS, SESSION_S, Guard
-from token_refresher.page_guesses import Guesses
-from token_refresher.page_serve import address, create_app, sample, serve
-from token_refresher.page_state import Tone, state
-from token_refresher.page_view import page as page_of
-from token_refresher.page_words import duration, instant
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
-from token_refresher.report import Failure, Report, TargetReport
-from token_refresher.settings import Settings, read
-from token_refresher.wiring import refresher
+from token_refresher.bootstrap import refresher
+from token_refresher.domain.errors import CATALOGUE, CommandError, RefusedError, StoreError
+from token_refresher.domain.humanize import duration, instant
+from token_refresher.domain.model import Action, Command, Kind, Outcome, Secret, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.domain.report import Failure, Report, TargetReport
+from token_refresher.settings.loader import Settings, read
+from token_refresher.web.history import State
+from token_refresher.web.page import api as page
+from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard
+from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, span_s
+from token_refresher.web.page.severity import Tone, state
+from token_refresher.web.page.standalone import address, create_app, sample, serve
+from token_refresher.web.page.throttle import Guesses
+from token_refresher.web.page.view import page as page_of
+from token_refresher.web.server import Endpoint
 
 NOW = 1_795_000_000
 NAMES = {"100027": "商城（测试）", "100031": "Help desk", "100044": ""}
@@ -375,7 +375,7 @@ def test_the_page_has_nothing_inline_and_asks_for_nothing_outside() -> None:
     assert not [tag for tag, _ in elements.all if tag == "style"]
     assert not re.search(r"<script(?![^>]* src=)", text)
     assert all(value.startswith(("/", "#")) for value in elements.values("src") + elements.values("href"))
-    assert not re.search(r"url\(|@import|https?:", (_SOURCES / "page/style.css").read_text())
+    assert not re.search(r"url\(|@import|https?:", (_SOURCES / "assets/style.css").read_text())
     ids = elements.values("id")
     assert len(ids) == len(set(ids))
 
@@ -690,7 +690,7 @@ def test_a_token_that_will_not_do_is_refused_at_once_and_not_quoted(value: str) 
 def test_the_token_is_compared_in_constant_time(token: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: set[tuple[int, int]] = set()
     guard = Guard(token)
-    monkeypatch.setattr("token_refresher.page_guard.hmac.compare_digest", lambda a, b: lengths.add((len(a), len(b))))
+    monkeypatch.setattr("token_refresher.web.page.auth.hmac.compare_digest", lambda a, b: lengths.add((len(a), len(b))))
     for given in ("", "x", "x" * 500, token.reveal()):
         guard.is_token(given)
     assert lengths == {(32, 32)}

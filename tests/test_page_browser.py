@@ -31,13 +31,13 @@ from selenium.webdriver.support.ui import WebDriverWait
 from support.guards import see
 from support.planted import plant
 from test_page import NAMES, NOW, failing, healthy, on_fire, with_history
-from token_refresher import page
-from token_refresher.daemon_http import Endpoint
-from token_refresher.daemon_state import State
-from token_refresher.model import Kind, Secret
-from token_refresher.page_guard import HEADERS
-from token_refresher.page_routes import with_headers
-from token_refresher.report import Report
+from token_refresher.domain.model import Kind, Secret
+from token_refresher.domain.report import Report
+from token_refresher.web.history import State
+from token_refresher.web.page import api as page
+from token_refresher.web.page.auth import HEADERS
+from token_refresher.web.page.routes import with_headers
+from token_refresher.web.server import Endpoint
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _DRIVER = shutil.which("chromedriver")

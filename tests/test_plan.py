@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from token_refresher.model import (
+from token_refresher.domain.decision import at_work, decide, question, retry_delay_s
+from token_refresher.domain.model import (
     Action,
     Caller,
     Command,
@@ -23,9 +24,8 @@ from token_refresher.model import (
     Unreadable,
     Word,
 )
-from token_refresher.plan import at_work, decide, question, retry_delay_s
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
 
 POLICY = Policy()
 TARGET = Target("app0000", Kind.ACCESS_TOKEN)
@@ -116,15 +116,11 @@ QUESTIONS = {
     "the audit is off, by command": Question(seen(), BY_HAND, AUDIT, NO_AUDIT),
     # whatever else its state is
     "near its expiry": Question(seen(left(1000), leased(audited_at=0)), DUE),
-    "while this copy waits": Question(
-        seen(lease=replace(waits(90), audited_at=0)), DUE
-    ),
+    "while this copy waits": Question(seen(lease=replace(waits(90), audited_at=0)), DUE),
     "while another run is at work": Question(
         seen(lease=leased(audited_at=0, work_until=NOW + 20_000, locked_until=NOW + 80_000)), DUE
     ),
-    "while a dead attempt has its lock": Question(
-        seen(lease=dead(-40)), DOUBT
-    ),
+    "while a dead attempt has its lock": Question(seen(lease=dead(-40)), DOUBT),
     "though it is forced": Question(seen(lease=leased(audited_at=0)), DUE, FORCE),
     # doubts
     "an attempt without an end": Question(seen(lease=dead(1)), DOUBT),
@@ -244,9 +240,7 @@ DECISIONS = {
     "the other kind of a forced one waits": Case(
         seen(None, waits(9)), Reason.BACKING_OFF, "", Command(kinds=(Kind.JS_TICKET,), force=True)
     ),
-    "a forced kind is FORCED": Case(
-        seen(), Reason.FORCED, "", Command(kinds=(Kind.ACCESS_TOKEN,), force=True)
-    ),
+    "a forced kind is FORCED": Case(seen(), Reason.FORCED, "", Command(kinds=(Kind.ACCESS_TOKEN,), force=True)),
     # the margin
     "exactly the margin left is FRESH": Case(seen(left(1800)), Reason.FRESH),
     "a second less than the margin is NEAR_EXPIRY": Case(seen(left(1799)), Reason.NEAR_EXPIRY),
@@ -309,9 +303,7 @@ DECISIONS = {
     "after an attempt that ended no copy yields": Case(
         seen(None, leased(issued_by=OTHER, by="cccccccccccc")), Reason.MISSING
     ),
-    "a person does not yield": Case(
-        seen(None, dead(0, issued_by=OTHER, by="cccccccccccc")), Reason.MISSING, "", FORCE
-    ),
+    "a person does not yield": Case(seen(None, dead(0, issued_by=OTHER, by="cccccccccccc")), Reason.MISSING, "", FORCE),
     "a lock that a stepped clock left far ahead makes no copy yield": Case(
         seen(None, dead(-200, issued_by=OTHER, by="cccccccccccc")), Reason.MISSING
     ),

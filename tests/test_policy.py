@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 
 def _scaled(factor: float) -> Policy:
@@ -141,9 +141,7 @@ def test_no_margin_is_longer_than_the_one_of_a_whole_life() -> None:
     assert slow.margin_for(1000) == 500
 
 
-@pytest.mark.parametrize(
-    ("life_s", "alarm_s"), [(0, 600), (7200, 600), (9000, 600), (3600, 300), (300, 25), (12, 1)]
-)
+@pytest.mark.parametrize(("life_s", "alarm_s"), [(0, 600), (7200, 600), (9000, 600), (3600, 300), (300, 25), (12, 1)])
 def test_an_alarm_comes_as_much_later_as_the_life_is_shorter(life_s: float, alarm_s: float) -> None:
     assert Policy().alarm_for(life_s) == alarm_s
     assert Policy().alarm_for(life_s) <= Policy().margin_for(life_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_refresher.quoting import quotable, readings, repeats
+from token_refresher.domain.quoting import quotable, readings, repeats
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 

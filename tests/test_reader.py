@@ -23,11 +23,11 @@ from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher import AsyncReader, Reader
-from token_refresher.errors import NoCodeError, SettingsError
-from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Command, Kind, Target, fingerprint
-from token_refresher.settings import read
-from token_refresher.signing import sign
+from token_refresher.domain.errors import NoCodeError, SettingsError
+from token_refresher.domain.model import Command, Kind, Target, fingerprint
+from token_refresher.reader.signing import sign
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import WIRE_NAME, keys_of
 
 APP = "app0000"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET

@@ -20,14 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from support.flow import TICK_S, Deployment
 from support.world import World
-from token_refresher import AsyncReader, Reader, wiring
-from token_refresher.errors import NoCodeError
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Record, Target
-from token_refresher.policy import Policy
-from token_refresher.records import read_record
+from token_refresher import AsyncReader, Reader
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.model import Action, Command, Kind, Record, Target
+from token_refresher.domain.policy import Policy
 from token_refresher.refresh.run import Refresher
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import read_record
 
 APP = "app0000"
 KINDS = list(Kind)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.redis_server import RedisServer
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Record, Target, Unreadable
-from token_refresher.records import read_record, with_expiry, write_record
+from token_refresher.domain.model import Kind, Record, Target, Unreadable
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import read_record, with_expiry, write_record
 
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 MARK = "do-not-quote-me"

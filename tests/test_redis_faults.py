@@ -26,12 +26,12 @@ from support.processes import Child
 from support.redis_server import RedisServer, find_faketime
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
-from token_refresher import wiring
-from token_refresher.errors import StoreError
-from token_refresher.keys import WIRE_NAME, Keys, keys_of
-from token_refresher.model import Action, Command, Kind, Outcome, Snapshot, Target
-from token_refresher.report import Report, TargetReport
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Action, Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.report import Report, TargetReport
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
 
 TICK_S = 60
 # A code that is this old has less than the margin left.
@@ -45,7 +45,7 @@ KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 
 def last_line(script: str) -> bytes:
     """What only the text of that script holds, to tell a command by on the wire."""
-    return (pkgutil.get_data("token_refresher", f"lua/{script}.lua") or b"").splitlines()[-1]
+    return (pkgutil.get_data("token_refresher", f"store/scripts/{script}.lua") or b"").splitlines()[-1]
 
 
 LOAD, ACQUIRE, FINISH = (last_line(script) for script in ("load", "acquire", "finish"))
@@ -911,9 +911,9 @@ class TestRedisClock:
 DRIVER = """
 import json, os, socket, time
 from support.child import say, wrap
-from token_refresher import wiring
-from token_refresher.model import Command
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.model import Command
+from token_refresher.settings.loader import read
 
 socket.gethostname = lambda: os.environ["FAKETIME"]
 refresher = wiring.refresher(read(os.environ))

@@ -23,11 +23,11 @@ from support.scripted_redis import OK, ScriptedRedis, says
 from support.topologies import Sentinel, wait_until
 from test_connection import TlsFront
 from token_refresher import AsyncReader, Reader
-from token_refresher.doctor import Light, examine
-from token_refresher.doctor_redis import version
-from token_refresher.errors import CATALOGUE, NoCodeError, SettingsError, StoreError
-from token_refresher.redis_errors import translated
-from token_refresher.redis_meanings import MEANINGS
+from token_refresher.doctor.checks.redis_server import version
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.errors import CATALOGUE, NoCodeError, SettingsError, StoreError
+from token_refresher.store.error_meanings import MEANINGS
+from token_refresher.store.errors import translated
 
 APP = "app0000"
 READS = ("PTTL", "GET")

@@ -18,13 +18,13 @@ from support.flow import Deployment
 from support.planted import plant
 from support.redis_server import RedisServer, find_binary
 from support.world import World
-from token_refresher import wiring
-from token_refresher.doctor import Light, examine
-from token_refresher.errors import NoCodeError, TokenRefresherError
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Record, Target, fingerprint
-from token_refresher.reader import Reader
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.errors import NoCodeError, TokenRefresherError
+from token_refresher.domain.model import Command, Kind, Record, Target, fingerprint
+from token_refresher.reader.sync_reader import Reader
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ENGLISH, CHINESE = DOCS / "redis-users.md", DOCS / "redis-users.zh-CN.md"

@@ -35,17 +35,18 @@ from support.topologies import wait_until
 from support.world import World
 from test_redis_faults import BREAKAGES, OF_THE_CONNECTION, Breakage
 from test_redis_users import Shop, as_user, expected, rights
-from token_refresher import AsyncReader, wiring
-from token_refresher.connection import connect
-from token_refresher.doctor import Light, examine
-from token_refresher.errors import StoreError
-from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Command, Kind, Record, Secret, Snapshot, Target, Word, fingerprint
-from token_refresher.policy import Policy
-from token_refresher.reader import Reader
-from token_refresher.redis_errors import translated
-from token_refresher.settings import RedisSettings, read
-from token_refresher.store import Store
+from token_refresher import AsyncReader
+from token_refresher import bootstrap as wiring
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Command, Kind, Record, Secret, Snapshot, Target, Word, fingerprint
+from token_refresher.domain.policy import Policy
+from token_refresher.reader.sync_reader import Reader
+from token_refresher.settings.loader import RedisSettings, read
+from token_refresher.store.connection import connect
+from token_refresher.store.errors import translated
+from token_refresher.store.keys import WIRE_NAME, keys_of
+from token_refresher.store.redis_store import Store
 
 _PROBLEMS = {build.name: problem(build) for build in BUILDS}
 EACH = [

@@ -13,8 +13,8 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simul
 from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
-from token_refresher.keys import keys_of
-from token_refresher.model import (
+from token_refresher.domain.decision import decide, retry_delay_s
+from token_refresher.domain.model import (
     App,
     Command,
     Endpoints,
@@ -27,16 +27,16 @@ from token_refresher.model import (
     Target,
     Word,
 )
-from token_refresher.open_platform import Issued, OpenPlatform
-from token_refresher.plan import decide, retry_delay_s
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
-from token_refresher.records import write_record
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.renew import Renew, wait_is_for_another
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
-from token_refresher.store import Store
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import write_record
+from token_refresher.store.redis_store import Store
 
 POLICY = Policy()
 APP, ME, OTHER = "app0000", "aaaaaaaaaaaa", "bbbbbbbbbbbb"

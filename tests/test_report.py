@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from token_refresher.errors import RefreshFailedError, StoreError
-from token_refresher.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
+from token_refresher.domain.errors import RefreshFailedError, StoreError
+from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
+from token_refresher.domain.report import Failure, Report, TargetReport, of_snapshot
 from token_refresher.refresh.run import alarm
-from token_refresher.report import Failure, Report, TargetReport, of_snapshot
 
 NOW_S = 1_700_000_000
 CODE = "a-code-that-nobody-may-see"

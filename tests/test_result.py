@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from token_refresher.errors import StoreError
-from token_refresher.model import Kind, Lease, Outcome, Record, Snapshot, Target, Word
-from token_refresher.plan import Decision
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
+from token_refresher.domain.decision import Decision
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Word
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.result import Result
 
 NOW_S = 1_700_000_000

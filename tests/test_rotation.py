@@ -9,11 +9,11 @@ import pytest
 from support.flow import TICK_S, Deployment
 from support.planted import plant
 from support.world import World
-from token_refresher import wiring
+from token_refresher import bootstrap as wiring
 from token_refresher.current import look
-from token_refresher.model import Command, Kind
-from token_refresher.report import Report
-from token_refresher.settings import read
+from token_refresher.domain.model import Command, Kind
+from token_refresher.domain.report import Report
+from token_refresher.settings.loader import read
 
 
 class Copy:

@@ -22,7 +22,7 @@ from platform_simulator import CHECK_PATH, Fault, Simulator
 from support.guards import see
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
-from token_refresher.model import fingerprint
+from token_refresher.domain.model import fingerprint
 
 _ROOT = Path(__file__).resolve().parents[1]
 _TOOL = _ROOT / "tools" / "run.py"
@@ -120,8 +120,7 @@ def test_with_nothing_configured_it_shows_the_whole_job_and_ends_itself(tmp_path
 def test_it_leaves_no_server_behind_and_keeps_the_data(tmp_path: Path) -> None:
     ended = _run(_TOOL, tmp_path)
     redis_port, simulator_port = (
-        re.search(pattern, ended.stdout)
-        for pattern in (r"on port (\d+)", r"simulator at http://[\d.]+:(\d+)")
+        re.search(pattern, ended.stdout) for pattern in (r"on port (\d+)", r"simulator at http://[\d.]+:(\d+)")
     )
     assert redis_port
     assert simulator_port
@@ -138,9 +137,7 @@ def test_it_can_be_run_again_over_the_data_it_kept(tmp_path: Path) -> None:
 
 def test_other_settings_in_the_environment_do_not_disturb_it(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    ended = _run(
-        _TOOL, tmp_path, REDIS_URL=url, POLICY_MARGIN_S="soon", PLATFORM_BASE_URL="http://127.0.0.1:9"
-    )
+    ended = _run(_TOOL, tmp_path, REDIS_URL=url, POLICY_MARGIN_S="soon", PLATFORM_BASE_URL="http://127.0.0.1:9")
     assert ended.returncode == 0
 
 

@@ -14,9 +14,8 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simul
 from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
-from token_refresher.errors import StoreError
-from token_refresher.keys import keys_of
-from token_refresher.model import (
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import (
     Action,
     App,
     Command,
@@ -29,13 +28,14 @@ from token_refresher.model import (
     Target,
     fingerprint,
 )
-from token_refresher.open_platform import Issued, OpenPlatform
-from token_refresher.policy import Policy
-from token_refresher.records import write_record
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.report import Report, TargetReport
+from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher, _others
-from token_refresher.report import Report, TargetReport
-from token_refresher.store import Store
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import write_record
+from token_refresher.store.redis_store import Store
 
 POLICY = Policy()
 ME, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -181,9 +181,7 @@ def test_how_long_it_took_is_told_in_milliseconds(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("limit_s", "outcome"), [(None, Outcome.ISSUED), (12.5, Outcome.DEFERRED)])
-def test_it_has_two_working_times_or_what_it_is_given(
-    limit_s: float | None, outcome: Outcome, stage: Stage
-) -> None:
+def test_it_has_two_working_times_or_what_it_is_given(limit_s: float | None, outcome: Outcome, stage: Stage) -> None:
     assert {each.outcome for each in stage.run(limit_s=limit_s).targets} == {outcome}
 
 

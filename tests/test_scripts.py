@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from support.redis_server import RedisServer
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target
-from token_refresher.store import _script
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import keys_of
+from token_refresher.store.redis_store import _script
 
 # Milliseconds, and under them nearly another one: a clock that is rounded up would show.
 NOW = 1_700_000_000_999

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from support.planted import plant
-from token_refresher.model import Secret
+from token_refresher.domain.model import Secret
 
 
 @pytest.fixture

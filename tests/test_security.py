@@ -21,13 +21,13 @@ from support.command_line import on_a_terminal
 from support.flow import PUBLIC_KEY, Deployment, of
 from support.planted import plant
 from support.world import World
-from token_refresher.errors import NoCodeError
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Target
-from token_refresher.reader import Reader
-from token_refresher.reasons import Reason
+from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.model import Action, Command, Kind, Target
+from token_refresher.domain.reasons import Reason
+from token_refresher.reader.sync_reader import Reader
 from token_refresher.refresh.run import alarm
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = [sys.executable, "-m", "token_refresher"]
@@ -98,9 +98,9 @@ class _Tags(HTMLParser):
 
 def test_from_redis_to_the_page_it_stays_text(deployment: Deployment) -> None:
     pytest.importorskip("flask", reason="NOT TESTED, the extra `daemon` is not installed")
-    from token_refresher.daemon_http import Endpoint
-    from token_refresher.daemon_state import State
-    from token_refresher.page_serve import create_app, sample
+    from token_refresher.web.history import State
+    from token_refresher.web.page.standalone import create_app, sample
+    from token_refresher.web.server import Endpoint
 
     deployment.run()
     deployment.world.redis.client().hset(_lease(deployment), "outcome", _HOSTILE)
@@ -230,7 +230,7 @@ def test_in_isolated_mode_nothing_on_pythonpath_or_beside_it_is_run(deployment: 
     for name in ("redis", "json", "sitecustomize", "usercustomize"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger ran')\n")
     ours = str(_ROOT / "src")
-    start = f"import sys; sys.path.append({ours!r}); from token_refresher.cli import main; sys.exit(main())"
+    start = f"import sys; sys.path.append({ours!r}); from token_refresher.cli.main import main; sys.exit(main())"
     environ = _environ(deployment, PYTHONPATH=str(tmp_path), PYTHONSTARTUP=str(tmp_path / "json.py"))
     command = [sys.executable, "-I", "-c", start, "refresh"]
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=_WAIT_S)
@@ -267,8 +267,8 @@ def test_the_page_shows_no_traceback_even_where_the_environment_asks_for_debuggi
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("flask", reason="NOT TESTED, the extra `daemon` is not installed")
-    from token_refresher.daemon_http import Endpoint
-    from token_refresher.page_serve import create_app
+    from token_refresher.web.page.standalone import create_app
+    from token_refresher.web.server import Endpoint
 
     class Broken:
         policy = deployment.refresher().policy

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_refresher.model import Command, Kind, Target
-from token_refresher.selection import in_shard, partners, wanted
+from token_refresher.domain.command import in_shard, partners, wanted
+from token_refresher.domain.model import Command, Kind, Target
 
 _app_ids = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
-from token_refresher.errors import SettingsError
-from token_refresher.model import Endpoints, Secret
-from token_refresher.policy import Policy
-from token_refresher.settings import SETTINGS, Settings, read
+from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.model import Endpoints, Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import SETTINGS, Settings, read
 
 PUBLISHED = Path(__file__).parent / "data" / "published-config.yaml"
 ALONE = {"APP_ID": "app1", "APP_SECRET": "s1", "REDIS_URL": "redis://localhost:6379/0"}
@@ -309,9 +309,7 @@ def test_unknown_names_in_published_sections_are_warnings(configured: Configured
     extra = "extra: 1\nlog_levl: DEBUG\n"
     warnings = read(configured(MINIMAL.replace("host: r1", "host: r1, prt: 1") + extra)).warnings
     assert warnings[0] == "storage_redis: the name on line 1 is unknown; did you mean port?"
-    assert warnings[1].startswith(
-        "top level: the name on line 4 is unknown; accepted are proxies, storage_redis"
-    )
+    assert warnings[1].startswith("top level: the name on line 4 is unknown; accepted are proxies, storage_redis")
     assert warnings[2] == "top level: the name on line 5 is unknown; did you mean log_level?"
 
 
@@ -336,9 +334,7 @@ def test_unknown_names_in_our_sections_are_mistakes_with_a_proposal(
 
 
 SECRET_VARIABLES = [name for name, setting in SETTINGS.items() if setting.secret and name.isupper()]
-FORMS = (
-    {"APP_SECRET": "s9"} | dict.fromkeys(SECRET_VARIABLES[1:], "http://h:9") | {"REDIS_URL": "redis://h:9"}
-)
+FORMS = {"APP_SECRET": "s9"} | dict.fromkeys(SECRET_VARIABLES[1:], "http://h:9") | {"REDIS_URL": "redis://h:9"}
 
 
 def secret_of(settings: Settings, name: str) -> str:
@@ -369,9 +365,7 @@ def test_secrets_of_the_file_may_be_references(configured: Configured) -> None:
     assert settings.proxies["https"] == Secret("http://h9:9")
 
 
-@pytest.mark.parametrize(
-    "secret", ["a${APP_ID}", "${APP_ID}b", "${}", "$APP_ID", "${A B}", "a file:x", "${9}"]
-)
+@pytest.mark.parametrize("secret", ["a${APP_ID}", "${APP_ID}b", "${}", "$APP_ID", "${A B}", "a file:x", "${9}"])
 def test_a_secret_that_only_resembles_a_reference_stays_as_it_is(secret: str) -> None:
     assert read(ALONE | {"APP_SECRET": secret}).apps[0].secret == Secret(secret)
 
@@ -414,17 +408,13 @@ def test_a_reference_to_no_file_is_a_mistake(path: str) -> None:
 
 
 def test_a_blank_around_a_secret_is_a_warning() -> None:
-    assert read(ALONE | {"APP_SECRET": "s1 "}).warnings == (
-        "APP_SECRET begins or ends with a blank: is that meant?",
-    )
+    assert read(ALONE | {"APP_SECRET": "s1 "}).warnings == ("APP_SECRET begins or ends with a blank: is that meant?",)
 
 
 # ---- single mistakes
 
 
-@pytest.mark.parametrize(
-    "app_id", ["a b", "a{b", "a}b", "a\tb", "a\nb", "a\u3000b", "a\u200bb", "a\udc80", "a" * 129]
-)
+@pytest.mark.parametrize("app_id", ["a b", "a{b", "a}b", "a\tb", "a\nb", "a\u3000b", "a\u200bb", "a\udc80", "a" * 129])
 def test_an_app_id_that_cannot_be_a_key_is_a_mistake(app_id: str) -> None:
     assert the_mistake(ALONE | {"APP_ID": app_id}).startswith("APP_ID must")
     assert the_mistake(ALONE | {"REDIS_KEY_PREFIX": app_id}).startswith("REDIS_KEY_PREFIX must")
@@ -610,9 +600,7 @@ def test_a_ca_bundle_that_is_not_there_is_a_mistake() -> None:
          "app_info entry 3: app_id is the same as that of entry 1"),
     ],
 )  # fmt: skip
-def test_a_wrong_list_of_applications_is_a_mistake(
-    content: str, problem: str, configured: Configured
-) -> None:
+def test_a_wrong_list_of_applications_is_a_mistake(content: str, problem: str, configured: Configured) -> None:
     assert the_mistake(configured(content, REDIS_URL="redis://h")) == problem
 
 
@@ -687,7 +675,7 @@ def test_what_is_wrong_with_the_file_is_told_by_its_line(
     yaml = pytest.importorskip("yaml")
     if not hasattr(yaml, loader):
         pytest.skip("PyYAML was built without libyaml")
-    monkeypatch.setattr("token_refresher.configuration_file._LOADER", getattr(yaml, loader))
+    monkeypatch.setattr("token_refresher.settings.yaml_file._LOADER", getattr(yaml, loader))
     assert the_mistake(configured(content)) == problem
 
 
@@ -696,11 +684,9 @@ def test_aliases_that_would_grow_to_gigabytes_are_refused_at_once(configured: Co
     assert sum("anchors and aliases" in problem for problem in mistakes(configured(MINIMAL + bomb))) == 178
 
 
-def test_an_escape_out_of_range_is_no_traceback(
-    configured: Configured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_escape_out_of_range_is_no_traceback(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = pytest.importorskip("yaml")
-    monkeypatch.setattr("token_refresher.configuration_file._LOADER", yaml.SafeLoader)
+    monkeypatch.setattr("token_refresher.settings.yaml_file._LOADER", yaml.SafeLoader)
     assert the_mistake(configured(r'a: "\Uffffffff"')) == "CONFIG_FILE is not valid YAML"
     assert "control characters" in the_mistake(configured(MINIMAL.replace("s1", r'"\ud800"')))
 
@@ -759,9 +745,7 @@ def seen(environ: Mapping[str, str]) -> str:
     except SettingsError as error:
         return "".join(traceback.format_exception(error)) + repr(error) + str(error) + repr(error.problems)
     # Names and addresses of applications and the prefix of keys are no secrets.
-    return repr(
-        (settings.redis.url, settings.proxies, settings.warnings, [app.secret for app in settings.apps])
-    )
+    return repr((settings.redis.url, settings.proxies, settings.warnings, [app.secret for app in settings.apps]))
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name.isupper()])
@@ -829,9 +813,7 @@ def yaml_bytes(draw: st.DrawFn) -> bytes:
     st.dictionaries(st.sampled_from([n for n in SETTINGS if n.isupper() and n != "CONFIG_FILE"]), VALUES),
     st.sampled_from(["", *ALONE]),
 )
-def test_no_environment_brings_anything_but_settings_or_their_error(
-    environ: dict[str, str], planted_in: str
-) -> None:
+def test_no_environment_brings_anything_but_settings_or_their_error(environ: dict[str, str], planted_in: str) -> None:
     plain = ALONE | environ
     if planted_in:
         plain[planted_in] = plain[planted_in] + PLANTED
@@ -919,7 +901,7 @@ def test_every_line_of_the_table_says_something_and_the_defaults_are_the_real_on
 
 def test_yaml_is_imported_only_for_a_file_and_redis_never() -> None:
     script = (
-        "import sys; from token_refresher.settings import read;"
+        "import sys; from token_refresher.settings.loader import read;"
         f"read({ALONE!r}); assert not {{'yaml', 'difflib', 'redis', 'requests'}} & set(sys.modules);"
         f"read({{'CONFIG_FILE': {str(PUBLISHED)!r}}}); assert 'yaml' in sys.modules;"
         "assert 'redis' not in sys.modules"
@@ -930,5 +912,5 @@ def test_yaml_is_imported_only_for_a_file_and_redis_never() -> None:
 
 def test_a_missing_yaml_package_is_a_mistake_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "token_refresher.configuration_file", raising=False)
+    monkeypatch.delitem(sys.modules, "token_refresher.settings.yaml_file", raising=False)
     assert the_mistake({"CONFIG_FILE": str(PUBLISHED)}).startswith("CONFIG_FILE needs the package PyYAML")

@@ -9,9 +9,9 @@ import pytest
 
 from support.command_line import caller
 from support.planted import plant
-from token_refresher.doctor import Light, examine
-from token_refresher.errors import SettingsError
-from token_refresher.settings import read
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.errors import SettingsError
+from token_refresher.settings.loader import read
 
 ALONE = {"APP_ID": "app1", "APP_SECRET": "s1", "REDIS_URL": "redis://localhost:6379/0"}
 MINIMAL = "storage_redis: {{host: {host}}}\napp_info:\n- {{app_id: {app_id}, app_secret: {secret}}}\n"

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_refresher.errors import NoCodeError, StoreError
-from token_refresher.model import Kind, Target
-from token_refresher.policy import Policy
-from token_refresher.shelf import Found, Shelf
+from token_refresher.domain.errors import NoCodeError, StoreError
+from token_refresher.domain.model import Kind, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.reader.cache import Found, Shelf
 
 TICKET = Target("app1", Kind.JS_TICKET)
 TOKEN = Target("app1", Kind.ACCESS_TOKEN)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from token_refresher.errors import SigningError
-from token_refresher.signing import core_config, sign, signed_url
+from token_refresher.domain.errors import SigningError
+from token_refresher.reader.signing import core_config, sign, signed_url
 
 # What the platform's documentation gives to check an implementation by.
 TICKET, NONCE, TIMESTAMP = "a4dcdk", "1234", 1654850924

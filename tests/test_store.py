@@ -12,9 +12,8 @@ import pytest
 from support.clients import client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
-from token_refresher.errors import StoreError
-from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import (
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import (
     UNKNOWN_ORIGIN,
     Caller,
     Kind,
@@ -25,9 +24,10 @@ from token_refresher.model import (
     Unreadable,
     Word,
 )
-from token_refresher.policy import Policy
-from token_refresher.records import write_record
-from token_refresher.store import Store, _script, _snapshot
+from token_refresher.domain.policy import Policy
+from token_refresher.store.keys import WIRE_NAME, keys_of
+from token_refresher.store.record_json import write_record
+from token_refresher.store.redis_store import Store, _script, _snapshot
 
 # A command that gets no answer is given up after this.
 POLICY = Policy(redis_timeout_s=0.5)

@@ -17,8 +17,8 @@ from support.planted import plant
 from support.redis_server import free_port
 from support.topologies import wait_until
 from support.world import World
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import keys_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PROGRAM = f"{sys.executable} -m token_refresher"

@@ -88,9 +88,7 @@ class TestRedisServer:
         server.restart()
         assert server.client().get("key") is None
 
-    def test_data_survives_a_crash_with_an_append_only_file(
-        self, start_redis: Callable[..., RedisServer]
-    ) -> None:
+    def test_data_survives_a_crash_with_an_append_only_file(self, start_redis: Callable[..., RedisServer]) -> None:
         server = start_redis({"appendonly": "yes", "appendfsync": "always"})
         server.client().set("key", "value", ex=60)
         server.kill()
@@ -123,7 +121,6 @@ class TestRedisServer:
         assert not server.alive
         assert server not in RedisServer.running
         assert not server.directory.exists()
-
 
     def test_it_does_not_outlive_a_test_run_that_is_killed(self) -> None:
         driver = "from support.redis_server import RedisServer\nprint(RedisServer(faketime=True).pid)\ninput()"
@@ -165,9 +162,7 @@ class TestTcpProxy:
         assert client.get("key") == b"x" * 200_000
         assert proxy.connections == 1
 
-    def test_a_command_cut_before_never_reaches_the_server(
-        self, proxy: TcpProxy, redis_server: RedisServer
-    ) -> None:
+    def test_a_command_cut_before_never_reaches_the_server(self, proxy: TcpProxy, redis_server: RedisServer) -> None:
         proxy.script(Act.CUT_BEFORE, b"INCR")
         with pytest.raises(redis.ConnectionError):
             redis_server.client(port=proxy.port).incr("n")
@@ -187,9 +182,7 @@ class TestTcpProxy:
         assert redis_server.client().get("n") == b"2"
         assert client.incr("n") == 3
 
-    def test_a_held_command_is_carried_out_when_released(
-        self, proxy: TcpProxy, redis_server: RedisServer
-    ) -> None:
+    def test_a_held_command_is_carried_out_when_released(self, proxy: TcpProxy, redis_server: RedisServer) -> None:
         script = proxy.script(Act.HOLD, b"SET")
         with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
             client.sendall(b"SET key value EX 60\r\n")
@@ -207,9 +200,7 @@ class TestTcpProxy:
             script.release()
             assert client.recv(64) == b"+OK\r\n"
 
-    def test_cut_breaks_what_is_open_and_new_connections_work(
-        self, proxy: TcpProxy, redis_server: RedisServer
-    ) -> None:
+    def test_cut_breaks_what_is_open_and_new_connections_work(self, proxy: TcpProxy, redis_server: RedisServer) -> None:
         with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
             client.sendall(b"PING\r\n")
             assert client.recv(64) == b"+PONG\r\n"

@@ -15,14 +15,14 @@ from support.flow import Deployment, of
 from support.tair_proxy import TairProxy
 from support.world import World
 from token_refresher import AsyncReader
-from token_refresher.cli import main
-from token_refresher.connection import connect
-from token_refresher.doctor import Light, examine
-from token_refresher.keys import keys_of
-from token_refresher.model import Command, Kind, Secret, Target, fingerprint
-from token_refresher.policy import Policy
-from token_refresher.reader import Reader
-from token_refresher.settings import RedisSettings
+from token_refresher.cli.main import main
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.model import Command, Kind, Secret, Target, fingerprint
+from token_refresher.domain.policy import Policy
+from token_refresher.reader.sync_reader import Reader
+from token_refresher.settings.loader import RedisSettings
+from token_refresher.store.connection import connect
+from token_refresher.store.keys import keys_of
 
 GET = "return redis.call('GET', KEYS[1])"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from token_refresher.policy import Policy
-from token_refresher.time_out import needed_s, time_out_warning
+from token_refresher.domain.function_timeout import needed_s, time_out_warning
+from token_refresher.domain.policy import Policy
 
 NEVER, SELDOM = "no code is ever fetched", "a code is fetched only if Redis answers within"
 

@@ -18,13 +18,13 @@ from platform_simulator import Simulator
 from support.planted import plant
 from support.redis_server import RedisServer, find_binary
 from support.topologies import Cluster, Sentinels, wait_until
-from token_refresher import wiring
-from token_refresher.errors import StoreError
-from token_refresher.keys import WIRE_NAME, keys_of
-from token_refresher.model import Command, Kind, Outcome, Snapshot, Target
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import StoreError
+from token_refresher.domain.model import Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.report import Report
 from token_refresher.refresh.run import Refresher
-from token_refresher.report import Report
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import WIRE_NAME, keys_of
 
 try:
     find_binary()

@@ -10,24 +10,24 @@ import pytest
 
 from support.clients import client_of
 from support.redis_server import RedisServer
-from token_refresher.errors import (
+from token_refresher.domain.decision import decide
+from token_refresher.domain.errors import (
     NotSentError,
     PlatformError,
     RefusedError,
     StoreError,
     UnknownOutcomeError,
 )
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, App, Command, Kind, Outcome, Record, Secret, Snapshot, Target, Word
-from token_refresher.open_platform import Checked
-from token_refresher.plan import decide
-from token_refresher.policy import Policy
-from token_refresher.reasons import Reason
-from token_refresher.records import write_record
+from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Record, Secret, Snapshot, Target, Word
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.platforms.yuanzhibang.client import Checked
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
-from token_refresher.store import Store
+from token_refresher.store.keys import keys_of
+from token_refresher.store.record_json import write_record
+from token_refresher.store.redis_store import Store
 
 TARGET = Target("app0000", Kind.JS_TICKET)
 KEYS = keys_of(TARGET)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from token_refresher.policy import Policy
-from token_refresher.settings_table import SETTINGS
-from token_refresher.time_out import needed_s
+from token_refresher.domain.function_timeout import needed_s
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.schema import SETTINGS
 
 # Function Compute's own limit for all environment variables, and what to allow for each unknown value.
 ENVIRONMENT_BYTES, ALLOWANCE_BYTES = 4096, 256

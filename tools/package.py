@@ -39,9 +39,7 @@ _PURE = ("--platform", "any", "--implementation", "py", "--abi", "none")
 _LINUX = ("--platform", "manylinux2014_x86_64", "--implementation", "cp", "--abi", "cp310")
 # Left out of every package: what tells types, tests, and what only other machines could run.
 _LEFT_OUT = re.compile(r"(^|/)(tests|__pycache__|bin|[^/]+\.dist-info)/|\.(so|pyd|pyi|pyc|c|h|exe)$")
-_LICENCE = re.compile(
-    r"(?P<package>[^/]+)-[^-/]+\.dist-info/(licenses/)?(?P<file>(LICEN[CS]E|COPYING|NOTICE)[^/]*)"
-)
+_LICENCE = re.compile(r"(?P<package>[^/]+)-[^-/]+\.dist-info/(licenses/)?(?P<file>(LICEN[CS]E|COPYING|NOTICE)[^/]*)")
 # What pip says when it is not our mistake but the network's.
 _UNREACHABLE = re.compile(r"NewConnectionError|NameResolutionError|ProxyError|(Connect|Read)Timeout|SSLError")
 # EX_TEMPFAIL of sysexits.h: try again later.

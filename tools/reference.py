@@ -15,12 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from token_refresher import keys  # noqa: E402 - after the path is set
-from token_refresher.cli_arguments import EXIT_CODES, build_parser  # noqa: E402 - likewise
-from token_refresher.errors import CATALOGUE  # noqa: E402 - likewise
-from token_refresher.model import Outcome  # noqa: E402 - likewise
-from token_refresher.reasons import Reason  # noqa: E402 - likewise
-from token_refresher.settings_table import INVOKE_SETTINGS, SETTINGS, Setting  # noqa: E402 - likewise
+from token_refresher.cli.parser import EXIT_CODES, build_parser  # noqa: E402 - likewise
+from token_refresher.domain.errors import CATALOGUE  # noqa: E402 - likewise
+from token_refresher.domain.model import Outcome  # noqa: E402 - likewise
+from token_refresher.domain.reasons import Reason  # noqa: E402 - likewise
+from token_refresher.settings.schema import INVOKE_SETTINGS, SETTINGS, Setting  # noqa: E402 - likewise
+from token_refresher.store import keys  # noqa: E402 - after the path is set
 
 
 def tables() -> dict[str, str]:

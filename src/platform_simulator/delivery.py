@@ -9,9 +9,7 @@ from .server import Link
 _BLOCK = b" " * 65_536
 
 
-def deliver(
-    link: Link, reply: Reply, keep_alive: bool, way: Delivery, interval_s: float = 0.0
-) -> bool:
+def deliver(link: Link, reply: Reply, keep_alive: bool, way: Delivery, interval_s: float = 0.0) -> bool:
     """Send a reply in a way; returns whether the connection stays open.
 
     Raises OSError when the client leaves before the end.

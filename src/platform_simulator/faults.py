@@ -185,9 +185,7 @@ class Fault:
     def many_headers(n: int) -> Fault:
         """Executed; `n` more headers."""
         more = tuple((f"X-Filler-{i}", "x") for i in range(n))
-        return Fault(
-            "many_headers", True, respond=lambda reply: replace(reply, headers=reply.headers + more)
-        )
+        return Fault("many_headers", True, respond=lambda reply: replace(reply, headers=reply.headers + more))
 
     @staticmethod
     def wrong_types(variant: str) -> Fault:
@@ -207,9 +205,7 @@ class Fault:
     @staticmethod
     def white_list(status: int = NO_PERMISSION) -> Fault:
         """Not executed; the caller's address is refused."""
-        return replace(
-            Fault.platform_status(status, "ip is not in the white list"), name="white_list"
-        )
+        return replace(Fault.platform_status(status, "ip is not in the white list"), name="white_list")
 
     @staticmethod
     def check_says(valid: bool, expires_at: float | None = None) -> Fault:

@@ -45,9 +45,7 @@ class Result:
 class Interfaces:
     """Carries requests out against the truth."""
 
-    def __init__(
-        self, apps: Apps, truth: Truth, logins: Logins, refusals: Refusals, checkcode_lag_s: float
-    ) -> None:
+    def __init__(self, apps: Apps, truth: Truth, logins: Logins, refusals: Refusals, checkcode_lag_s: float) -> None:
         self._apps = apps
         self._truth = truth
         self._logins = logins

@@ -43,10 +43,7 @@ def fingerprint(value: str) -> str:
 def masked(form: Mapping[str, str]) -> dict[str, str]:
     """The form with every secret and code replaced by its fingerprint."""
     # A name with stray blanks around it must not let its secret through.
-    return {
-        name: fingerprint(value) if name.strip() in _SECRET_FIELDS else value
-        for name, value in form.items()
-    }
+    return {name: fingerprint(value) if name.strip() in _SECRET_FIELDS else value for name, value in form.items()}
 
 
 class Journal:

@@ -110,9 +110,7 @@ class Server:
     def _welcome(self, sock: socket.socket, address: tuple[str, int]) -> None:
         sock.setblocking(True)
         link = Link(sock, address[0], address[1], self.stopping)
-        thread = threading.Thread(
-            target=self._serve, args=(link,), name=f"platform-{address[1]}", daemon=True
-        )
+        thread = threading.Thread(target=self._serve, args=(link,), name=f"platform-{address[1]}", daemon=True)
         with self._lock:
             self._links.add(link)
             self._threads.add(thread)

@@ -48,19 +48,13 @@ class Simulator:
         token_ends_tickets: bool = False,
     ) -> None:
         self._apps = Apps(apps)
-        self._truth = Truth(
-            clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets
-        )
+        self._truth = Truth(clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets)
         self._logins = Logins(clock, lifetime_s)
         self._journal = Journal()
         self._script = Script()
-        interfaces = Interfaces(
-            self._apps, self._truth, self._logins, refusals or Refusals(), checkcode_lag_s
-        )
+        interfaces = Interfaces(self._apps, self._truth, self._logins, refusals or Refusals(), checkcode_lag_s)
         self._limits = Limits()
-        self._exchange = Exchange(
-            clock, interfaces, self._journal, self._script, style, latency_s, self._limits
-        )
+        self._exchange = Exchange(clock, interfaces, self._journal, self._script, style, latency_s, self._limits)
         self._tls, self._host, self._port = tls, host, port
         self._server: Server | None = None
 
@@ -200,9 +194,7 @@ class Simulator:
 
     # -- faults ------------------------------------------------------------------------------
 
-    def script(
-        self, path: str, fault: Fault, times: int | None = 1, app_id: str | None = None
-    ) -> None:
+    def script(self, path: str, fault: Fault, times: int | None = 1, app_id: str | None = None) -> None:
         """Spoil the next `times` requests of a path (and app); None: until `clear_faults`.
 
         Scripts queue up: a request takes the first that fits. ValueError if times is below 1.

@@ -109,9 +109,7 @@ class Truth:
         # Per target the lives no successor has cut yet, so that an issue never walks them all.
         self._uncut: dict[tuple[str, str], list[_Life]] = {}
 
-    def issue(
-        self, app_id: str, kind: str, order: Order | None = None, over_the_wire: bool = False
-    ) -> Grant:
+    def issue(self, app_id: str, kind: str, order: Order | None = None, over_the_wire: bool = False) -> Grant:
         """Issue a code; older ones are cut to the grace. Raises ValueError for an unknown kind."""
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}, not one of {KINDS}")

@@ -7,8 +7,8 @@ are first asked for, so that the refresher does not pay for them. Python 3.6 mus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .async_reader import AsyncReader
-    from .reader import Reader
+    from token_refresher.reader.async_reader import AsyncReader
+    from token_refresher.reader.sync_reader import Reader
 
 __version__ = "0.1.0"
 __all__ = ["AsyncReader", "Reader", "__version__"]
@@ -16,15 +16,15 @@ __all__ = ["AsyncReader", "Reader", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name in ("AsyncReader", "Reader"):
-        from .python_version import require
+        from token_refresher.python_version import require
 
         require()
     if name == "Reader":
-        from .reader import Reader
+        from token_refresher.reader.sync_reader import Reader
 
         return Reader
     if name == "AsyncReader":
-        from .async_reader import AsyncReader
+        from token_refresher.reader.async_reader import AsyncReader
 
         return AsyncReader
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import sys
 
-from .python_version import require
+from token_refresher.python_version import require
 
 
 def main() -> int:
@@ -12,7 +12,7 @@ def main() -> int:
     except ImportError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    from .cli import main
+    from token_refresher.cli.main import main
 
     return main()
 

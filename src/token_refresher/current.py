@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import overload
 
-from . import wiring
-from .errors import SettingsError, StoreError
-from .model import App, Kind, Target
-from .policy import Policy
-from .refresh.run import Refresher
-from .report import Report
-from .settings import Settings, read_from
-from .settings_origin import Origin
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import SettingsError, StoreError
+from token_refresher.domain.model import App, Kind, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.report import Report
+from token_refresher.refresh.run import Refresher
+from token_refresher.settings.loader import Settings, read_from
+from token_refresher.settings.origin import Origin
 
 # More names than this help no one.
 _NAMED = 10

@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from token_refresher.errors import SigningError
-from token_refresher.signing import core_config, sign, signed_url
+from token_refresher.domain.errors import SigningError
+from token_refresher.reader.signing import core_config, sign, signed_url
 
 from .inputs import number, parts, text
 from .properties import SECRET, attempt, hold, planted, tell_nothing

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from token_refresher.answers import Reply
-from token_refresher.errors import NotSentError, PlatformError, RefusedError
-from token_refresher.model import App, Endpoints, Kind, Secret
-from token_refresher.open_platform import Checked, Issued, OpenPlatform, User
-from token_refresher.policy import Policy
+from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError
+from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.platforms.yuanzhibang.client import Checked, Issued, OpenPlatform, User
+from token_refresher.platforms.yuanzhibang.response import Reply
 
 from .inputs import json_of, number, parts
 from .properties import SECRET, attempt, hold, planted, tell_nothing

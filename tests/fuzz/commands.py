@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from token_refresher.cli_arguments import parse, selected
-from token_refresher.errors import CommandError, UsageError
-from token_refresher.events import ACCEPTED, read_event
-from token_refresher.model import Action, Command, Kind
+from token_refresher.cli.parser import parse, selected
+from token_refresher.domain.errors import CommandError, UsageError
+from token_refresher.domain.model import Action, Command, Kind
+from token_refresher.function.event import ACCEPTED, read_event
 
 from .inputs import arguments, json_of, text
 from .properties import SECRET, attempt, hold, planted, tell_nothing

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from token_refresher.connection import connect
-from token_refresher.errors import SettingsError, TokenRefresherError
-from token_refresher.settings import Settings, read
+from token_refresher.domain.errors import SettingsError, TokenRefresherError
+from token_refresher.settings.loader import Settings, read
+from token_refresher.store.connection import connect
 
 from .inputs import environment
 from .properties import SECRET, attempt, hold, planted, tell_nothing

@@ -10,10 +10,10 @@ from typing import Any
 import index
 from support.planted import planted as secret_forms
 from support.world import World
-from token_refresher import wiring
-from token_refresher.errors import CommandError, RefreshFailedError
-from token_refresher.flight import steady
-from token_refresher.settings import read
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import CommandError, RefreshFailedError
+from token_refresher.platforms.http.call import steady
+from token_refresher.settings.loader import read
 
 from .hearing import listening
 from .properties import attempt, hold, planted, tell_nothing
@@ -33,9 +33,7 @@ class Function:
         self._client = world.redis.client()
         index._warm.clear()
         settings = read(world.settings_env(2))
-        program = wiring.refresher(
-            settings, clock=lambda: steady() + world.redis.offset_s, pause=world.advance
-        )
+        program = wiring.refresher(settings, clock=lambda: steady() + world.redis.offset_s, pause=world.advance)
         index._warm.append((settings, program))
         self._grow_late()
 

@@ -14,14 +14,14 @@ from support.flow import TICK_S, Deployment
 from support.planted import planted as secret_forms
 from support.world import World
 from token_refresher import AsyncReader, Reader
-from token_refresher.connection import connect
-from token_refresher.errors import NoCodeError
-from token_refresher.keys import keys_of
-from token_refresher.model import Action, Command, Kind, Secret, Snapshot, Target
-from token_refresher.policy import Policy
-from token_refresher.settings import RedisSettings, read
-from token_refresher.shelf import Reading
-from token_refresher.wiring import store
+from token_refresher.bootstrap import store
+from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.model import Action, Command, Kind, Secret, Snapshot, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.reader.cache import Reading
+from token_refresher.settings.loader import RedisSettings, read
+from token_refresher.store.connection import connect
+from token_refresher.store.keys import keys_of
 
 from .hearing import listening
 from .inputs import BETWEEN, parts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
-from token_refresher.errors import CATALOGUE, TokenRefresherError
+from token_refresher.domain.errors import CATALOGUE, TokenRefresherError
 
 # Where this stands in an input, the secret is put before it is used: kept files hold no secret, and a search finds the
 # mark in one step.

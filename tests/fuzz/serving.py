@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from token_refresher.errors import NotSentError, PlatformError
-from token_refresher.flight import steady
-from token_refresher.open_platform import OpenPlatform
-from token_refresher.policy import Policy
+from token_refresher.domain.errors import NotSentError, PlatformError
+from token_refresher.domain.policy import Policy
+from token_refresher.platforms.http.call import steady
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 from .answers import application, echoed
 from .hearing import listening

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from token_refresher.connection import connect
-from token_refresher.model import Secret
-from token_refresher.policy import Policy
-from token_refresher.redis_errors import client_errors, translated
-from token_refresher.settings import RedisSettings
+from token_refresher.domain.model import Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import RedisSettings
+from token_refresher.store.connection import connect
+from token_refresher.store.errors import client_errors, translated
 
 from .properties import SECRET, attempt, hold, planted, tell_nothing
 from .serving import Mouth

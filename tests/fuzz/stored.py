@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from token_refresher.errors import NoCodeError, TokenRefresherError
-from token_refresher.keys import WIRE_NAME
-from token_refresher.model import Action, Command, Kind, Record, Snapshot, Target, Unreadable
-from token_refresher.plan import decide, question
-from token_refresher.policy import Policy
-from token_refresher.records import read_record, with_expiry, write_record
-from token_refresher.shelf import Found, Shelf
-from token_refresher.store import _snapshot
+from token_refresher.domain.decision import decide, question
+from token_refresher.domain.errors import NoCodeError, TokenRefresherError
+from token_refresher.domain.model import Action, Command, Kind, Record, Snapshot, Target, Unreadable
+from token_refresher.domain.policy import Policy
+from token_refresher.reader.cache import Found, Shelf
+from token_refresher.store.keys import WIRE_NAME
+from token_refresher.store.record_json import read_record, with_expiry, write_record
+from token_refresher.store.redis_store import _snapshot
 
 from .inputs import BETWEEN, json_of, number, parts
 from .properties import SECRET, attempt, hold, planted, tell_nothing

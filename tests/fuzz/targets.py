@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from token_refresher.settings import SETTINGS
+from token_refresher.settings.loader import SETTINGS
 
 from . import addresses, answers, commands, configuration, handling, keeping, serving, speaking, stored
 

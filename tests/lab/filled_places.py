@@ -11,9 +11,9 @@ import yaml
 from platform_simulator import CHECK_PATH
 from platform_simulator.truth import KINDS
 from support.cron_pattern import KEYS
-from token_refresher.errors import NoCodeError
-from token_refresher.model import Kind
-from token_refresher.reader import Reader
+from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.model import Kind
+from token_refresher.reader.sync_reader import Reader
 
 from .place import Place
 from .places import BehindWire

@@ -13,8 +13,8 @@ import yaml
 from platform_simulator import Simulator
 from support.redis_server import RedisServer
 from support.world import World
-from token_refresher.flight import steady
-from token_refresher.redis_errors import client_errors
+from token_refresher.platforms.http.call import steady
+from token_refresher.store.errors import client_errors
 
 # Loading all authorities takes longer than everything else in a run, and the simulator is asked without TLS.
 _FIRST_END = "-----END CERTIFICATE-----\n"

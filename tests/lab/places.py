@@ -10,10 +10,10 @@ from support.planted import plant
 from support.redis_server import RedisServer
 from support.topologies import Cluster, Sentinels, wait_until
 from support.world import World
-from token_refresher.connection import connect
-from token_refresher.model import Secret
-from token_refresher.policy import Policy
-from token_refresher.settings import RedisSettings
+from token_refresher.domain.model import Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import RedisSettings
+from token_refresher.store.connection import connect
 
 from .forward_proxy import ForwardProxy
 from .place import Place

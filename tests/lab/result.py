@@ -10,7 +10,7 @@ from typing import Any
 
 from platform_simulator import CHECK_PATH
 from platform_simulator.truth import KINDS
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 from .place import opened
 from .scenario import Scenario

@@ -13,10 +13,10 @@ import index
 from support import cron_pattern
 from support.processes import Child
 from support.redis_server import find_faketime
-from token_refresher.keys import keys_of
-from token_refresher.model import Kind, Target
-from token_refresher.policy import Policy
-from token_refresher.settings import read
+from token_refresher.domain.model import Kind, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
 
 from .place import Place
 from .worker import EVENTS, context, refresher

@@ -61,10 +61,7 @@ def markdown(scenarios: Mapping[str, Scenario], results: Results) -> list[str]:
     """The same for a page."""
     heads = ["scenario", "assumptions", *(f"{head}, {system}" for head in _HEADS for system in _SYSTEMS)]
     rows = _rows(scenarios, results)
-    return [
-        "| " + " | ".join(row) + " |"
-        for row in (heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows)
-    ]
+    return ["| " + " | ".join(row) + " |" for row in (heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows)]
 
 
 def figures(results: Results) -> list[str]:

@@ -9,8 +9,8 @@ from redis.crc import key_slot
 
 from platform_simulator.truth import JS_TICKET
 from support.topologies import wait_until
-from token_refresher.keys import Keys, keys_of
-from token_refresher.model import Kind, Target
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import Keys, keys_of
 
 from .places import ClusterPlace, SentinelPlace
 from .redis_troubles import JUST_AFTER_S

@@ -22,13 +22,13 @@ import requests
 import index
 from support import cron_pattern
 from support.child import ask, point, say
-from token_refresher import wiring
-from token_refresher.flight import Flight, steady
-from token_refresher.model import Kind, Snapshot
-from token_refresher.open_platform import OpenPlatform
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.model import Kind, Snapshot
+from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.refresh.run import Refresher
-from token_refresher.settings import Settings, read
-from token_refresher.store import Store
+from token_refresher.settings.loader import Settings, read
+from token_refresher.store.redis_store import Store
 
 # What starts a run: the timer, or a person who wants new codes.
 EVENTS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 from .state import Numbers, Parts, numbers
 from .world import ALL, OWN_FETCHES, REDIS, Fault, Promise, World

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 # Longer than anything that is looked at: the life of a credential that nothing has shortened.
 LONG = 10_000

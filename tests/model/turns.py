@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 POLICY = Policy()
 HORIZON_S = 3600.0

@@ -75,9 +75,7 @@ def post(fetch: Callable[..., tuple[int, Any, bytes]]) -> Callable[..., Any]:
 @pytest.fixture
 def get_token(post: Callable[..., Any]) -> Callable[..., Any]:
     """Fetch app1's access_token; returns the whole answer."""
-    return lambda: post(
-        "/OAuth2/token", app_id="app1", secret="secret1", grant_type="client_credential"
-    )
+    return lambda: post("/OAuth2/token", app_id="app1", secret="secret1", grant_type="client_credential")
 
 
 @pytest.fixture
@@ -119,6 +117,4 @@ def send(sim: Simulator) -> Iterator[Callable[..., socket.socket]]:
 @pytest.fixture
 def send_token(send: Callable[..., socket.socket]) -> Callable[[], socket.socket]:
     """Ask for app1's access_token; returns the socket, the answer not read."""
-    return lambda: send(
-        "/OAuth2/token", app_id="app1", secret="secret1", grant_type="client_credential"
-    )
+    return lambda: send("/OAuth2/token", app_id="app1", secret="secret1", grant_type="client_credential")

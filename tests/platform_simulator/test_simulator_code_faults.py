@@ -37,9 +37,7 @@ def test_a_code_of_any_length_is_a_real_code(sim: Simulator, get_token: Post, n:
     assert sim.valid("app1", "access_token", code)
 
 
-def test_a_code_outside_ascii_is_a_real_code(
-    sim: Simulator, get_token: Post, get_ticket: Post
-) -> None:
+def test_a_code_outside_ascii_is_a_real_code(sim: Simulator, get_token: Post, get_ticket: Post) -> None:
     sim.script(TOKEN_PATH, Fault.unicode_code())
     code = get_token()["data"]["access_token"]
     assert not code.isascii()

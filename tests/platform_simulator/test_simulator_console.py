@@ -149,9 +149,7 @@ def test_a_limit_refuses_what_is_too_much_until_its_window_has_passed(
     assert fetch(TOKEN_PATH, **TOKEN)[1]["Retry-After"] == "20"
 
 
-def test_a_limit_holds_for_one_application_or_one_interface_or_for_all(
-    sim: Simulator, fetch: Fetch
-) -> None:
+def test_a_limit_holds_for_one_application_or_one_interface_or_for_all(sim: Simulator, fetch: Fetch) -> None:
     def asked(app_id: str) -> int:
         return fetch(CHECK_PATH, app_id=app_id, type="js_ticket", code="x")[0]
 

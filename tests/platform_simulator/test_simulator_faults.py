@@ -55,9 +55,7 @@ def test_a_spoiled_reply_issues_nothing_and_the_next_is_as_usual(
 
 
 @pytest.mark.parametrize("make", [Fault.html, Fault.empty])
-def test_a_spoiled_reply_may_still_issue_a_code(
-    sim: Simulator, fetch: Fetch, make: Callable[..., Fault]
-) -> None:
+def test_a_spoiled_reply_may_still_issue_a_code(sim: Simulator, fetch: Fetch, make: Callable[..., Fault]) -> None:
     sim.script(TOKEN_PATH, make(executed=True))
     fetch(TOKEN_PATH, **TOKEN)
     assert (issued(sim), sim.requests[0].executed) == (1, True)
@@ -92,9 +90,7 @@ def test_a_cut_connection_is_reset(sim: Simulator, send_token: SendToken, execut
     assert sim.requests[0].executed is executed
 
 
-def test_a_connection_cut_in_the_middle_has_issued_a_code(
-    sim: Simulator, send_token: SendToken
-) -> None:
+def test_a_connection_cut_in_the_middle_has_issued_a_code(sim: Simulator, send_token: SendToken) -> None:
     sim.script(TOKEN_PATH, Fault.cut_mid_answer())
     with pytest.raises(ConnectionResetError):
         read_all(send_token())
@@ -113,9 +109,7 @@ def test_no_answer_keeps_the_connection_until_the_simulator_stops(
     assert read_all(sock) == b""
 
 
-def test_a_late_request_is_executed_after_the_client_has_left(
-    sim: Simulator, send_token: SendToken
-) -> None:
+def test_a_late_request_is_executed_after_the_client_has_left(sim: Simulator, send_token: SendToken) -> None:
     gate = Gate()
     sim.script(TOKEN_PATH, Fault.late(gate))
     sock = send_token()
@@ -129,9 +123,7 @@ def test_a_late_request_is_executed_after_the_client_has_left(
     assert sim.requests[0].executed
 
 
-def test_a_late_request_may_wait_for_time_instead_of_a_gate(
-    sim: Simulator, send_token: SendToken
-) -> None:
+def test_a_late_request_may_wait_for_time_instead_of_a_gate(sim: Simulator, send_token: SendToken) -> None:
     sim.script(TOKEN_PATH, Fault.late(0.001))
     executed = sim.hold(TOKEN_PATH, "after")
     send_token()
@@ -200,9 +192,7 @@ def test_latency_comes_after_the_issue_and_alters_nothing(sim: Simulator, get_to
 
 
 @pytest.mark.parametrize("variant", WRONG_TYPES)
-def test_every_wrong_shape_differs_from_the_true_answer(
-    sim: Simulator, fetch: Fetch, variant: str
-) -> None:
+def test_every_wrong_shape_differs_from_the_true_answer(sim: Simulator, fetch: Fetch, variant: str) -> None:
     sim.script(TOKEN_PATH, Fault.wrong_types(variant))
     _status, _headers, body = fetch(TOKEN_PATH, **TOKEN)
     (code,) = sim.issued("app1", "access_token")

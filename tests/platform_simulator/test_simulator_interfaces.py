@@ -54,9 +54,7 @@ def test_another_applications_token_is_no_token(sim: Simulator, post: Post) -> N
     assert answer["status"] == "4102"
 
 
-def test_check_code_gives_the_instant_of_expiry_and_refuses_what_is_dead(
-    sim: Simulator, check: Post
-) -> None:
+def test_check_code_gives_the_instant_of_expiry_and_refuses_what_is_dead(sim: Simulator, check: Post) -> None:
     ticket = sim.issue("app1", "js_ticket")
     assert check("js_ticket", ticket.code)["data"] == {"expires_in": int(ticket.expires_at)}
     assert check("access_token", ticket.code)["status"] == "4102"
@@ -97,9 +95,7 @@ def test_a_code_can_be_shortened_without_notice(sim: Simulator, check: Post) -> 
 
 
 @pytest.mark.parametrize("sim", [{"checkcode_lag_s": 5}], indirect=True)
-def test_a_lagging_check_code_shows_the_past(
-    sim: Simulator, check: Post, advance: Callable[[float], None]
-) -> None:
+def test_a_lagging_check_code_shows_the_past(sim: Simulator, check: Post, advance: Callable[[float], None]) -> None:
     first = sim.issue("app1", "js_ticket")
     until = int(first.expires_at)
     assert check("js_ticket", first.code)["status"] == "4102"
@@ -137,9 +133,7 @@ def test_a_login_code_is_exchanged_once(sim: Simulator, post: Post) -> None:
         {"app_id": "app1", " secret": "secret1", "grant_type": "client_credential"},
     ],
 )
-def test_what_the_platform_does_not_know_is_refused_with_4000(
-    sim: Simulator, post: Post, form: dict[str, str]
-) -> None:
+def test_what_the_platform_does_not_know_is_refused_with_4000(sim: Simulator, post: Post, form: dict[str, str]) -> None:
     answer = post("/OAuth2/token", **form)
     assert (answer["status"], answer["data"]) == ("4000", [])
     assert sim.codes() == set()
@@ -172,9 +166,7 @@ def test_a_caller_outside_the_white_list_is_refused(sim: Simulator, get_token: P
     [{"refusals": Refusals(secret=Answer(4001, "no"), white_list=Answer(4004, "ip"))}],
     indirect=True,
 )
-def test_the_refusals_the_platform_leaves_open_can_be_chosen(
-    sim: Simulator, get_token: Post
-) -> None:
+def test_the_refusals_the_platform_leaves_open_can_be_chosen(sim: Simulator, get_token: Post) -> None:
     sim.rotate_secret("app1", "another")
     assert get_token()["status"] == "4001"
     sim.white_list("app1", [])

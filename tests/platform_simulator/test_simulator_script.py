@@ -26,9 +26,7 @@ def issued(sim: Simulator) -> int:
     return len(sim.issued("app1", "access_token"))
 
 
-def test_scripts_queue_up_by_path_and_application(
-    sim: Simulator, get_token: Post, get_ticket: Post
-) -> None:
+def test_scripts_queue_up_by_path_and_application(sim: Simulator, get_token: Post, get_ticket: Post) -> None:
     sim.script(TOKEN_PATH, Fault.platform_status(4001), app_id="app2")
     sim.script(TOKEN_PATH, Fault.platform_status(4002), times=2)
     sim.script(TOKEN_PATH, Fault.platform_status(4003), times=None)

@@ -98,9 +98,7 @@ def test_anything_but_a_posted_form_to_a_known_path_is_refused(sim: Simulator) -
         (b"POST / HTTP/1.1\r\nX: " + b"x" * 70_000, b"431"),
     ],
 )
-def test_what_is_no_request_is_answered_and_not_recorded(
-    sim: Simulator, request_bytes: bytes, status: bytes
-) -> None:
+def test_what_is_no_request_is_answered_and_not_recorded(sim: Simulator, request_bytes: bytes, status: bytes) -> None:
     assert talk(sim, request_bytes).startswith(b"HTTP/1.1 " + status)
     assert sim.requests == []
 

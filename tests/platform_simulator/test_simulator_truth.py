@@ -31,9 +31,7 @@ def test_a_new_code_leaves_the_older_ones_ten_minutes(
     assert sim.valid("app1", kind, second.code)
 
 
-def test_a_code_near_its_end_is_not_prolonged_by_a_new_one(
-    sim: Simulator, advance: Callable[[float], None]
-) -> None:
+def test_a_code_near_its_end_is_not_prolonged_by_a_new_one(sim: Simulator, advance: Callable[[float], None]) -> None:
     first = sim.issue("app1", "js_ticket")
     advance(7000)
     sim.issue("app1", "js_ticket")
@@ -49,9 +47,7 @@ def test_the_older_token_may_be_left_alone_while_the_older_ticket_never_is() -> 
     assert sim.valid_until("app1", "js_ticket", ticket.code) == 600
 
 
-def test_codes_issued_out_of_band_are_codes_but_not_fetches(
-    sim: Simulator, get_token: Post
-) -> None:
+def test_codes_issued_out_of_band_are_codes_but_not_fetches(sim: Simulator, get_token: Post) -> None:
     code = sim.issue("app1", "access_token").code
     get_token()
     assert code in sim.codes()

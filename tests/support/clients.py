@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from token_refresher.connection import connect
-from token_refresher.model import Secret
-from token_refresher.policy import Policy
-from token_refresher.settings import RedisSettings
+from token_refresher.domain.model import Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.settings.loader import RedisSettings
+from token_refresher.store.connection import connect
 
 
 def client_of(url: str, policy: Policy) -> Any:

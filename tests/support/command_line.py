@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from token_refresher.cli import main
+from token_refresher.cli.main import main
 
 from .guards import see
 

@@ -70,9 +70,7 @@ class FcServer:
         self._stopping = threading.Event()
         self._runs: list[threading.Thread] = []
         self._http = _Server(("127.0.0.1", 0), _handler_for(self))
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
     @property
@@ -178,14 +176,8 @@ class FcServer:
         request = "\n".join([seen.method, seen.path, query, headers, match[2], digest])
         text = "ACS3-HMAC-SHA256\n" + hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.new(self.keys[match[1]].encode(), text.encode(), hashlib.sha256).hexdigest()
-        right = seen.headers.get("x-acs-content-sha256") == digest and hmac.compare_digest(
-            signature, match[3]
-        )
-        return (
-            self._wrong_token(match[1], seen.headers.get("x-acs-security-token"))
-            if right
-            else "SignatureNotMatch"
-        )
+        right = seen.headers.get("x-acs-content-sha256") == digest and hmac.compare_digest(signature, match[3])
+        return self._wrong_token(match[1], seen.headers.get("x-acs-security-token")) if right else "SignatureNotMatch"
 
     def _wrong_token(self, key_id: str, token: str | None) -> str:
         return "" if self.tokens.get(key_id) == token else "InvalidSecurityToken"

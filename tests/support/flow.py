@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from platform_simulator import Simulator
-from token_refresher import wiring
-from token_refresher.flight import steady
-from token_refresher.model import Command, Kind, Target
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.model import Command, Kind, Target
+from token_refresher.domain.report import Report, TargetReport
+from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.run import Refresher
-from token_refresher.report import Report, TargetReport
-from token_refresher.settings import read
+from token_refresher.settings.loader import read
 
 from .processes import Child
 from .world import World
@@ -127,13 +127,13 @@ def holding(owner: str, name: str, kind: Kind | None = None, *, after: bool = Fa
 _DRIVER = """
 import json, os, threading, time
 from support.child import ask, point, say, wrap
-from token_refresher import wiring
-from token_refresher.errors import TokenRefresherError
-from token_refresher.flight import Flight, steady
-from token_refresher.model import Action, Command, Kind, Snapshot, Target
-from token_refresher.open_platform import OpenPlatform
-from token_refresher.settings import read
-from token_refresher.store import Store
+from token_refresher import bootstrap as wiring
+from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.domain.model import Action, Command, Kind, Snapshot, Target
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.settings.loader import read
+from token_refresher.store.redis_store import Store
 
 def about(arguments, kind):
     for each in arguments:

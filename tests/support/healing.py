@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from token_refresher.model import Action, Command, Kind
+from token_refresher.domain.model import Action, Command, Kind
 
 from .flow import TICK_S, Deployment
 

@@ -54,7 +54,7 @@ class World:
         return app_id
 
     def settings_env(self, app_count: int = 1, **policy: float) -> dict[str, str]:
-        """The environment for `token_refresher.settings.read`: this Redis, platform and so many applications.
+        """The environment for `token_refresher.settings.loader.read`: this Redis, platform and so many applications.
 
         One application comes by environment alone, several by the published configuration file. `policy` are
         numbers by their names in Policy (`margin_s=1800`).

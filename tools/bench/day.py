@@ -24,9 +24,9 @@ _TICK_S = 60
 def simulate(halves: int) -> dict[str, float]:
     """Ticks over so many half days. Seconds are virtual."""
     from support.world import World
-    from token_refresher.model import Command
-    from token_refresher.settings import read
-    from token_refresher.wiring import refresher
+    from token_refresher.bootstrap import refresher
+    from token_refresher.domain.model import Command
+    from token_refresher.settings.loader import read
 
     logging.disable(logging.CRITICAL)
     with World() as world:

@@ -43,7 +43,7 @@ def function(
     context = SimpleNamespace(function=SimpleNamespace(timeout=600))
     index.initialize(context)
     if apps > 1:
-        from token_refresher.wiring import refresher
+        from token_refresher.bootstrap import refresher
 
         settings, _ = index._warm[0]
         one = settings.apps[0]
@@ -54,7 +54,7 @@ def function(
 
 def settings(path: str):
     """Ours: reading a configuration file. Tells how many applications it names."""
-    from token_refresher.settings import read
+    from token_refresher.settings.loader import read
 
     return lambda: len(read({"CONFIG_FILE": path}).apps)
 
@@ -87,7 +87,7 @@ def redis_get(redis: int):
 
 def redis_scripts(redis: int):
     """What a tick cannot do without, through redis-py: one pipeline with the reading script for both codes."""
-    from token_refresher.store import _script
+    from token_refresher.store.redis_store import _script
 
     client, source = _client(redis), _script("load")
 
@@ -103,7 +103,7 @@ def redis_scripts(redis: int):
 def bare_scripts(redis: int):
     """The same bytes over a plain socket."""
     from bench.wire import Redis, resp
-    from token_refresher.store import _script
+    from token_refresher.store.redis_store import _script
 
     connection, source = Redis(redis), _script("load")
     request = b"".join(resp("EVAL", source, 3, *keys) for keys in _keys(0))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 
-from ..errors import StoreError, TokenRefresherError
-from ..life import age_of
-from ..model import Action, App, Command, Kind, Outcome, Target
-from ..plan import Decision, question
-from ..policy import Policy
-from ..reasons import Reason
-from ..report import Failure
-from ..store import Store
-from .renew import Renew, wait_is_for_another
-from .result import Result
-from .watch import Watch
+from token_refresher.domain.decision import Decision, question
+from token_refresher.domain.errors import StoreError, TokenRefresherError
+from token_refresher.domain.life import age_of
+from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Target
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.domain.report import Failure
+from token_refresher.refresh.renew import Renew, wait_is_for_another
+from token_refresher.refresh.result import Result
+from token_refresher.refresh.watch import Watch
+from token_refresher.store.redis_store import Store
 
 # A target is not looked at more often than this in one run, whatever it waits for.
 _LOOKS = 30

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import (
+from token_refresher.domain.decision import at_work, decide, retry_delay_s, unanswered
+from token_refresher.domain.errors import (
     NotSentError,
     PlatformError,
     RefusedError,
@@ -15,19 +16,18 @@ from ..errors import (
     TokenRefresherError,
     UnknownOutcomeError,
 )
-from ..life import margin_of
-from ..model import App, Command, Kind, Lease, Outcome, Record, Snapshot
-from ..plan import at_work, decide, retry_delay_s, unanswered
-from ..policy import Policy
-from ..reasons import Reason
-from ..records import write_record
-from ..store import Store
-from .limits import Limits
-from .result import Result
-from .watch import Watch
+from token_refresher.domain.life import margin_of
+from token_refresher.domain.model import App, Command, Kind, Lease, Outcome, Record, Snapshot
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.result import Result
+from token_refresher.refresh.watch import Watch
+from token_refresher.store.record_json import write_record
+from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from ..open_platform import Issued, OpenPlatform
+    from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
 
 # Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
 _STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..errors import TokenRefresherError
-from ..life import margin_of, safe_for_s
-from ..model import Outcome, Snapshot, Word
-from ..outlook import quiet_s, traced_at
-from ..plan import Decision
-from ..policy import Policy
-from ..report import Failure, TargetReport, of_snapshot
+from token_refresher.domain.decision import Decision
+from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.domain.life import margin_of, safe_for_s
+from token_refresher.domain.model import Outcome, Snapshot, Word
+from token_refresher.domain.outlook import quiet_s, traced_at
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.report import Failure, TargetReport, of_snapshot
 
 
 @dataclass

@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import CATALOGUE, RefreshFailedError, StoreError
-from ..life import elsewhere, ttl_is_wrong
-from ..model import Action, App, Command, Kind, Outcome, Snapshot, Target
-from ..outlook import Would, would
-from ..plan import Decision, at_work, decide, unanswered
-from ..policy import Policy
-from ..reasons import Reason
-from ..report import Failure, Report, TargetReport
-from ..selection import partners, wanted
-from ..store import Store
-from .limits import Limits
-from .result import Result
+from token_refresher.domain.command import partners, wanted
+from token_refresher.domain.decision import Decision, at_work, decide, unanswered
+from token_refresher.domain.errors import CATALOGUE, RefreshFailedError, StoreError
+from token_refresher.domain.life import elsewhere, ttl_is_wrong
+from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.outlook import Would, would
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.domain.report import Failure, Report, TargetReport
+from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.result import Result
+from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from ..open_platform import OpenPlatform
-    from .application import Application
+    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+    from token_refresher.refresh.application import Application
 
 Read = Snapshot | StoreError
 
@@ -196,9 +196,9 @@ class _Job:
             _in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
 
     def _preparing(self, platform: OpenPlatform) -> Callable[[App], Application]:
-        from .application import Application
-        from .renew import Renew
-        from .watch import Watch
+        from token_refresher.refresh.application import Application
+        from token_refresher.refresh.renew import Renew
+        from token_refresher.refresh.watch import Watch
 
         r, command = self.refresher, self.command
         parts = (r.store, platform, r.policy, command, r.limits)

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
-from ..life import ends_at_issue, ends_early, reckoned_end, shortened
-from ..model import Action, App, Command, Outcome, Record, Word
-from ..plan import Decision, decide
-from ..policy import Policy
-from ..reasons import Reason
-from ..store import Store
-from .limits import Limits
-from .result import Result
+from token_refresher.domain.decision import Decision, decide
+from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
+from token_refresher.domain.life import ends_at_issue, ends_early, reckoned_end, shortened
+from token_refresher.domain.model import Action, App, Command, Outcome, Record, Word
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.result import Result
+from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from ..open_platform import Checked, OpenPlatform
+    from token_refresher.platforms.yuanzhibang.client import Checked, OpenPlatform
 
 _AT_ISSUE = (
     "the code was superseded as it was issued: something on the way executes each request twice, or another program "

@@ -8,7 +8,7 @@ from lab.scenario import HOUR_S, MINUTE_S, TICK_S, Bounds, Due, Scenario
 from lab.troubles import EVERYTHING, FETCHES, Answers, LateExecution, PlatformDown
 from platform_simulator import TICKET_PATH, WRONG_TYPES, Fault
 from platform_simulator.truth import KINDS
-from token_refresher.policy import Policy
+from token_refresher.domain.policy import Policy
 
 # Both systems have to fetch within that time, and there is an hour left to heal.
 _DURATION_S = 170 * MINUTE_S

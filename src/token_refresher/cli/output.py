@@ -1,0 +1,153 @@
+"""Where output goes: results to standard output, messages to standard error; JSON, plain, or with colours."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from token_refresher.cli import streams as cli_streams
+from token_refresher.cli.table import BAR_WIDTH, Cell, Tone, as_plain, filled, harmless
+from token_refresher.domain.errors import SettingsError, TokenRefresherError, UsageError
+
+# Fewer applications are done before a bar could be read.
+_MANY = 5
+
+
+class Screen:
+    """The output of one command.
+
+    Colours and the progress bar need a terminal, the package rich, and an `environ` without NO_COLOR; without
+    any of these everything is plain text. With `as_json` standard output gets one JSON document and no more.
+
+    `unwritten` (str) is why standard output cannot be written, "" while it can: the command goes on all the same, and
+    `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError.
+    """
+
+    def __init__(self, environ: Mapping[str, str], as_json: bool, unwritten: str = "") -> None:
+        self._environ, self.as_json, self.unwritten = environ, as_json, unwritten
+
+    def _put(self, write: Callable[[], object]) -> None:
+        if self.unwritten:
+            return
+        try:
+            write()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.unwritten = cli_streams.why(error)
+
+    def finish(self) -> None:
+        """Write out what is buffered, and say in one sentence where the output could not be written."""
+        self._put(sys.stdout.flush)
+        if self.unwritten:
+            cli_streams.settle(sys.stdout)
+            self.note(f"warning: standard output cannot be written ({self.unwritten}); all else was done")
+
+    def document(self, content: Mapping[str, Any]) -> None:
+        """Write the JSON document. In ASCII, so that it is valid whatever the terminal's encoding is."""
+        self._put(lambda: print(json.dumps(content, indent=2), flush=True))
+
+    def result(self, text: str) -> None:
+        """A line of the result."""
+        self._put(lambda: print(harmless(text, lines=True), flush=True))
+
+    def note(self, text: str, tone: Tone = Tone.PLAIN) -> None:
+        """A message to a person; not part of the result, so that one which cannot be written changes nothing."""
+        self._put(sys.stdout.flush)
+        text = harmless(text, lines=True)
+        console = self._console(sys.stderr)
+        with contextlib.suppress(OSError):
+            if console:
+                console.print(_styled(text, tone), soft_wrap=True)
+            else:
+                print(text, file=sys.stderr, flush=True)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """A table as part of the result."""
+        console = self._console(sys.stdout)
+        if not console:
+            return self.result(as_plain(headings, rows))
+        table = importlib.import_module("rich.table").Table(box=None, pad_edge=False, header_style="bold")
+        for heading in headings:
+            # A sentence may take several lines, anything else is cut where there is no room.
+            table.add_column(heading, no_wrap=heading != "WHY")
+        for row in rows:
+            table.add_row(*(_coloured(cell) for cell in row))
+        self._put(lambda: console.print(table))
+        return None
+
+    def error(self, error: TokenRefresherError, exit_code: int) -> None:
+        """Say what went wrong; as JSON it is the document."""
+        if self.as_json:
+            return self.document({"error": _as_dict(error, exit_code)})
+        if isinstance(error, UsageError):
+            self.note(error.usage.rstrip())
+        if isinstance(error, SettingsError) and len(error.problems) > 1:
+            self.note(f"error: {error.code}: {len(error.problems)} mistakes", Tone.BAD)
+            for problem in error.problems:
+                self.note(f"  - {problem}")
+            for warning in error.warnings:
+                self.note(f"  - also: {warning}")
+            return self.note(f"What to do: {error.advice}.")
+        if isinstance(error, UsageError):
+            return self.note(f"error: {error.what}", Tone.BAD)
+        return self.note(f"error: {error}", Tone.BAD)
+
+    def interrupted(self, exit_code: int) -> None:
+        """Say that a person ended it."""
+        if self.as_json:
+            return self.document({"error": {"code": "interrupted", "exit_code": exit_code}})
+        return self.note("interrupted")
+
+    @contextlib.contextmanager
+    def progress(self, total: int) -> Iterator[Callable[[str], None]]:
+        """A bar over `total` applications while they are worked on; yields what is to be called for each."""
+        console = self._console(sys.stderr) if total >= _MANY and not self.as_json else None
+        if not console:
+            yield lambda app_id: None
+            return
+        with importlib.import_module("rich.progress").Progress(console=console, transient=True) as bar:
+            task = bar.add_task("applications", total=total)
+            yield lambda app_id: bar.advance(task)
+
+    def _console(self, stream: TextIO) -> Any:
+        """rich's console on a terminal that shows colours; None for plain text."""
+        if not stream.isatty() or self._environ.get("NO_COLOR") or self._environ.get("TERM") == "dumb":
+            return None
+        try:
+            return importlib.import_module("rich.console").Console(file=stream, highlight=False)
+        except ModuleNotFoundError:
+            return None
+
+
+def _styled(text: str, tone: Tone) -> Any:
+    # A Text, because in a plain str rich takes brackets for its own markup.
+    return importlib.import_module("rich.text").Text(text, style=tone.value)
+
+
+def _coloured(cell: Cell) -> Any:
+    text = harmless(cell.text)
+    if cell.bar is None:
+        return _styled(text, cell.tone)
+    full = filled(cell.bar)
+    gone = _styled("━" * (BAR_WIDTH - full), Tone.QUIET)
+    return _styled("━" * full, cell.tone).append_text(gone).append(f" {text}", style=cell.tone.value)
+
+
+def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
+    told = {
+        "code": error.code,
+        "message": error.what,
+        "advice": error.advice,
+        "retryable": error.retryable,
+        "app_id": error.app_id,
+        "kind": error.kind,
+        "problems": list(error.problems) if isinstance(error, SettingsError) else None,
+        "warnings": list(error.warnings) if isinstance(error, SettingsError) and error.warnings else None,
+        "exit_code": exit_code,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,182 @@
+"""What a run did, as tables for people. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from token_refresher.cli.output import Screen
+from token_refresher.cli.table import Cell, Tone, duration
+from token_refresher.domain.errors import CATALOGUE
+from token_refresher.domain.model import Outcome
+from token_refresher.domain.outlook import Would
+from token_refresher.domain.policy import Policy
+from token_refresher.domain.reasons import Reason
+from token_refresher.domain.report import Report, TargetReport
+from token_refresher.settings.loader import Settings
+
+_DEAD = (Reason.REFUSED.value, Reason.SUPERSEDED.value)
+_HARMLESS = (Reason.LOCKED.value, Reason.YIELDING.value, Reason.COOLING_DOWN.value)
+# Counted apart from what was fetched and what was asked about.
+_WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.LOST, Outcome.DEFERRED)
+_WOULD = {Would.FETCH: Tone.SOON, Would.ASK: Tone.PLAIN, Would.WAIT: Tone.SOON, Would.NOTHING: Tone.QUIET}
+_ENDINGS = {
+    Outcome.ISSUED: Tone.GOOD,
+    Outcome.KEPT: Tone.GOOD,
+    Outcome.DEFERRED: Tone.SOON,
+}
+
+
+def show_status(report: Report, settings: Settings, screen: Screen) -> None:
+    """What is stored, and how long it lasts."""
+    rows = [
+        [
+            *_names(each, settings),
+            _reason(each),
+            _time_left(each, report.at, settings.policy),
+            _last(each, report.at),
+            _print_of(each),
+        ]
+        for each in report.targets
+    ]
+    screen.table(("APPLICATION", "KIND", "STATE", "TIME LEFT", "LAST OUTCOME", "FINGERPRINT"), rows)
+    _warn(report, settings, screen)
+    for each in report.targets:
+        code = each.last_outcome.partition(": ")[2]
+        if code in CATALOGUE:
+            screen.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[code].advice}.")
+
+
+def show_plan(report: Report, settings: Settings, screen: Screen) -> None:
+    """What a refresh would do, and why."""
+    would = [Would(each.would or Would.NOTHING) for each in report.targets]
+    rows = [
+        [
+            *_names(each, settings),
+            Cell(what.value, _WOULD[what]),
+            _reason(each),
+            Cell(each.sentence),
+        ]
+        for each, what in zip(report.targets, would, strict=True)
+    ]
+    screen.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
+    waiting = f", {would.count(Would.WAIT)} waiting for an access_token" if Would.WAIT in would else ""
+    counts = f"{would.count(Would.FETCH)} of {len(rows)} codes would be fetched, {would.count(Would.ASK)} asked about"
+    screen.result(f"\n{counts}{waiting}; nothing was done.")
+    _warn(report, settings, screen)
+
+
+def show_refresh(report: Report, settings: Settings, screen: Screen) -> None:
+    """What was done, why, and what came of it."""
+    rows = [
+        [
+            *_names(each, settings),
+            _reason(each),
+            _ending(each),
+            _time_left(each, report.at, settings.policy),
+            _print_of(each),
+        ]
+        for each in report.targets
+    ]
+    screen.table(("APPLICATION", "KIND", "REASON", "OUTCOME", "TIME LEFT", "FINGERPRINT"), rows)
+    counts = report.summary()
+    more = "".join(f"{counts[each.value]} {each.words}, " for each in _WITHOUT_CODE if counts.get(each.value))
+    screen.result(
+        f"\n{counts['targets']} codes: {counts['fetches']} fetched, {more}{counts['questions']} asked about, "
+        f"{counts['in_danger']} in danger; took {report.took_ms} ms."
+    )
+    _warn(report, settings, screen)
+
+
+def show_check(report: Report, settings: Settings, screen: Screen) -> None:
+    """What the platform says of each stored code."""
+    rows = [
+        [
+            *_names(each, settings),
+            _said(each),
+            Cell(each.sentence),
+            _time_left(each, report.at, settings.policy),
+            _print_of(each),
+        ]
+        for each in report.targets
+    ]
+    screen.table(("APPLICATION", "KIND", "PLATFORM SAYS", "WHY", "TIME LEFT", "FINGERPRINT"), rows)
+    _warn(report, settings, screen)
+
+
+def dead(report: Report) -> Sequence[TargetReport]:
+    """Of a check: the targets whose stored code is refused, or will be soon because a newer one exists."""
+    return [each for each in report.targets if each.reason in _DEAD and each.outcome is not Outcome.KEPT]
+
+
+def unanswered(report: Report) -> Sequence[TargetReport]:
+    """Of a check: the targets about which the platform was asked and gave no definite answer."""
+    asked = [each for each in report.targets if each.questions and each.outcome is None]
+    return [each for each in asked if each.reason not in _DEAD]
+
+
+def _said(each: TargetReport) -> Cell:
+    if each.outcome is Outcome.KEPT:
+        return Cell("alive", Tone.GOOD)
+    if each.questions and each.reason in _DEAD:
+        return Cell("dead" if each.reason == Reason.REFUSED.value else "superseded", Tone.BAD)
+    return Cell("no answer", Tone.SOON) if each.questions else Cell("(not asked)", Tone.QUIET)
+
+
+def _names(each: TargetReport, settings: Settings) -> tuple[Cell, Cell]:
+    app = settings.app(each.target.app_id)
+    name = f" ({app.name})" if app and app.name else ""
+    return Cell(f"{each.target.app_id}{name}"), Cell(each.target.kind.value)
+
+
+def _called(each: TargetReport) -> str:
+    return f"{each.target.app_id} {each.target.kind.value}"
+
+
+def _reason(each: TargetReport) -> Cell:
+    if each.reason == Reason.FRESH.value:
+        return Cell(each.reason, Tone.GOOD)
+    if each.in_danger:
+        return Cell(each.reason, Tone.BAD)
+    return Cell(each.reason, Tone.QUIET if each.reason in _HARMLESS else Tone.SOON)
+
+
+def _time_left(each: TargetReport, at: int, policy: Policy) -> Cell:
+    left_s = each.seconds_left
+    if each.fingerprint is None:
+        return Cell("none", Tone.BAD, bar=0)
+    tone = Tone.SOON if each.cut_at(at) or left_s < each.margin_s else Tone.GOOD
+    says = f"{duration(left_s)}, a fetch may be out" if each.cut_at(at) else duration(left_s)
+    return Cell(says, Tone.BAD if each.in_danger else tone, left_s / (each.life_s or policy.lifetime_s))
+
+
+def _ending(each: TargetReport) -> Cell:
+    if not each.outcome:
+        return Cell("-", Tone.QUIET)
+    return Cell(each.outcome.words, _ENDINGS.get(each.outcome, Tone.BAD))
+
+
+def _last(each: TargetReport, at: int) -> Cell:
+    if not each.last_outcome:
+        return Cell("-", Tone.QUIET)
+    age = f", {duration(at - each.last_outcome_at)} ago" if each.last_outcome_at else ""
+    return Cell(f"{each.ended}{age}")
+
+
+def _print_of(each: TargetReport) -> Cell:
+    return Cell(each.fingerprint or "-", Tone.PLAIN if each.fingerprint else Tone.QUIET)
+
+
+def _warn(report: Report, settings: Settings, screen: Screen) -> None:
+    """Below the table, and not part of it: what a person should know or do."""
+    for each in report.targets:
+        for warning in each.warnings:
+            screen.note(f"warning: {_called(each)}: {warning}", Tone.SOON)
+    for warning in (*report.warnings, *settings.warnings):
+        screen.note(f"warning: {warning}", Tone.SOON)
+    for each in report.targets:
+        if each.failure:
+            told = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
+            screen.note(f"{_called(each)}: {told}", Tone.BAD)
+    if report.in_danger:
+        how_many = f"{len(report.in_danger)} of {len(report.targets)} codes"
+        screen.note(f"{how_many} are missing or nearly expired.", Tone.BAD)

@@ -1,0 +1,226 @@
+"""The door for containers: `token-refresher daemon` runs what the timer runs, on a schedule, until it is told to stop.
+
+SIGTERM and SIGINT stop it, with exit code 0: what is on its way to the platform may come back and is stored, nothing
+new is begun. Changed settings take effect with the next run, which SIGHUP begins at once; the options of the command
+line and environment variables are read at the start only. Importing this costs next to nothing; Flask, waitress and
+prometheus_client (the extra "daemon") are imported when it starts to listen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from token_refresher.domain.errors import CommandError
+
+if TYPE_CHECKING:
+    from token_refresher.daemon.reload import Program
+    from token_refresher.daemon.scheduler import Loop
+    from token_refresher.domain.model import Secret
+    from token_refresher.refresh.run import Refresher
+    from token_refresher.settings.loader import Settings
+    from token_refresher.web.history import State
+    from token_refresher.web.metrics import Metrics
+    from token_refresher.web.server import Endpoint
+
+# Loopback: who can reach the endpoint sees the ids of all applications.
+_LISTEN = "127.0.0.1:8080"
+# Less than the 30 s that Kubernetes leaves a container; more than one request and its storing take.
+_STOP_TIMEOUT_S = 25.0
+
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--listen",
+        type=_address,
+        default=_LISTEN,
+        metavar="HOST:PORT",
+        help="where the status page, /healthz, /livez and /metrics are served (%(default)s)",
+    )
+    where.add_argument("--no-http", action="store_true", help="serve nothing")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="the status page asks for the token in it; beyond loopback it needs one"
+    )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="answer under this name too; may be repeated"
+    )
+    parser.add_argument(
+        "--log-format", choices=("json", "text"), default="json", help="of the log on standard output (%(default)s)"
+    )
+    parser.add_argument(
+        "--stop-timeout",
+        type=_seconds,
+        default=_STOP_TIMEOUT_S,
+        metavar="SECONDS",
+        help="how long a run in flight may take to end after a signal (%(default)g)",
+    )
+
+
+def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run until a signal comes; returns 0.
+
+    Raises SettingsError for wrong settings, CommandError when the endpoint's packages are missing or its address cannot
+    be had. What Redis or the platform do is logged, counted and shown, and ends nothing.
+    """
+    from token_refresher.daemon.signals import Stop
+
+    # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
+    with Stop(options.stop_timeout) as stop, contextlib.ExitStack() as open_until_the_end:
+        from token_refresher.platforms.http.call import steady
+        from token_refresher.settings.loader import read
+        from token_refresher.web.history import State
+
+        settings = read(environ)
+        state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+        metrics = None if options.no_http else _metrics(state)
+        token = token_in(options.token_file)
+        configure = _logging(options.log_format)
+        configure(settings)
+        program = _program(settings, state, metrics, stop.asked.is_set, configure)
+        loop = _loop(program.current, state, metrics)
+        endpoint = None if metrics is None else _endpoint(state, metrics, options, token, loop.soon)
+        _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
+        for warning in settings.warnings:
+            _log.warning("%s", warning)
+        if endpoint:
+            open_until_the_end.enter_context(endpoint)
+            _log.info("listening on %s", endpoint.url)
+
+        def reload() -> None:
+            program.ask()
+            loop.soon()
+
+        stop.watch(reload, loop.wake)
+        loop.run(stop.asked)
+        _log.info("stopped")
+    return 0
+
+
+def _logging(form: str) -> Callable[[Settings], None]:
+    """What makes the log follow the settings; a secret of earlier ones stays hidden."""
+    from token_refresher.daemon import json_logs as logs
+
+    hidden: set[Secret] = set()
+
+    def configure(settings: Settings) -> None:
+        hidden.update(_secrets(settings))
+        logs.configure(settings.log_level, form, hidden)
+
+    return configure
+
+
+def _program(
+    settings: Settings,
+    state: State,
+    metrics: Metrics | None,
+    stopping: Callable[[], bool],
+    changed: Callable[[Settings], None],
+) -> Program:
+    """The real program, with stopwatches where their results are served."""
+    from token_refresher.daemon.instrumentation import timed
+    from token_refresher.daemon.reload import Program
+
+    # What the first request would import else, and be measured with.
+    import_module("requests")
+
+    def watched(plain: Refresher) -> Refresher:
+        return timed(plain, metrics, state.redis_answered, stopping)
+
+    return Program(settings, state, watched=watched, changed=changed)
+
+
+def _loop(make: Callable[[], Refresher], state: State, metrics: Metrics | None) -> Loop:
+    from random import SystemRandom
+
+    from token_refresher.bootstrap import new_id
+    from token_refresher.daemon.scheduler import Loop
+    from token_refresher.platforms.http.call import steady
+
+    # From the kernel: two replicas that were forked from one process draw different numbers, too.
+    chance = SystemRandom().random
+    if metrics is None:
+        return Loop(make, state, clock=steady, chance=chance, new_id=new_id)
+    return Loop(make, state, clock=steady, chance=chance, new_id=new_id, on_run=metrics.ran)
+
+
+def _metrics(state: State) -> Metrics:
+    try:
+        from token_refresher.web.metrics import Metrics
+    except ModuleNotFoundError as missing:
+        raise _extra(missing) from None
+    return Metrics(state)
+
+
+def _endpoint(
+    state: State, metrics: Metrics, options: argparse.Namespace, token: Secret | None, refresh: Callable[[], object]
+) -> Endpoint:
+    """What is served, with its address taken. Raises CommandError."""
+    try:
+        from token_refresher.web.page import api as page
+        from token_refresher.web.server import Endpoint, create_app
+    except ModuleNotFoundError as missing:
+        raise _extra(missing) from None
+    host, port = options.listen
+    page.check_names(options.allow_host)
+    hosts = (host, *options.allow_host)
+    app = create_app(state, metrics.text, hosts)
+    # Health has to be seen from outside; the page beyond loopback only with a token.
+    if token or not page.needs_token(host):
+        app.register_blueprint(page.blueprint(state, token=token, refresh=refresh, hosts=hosts))
+    else:
+        _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
+    try:
+        return Endpoint(app, host, port)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or 'not an address'}") from None
+
+
+def token_in(path: str | None) -> Secret | None:
+    """The token in a file; None without a file. Raises CommandError for one that holds none: it must not mean open."""
+    from token_refresher.domain.model import Secret
+
+    if path is None:
+        return None
+    try:
+        token = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CommandError("the token's file cannot be read") from None
+    if not token:
+        raise CommandError("the token's file is empty")
+    return Secret(token)
+
+
+def _extra(missing: ModuleNotFoundError) -> CommandError:
+    return CommandError(
+        f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]', or use --no-http"
+    )
+
+
+def _secrets(settings: Settings) -> list[Secret]:
+    """What must not stand in any line of the log."""
+    return [*(app.secret for app in settings.apps), settings.redis.url, *settings.proxies.values()]
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", host)
+    whole = bracketed or re.fullmatch(r"[^\s:\[\]]+", host)
+    if not whole or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise argparse.ArgumentTypeError("not HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
+    return bracketed[1] if bracketed else host, int(port)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
+        raise argparse.ArgumentTypeError("not a number of seconds")
+    return float(text)

@@ -1,0 +1,60 @@
+"""What the loop runs: the program under the settings as they are now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from token_refresher import bootstrap as wiring
+from token_refresher.current import look
+
+if TYPE_CHECKING:
+    from token_refresher.refresh.run import Refresher
+    from token_refresher.settings.loader import Settings
+    from token_refresher.web.history import State
+
+
+class Program:
+    """The program and its settings, which are looked at each time that it is asked for.
+
+    `watched` wraps a program that was built. `changed` is called with each new settings before their program is used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        *,
+        watched: Callable[[Refresher], Refresher],
+        changed: Callable[[Settings], None],
+    ) -> None:
+        self._settings, self._state = settings, state
+        self._watched, self._changed = watched, changed
+        self._built: tuple[Refresher, Refresher] | None = None
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Read the files at the next call of `current`, even if none has changed. Any thread may ask, repeatedly."""
+        self._asked.set()
+
+    def current(self) -> Refresher:
+        """The same program as before, unless the settings have changed.
+
+        Raises StoreError when Redis cannot be reached and has to be, SettingsError for the first settings alone.
+        """
+        asked = self._asked.is_set()
+        if asked:
+            # Before the files are read: who asks from now on wants them read once more.
+            self._asked.clear()
+        plain = self._built[0] if self._built else None
+        settings, found = look(self._settings, plain, asked=asked)
+        if settings is not self._settings:
+            self._settings = settings
+            self._state.reconfigured({app.app_id: app.name for app in settings.apps}, settings.policy)
+            self._changed(settings)
+        self._state.mistakes = settings.origin.refused
+        if self._built is None or found is not plain:
+            found = found or wiring.refresher(settings)
+            self._built = found, self._watched(found)
+        return self._built[1]

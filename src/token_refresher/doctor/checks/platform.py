@@ -1,0 +1,146 @@
+"""The platform, application by application: is it reached, does it serve this address, is the secret right.
+
+Nothing is fetched. checkCode is asked about the stored codes, or about a code made up for this; and a login-free code
+made up for this is offered for exchange, which the platform can only refuse: by its word for the code when the secret
+is right, by another one when it is not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from token_refresher.doctor.context import Bench, Clocks, host_of, proxy_of
+from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.domain.errors import CATALOGUE, NotSentError, PlatformError, UnknownOutcomeError
+from token_refresher.domain.model import App, Kind, Snapshot
+from token_refresher.platforms.yuanzhibang.client import Checked, OpenPlatform
+
+# What the advice for a run leaves open, for somebody who sets things up.
+_CURES = {
+    "no_answer": "the platform, or what stands before it, did not answer in time: look at the network and the proxy",
+    "cut_answer": "the connection broke: look at the network, the proxy, and whether the address is the platform's",
+    "bad_answer": "something else answers there: correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy",
+    "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check this machine's clock and the proxy",
+    "not_sent_proxy": "correct address, user and password in PLATFORM_HTTPS_PROXY (proxies.https), or start the proxy",
+    "not_sent_dns": "correct the host in PLATFORM_BASE_URL (oauth_api in the file), or this machine's name server",
+}
+
+
+@dataclass
+class Answers:
+    """What the platform said about one application: an answer or an error for each call."""
+
+    app: App
+    checked: dict[Kind, Checked | PlatformError] = field(default_factory=dict)
+    # How far the platform's clock was ahead of this machine's when it answered (seconds).
+    ahead_s: dict[Kind, float] = field(default_factory=dict)
+    # The answer to the login-free code; None when even that was exchanged.
+    exchanged: PlatformError | None = None
+
+    @property
+    def errors(self) -> list[PlatformError]:
+        found = [each for each in self.checked.values() if isinstance(each, PlatformError)]
+        return [*found, self.exchanged] if self.exchanged else found
+
+
+def asked(app: App, snapshots: list[Snapshot], platform: OpenPlatform, clocks: Clocks) -> Answers:
+    """Put the questions about one application. Raises nothing of our tree."""
+    answers = Answers(app)
+    live = {each.target.kind: each.live.code for each in snapshots if each.live}
+    for kind, code in (live or {Kind.ACCESS_TOKEN: _made_up()}).items():
+        try:
+            answers.checked[kind] = checked = platform.check_code(app, kind, code, clocks.until)
+            if checked.server_time is not None:
+                # Date headers have whole seconds: on average half a second is cut off.
+                answers.ahead_s[kind] = checked.server_time + 0.5 - clocks.wall()
+        except PlatformError as error:
+            answers.checked[kind] = error
+            if isinstance(error, NotSentError):
+                # The others would fail in the same way, after as long a wait.
+                answers.exchanged = error
+                return answers
+    try:
+        platform.exchange(app, _made_up(), clocks.until)
+    except PlatformError as error:
+        answers.exchanged = error
+    return answers
+
+
+def _made_up() -> str:
+    """A code that the platform never issued."""
+    return f"doctor{os.urandom(8).hex()}"
+
+
+def judged(bench: Bench, answers: Answers, address: str) -> Iterator[Finding]:
+    """What these answers mean. `address` is the one that this machine goes out from, "" when it is not known."""
+    about = answers.app.app_id
+    lost = next((each for each in answers.errors if _lost(each)), None)
+    yield _reached(bench, answers.app, lost)
+    unreached = isinstance(lost, NotSentError)
+    say = speaker("platform white list", about)
+    refused = next((each for each in answers.errors if each.code in ("not_white_listed", "no_permission")), None)
+    if unreached:
+        yield say(Light.GREY, "not examined: the platform was not reached")
+    elif refused:
+        shown = f": that is {address}" if address else ""
+        yield say(Light.RED, refused.what, f"{CATALOGUE['not_white_listed'].advice}{shown}")
+    elif _served(answers):
+        yield say(Light.GREEN, "the platform serves this address")
+    else:
+        yield say(Light.GREY, "no answer of the platform tells")
+    yield from _secret(answers, unreached or refused is not None)
+
+
+def _reached(bench: Bench, app: App, lost: PlatformError | None) -> Finding:
+    say, url = speaker("platform reachable", app.app_id), app.endpoints.check_code_url
+    proxy = proxy_of(url, bench.settings)
+    way = f"through the proxy {host_of(proxy.reveal())}" if proxy else "directly"
+    if lost is None:
+        tls = ", TLS verified" if url.startswith("https") else ""
+        return say(Light.GREEN, f"{host_of(url)} answers {way}{tls}")
+    if lost.code == "not_sent_late":
+        return say(Light.GREY, "not examined: no time was left")
+    # A refusal by the HTTP status alone, 404 for example, comes from something else too.
+    cure = _CURES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
+    if proxy is None and bench.settings.proxies:
+        cure += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
+    return say(Light.RED, f"{lost.what} ({host_of(url)}, {way})", cure)
+
+
+def _lost(error: PlatformError) -> bool:
+    """Whether the platform itself did not answer."""
+    return isinstance(error, UnknownOutcomeError) or (error.status is None and error.code != "rate_limited")
+
+
+def _served(answers: Answers) -> bool:
+    """Whether the platform gave a definite answer that only a listed address gets."""
+    spoke = any(isinstance(each, Checked) for each in answers.checked.values())
+    return spoke or answers.exchanged is None or answers.exchanged.code == "code_invalid"
+
+
+def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
+    say, error = speaker("platform secret", answers.app.app_id), answers.exchanged
+    if error is None:
+        yield say(Light.YELLOW, "the platform took a made-up login-free code", "ask the platform's support why")
+    elif error.code == "code_invalid":
+        yield say(Light.GREEN, "accepted: of a made-up login-free code only the code was refused")
+    elif error.code == "wrong_secret":
+        cure = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
+        yield say(Light.RED, error.what, cure)
+    elif hidden or _lost(error) or error.code == "rate_limited":
+        yield say(Light.GREY, "not known: the platform did not come to look at it")
+    else:
+        yield say(Light.RED, error.what, _CURES.get(error.code, error.advice))
+
+
+def unused_proxies(bench: Bench) -> Iterator[Finding]:
+    """A slip of new users: the http or https in a setting's name is the platform's address, not the proxy's."""
+    settings = bench.settings
+    schemes = {url.partition(":")[0] for app in settings.apps for url in vars(app.endpoints).values()}
+    for scheme in settings.proxies.keys() - schemes:
+        says = f"PLATFORM_{scheme.upper()}_PROXY is set, but no address of the platform begins with {scheme}://"
+        cure = "set PLATFORM_HTTPS_PROXY (proxies.https), which is for https:// addresses of the platform"
+        if schemes - settings.proxies.keys():
+            yield speaker("platform reachable")(Light.YELLOW, says, cure)

@@ -1,0 +1,281 @@
+"""The open platform's interfaces as a client: one call, one request, one of three outcomes.
+
+A call returns what the platform gave, or raises RefusedError (a definite no; NotSentError when the request
+never left), or UnknownOutcomeError (nobody knows). The first request imports requests, urllib3 and ssl.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from token_refresher.domain.errors import NotSentError, PlatformError
+from token_refresher.domain.model import App, Kind, Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.platforms.http.errors import failure_words
+from token_refresher.platforms.http.transport import adapter, tls_context
+from token_refresher.platforms.yuanzhibang.response import (
+    MAX_BODY,
+    Reply,
+    bad,
+    code_in,
+    instant_in,
+    lifetime_in,
+    open_envelope,
+    refusal,
+    server_time,
+)
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+    from requests.adapters import HTTPAdapter
+
+_HEADERS = {
+    "Accept": "application/json",
+    # Small answers, and no need to unpack what a hostile one blew up.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "User-Agent": "token-refresher",
+}
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A fresh code.
+
+    `lifetime_s` is a duration in seconds, counted from `sent_at` (instant of the client's clock, just before
+    the request left). `server_time` is the platform's clock when it answered (unix seconds; None: not said).
+    """
+
+    code: str = field(repr=False)
+    lifetime_s: int
+    sent_at: float
+    server_time: float | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether the platform accepts a code, and until when (`expires_at`: unix seconds of its clock)."""
+
+    valid: bool
+    expires_at: int | None
+    server_time: float | None
+
+
+@dataclass(frozen=True)
+class User:
+    """Who stands behind a login-free code. `lifetime_s` (duration, seconds) is that of the grant."""
+
+    open_id: str = field(repr=False)
+    scope: str
+    lifetime_s: int
+    server_time: float | None
+
+
+class OpenPlatform:
+    """One run's connections to the platform; several threads may call at once.
+
+    `proxies` maps a scheme (http, https) to a proxy's address, user and password included; nothing is taken
+    from the environment or .netrc. `ca_bundle` is a file or folder of CA certificates instead of certifi's.
+    Instants given as `until` are of `clock` (seconds): a request is not sent at or after it, and the call
+    ends by then, or after `policy.request_total_s` if that is sooner. Up to `pool_size` connections to a host
+    are kept alive.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        proxies: Mapping[str, Secret] = MappingProxyType({}),
+        pool_size: int,
+        ca_bundle: str | None = None,
+        clock: Callable[[], float] = steady,
+    ) -> None:
+        self._policy, self._clock, self._pool_size = policy, clock, pool_size
+        self._proxies, self._ca_bundle = dict(proxies), ca_bundle
+        self._lock = threading.Lock()
+        self._adapter: HTTPAdapter | None = None
+        self._pools: dict[str, Any] = {}  # by the address that was dialled
+        self._closed = False
+
+    def __enter__(self) -> OpenPlatform:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection: none is carried into the next run. May be repeated."""
+        with self._lock:
+            self._closed = True
+            connections, self._adapter = self._adapter, None
+        if connections is not None:
+            connections.close()
+
+    def dial(self, app: App, kind: Kind, until: float) -> None:
+        """Have a connection ready for the fetch of this kind, without sending any of its request.
+
+        It is reserved for the calling thread, whose next `server_token` or `js_ticket` at the same host uses it; if it
+        breaks until then, that request connects again. Unused ones close with the run. Raises NotSentError.
+        """
+        url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
+        with _about(app, kind):
+            connections = self._connections()
+            flight: Flight[None] = self._flight(until, threading.get_ident())
+            known = self._pools.get(url)
+            if known is None or self._clock() >= until or not known.reserve(flight.owner):
+                flight.fly(lambda: self._dial(flight, connections, url))
+
+    def server_token(self, app: App, until: float) -> Issued:
+        """Fetch a new server access_token.
+
+        Raises RefusedError, NotSentError or UnknownOutcomeError.
+        """
+        fields = {"app_id": app.app_id, "secret": app.secret.reveal(), "grant_type": "client_credential"}
+        with _about(app, Kind.ACCESS_TOKEN):
+            reply = self._post(app.endpoints.token_url, fields, until, threading.get_ident())
+            return self._issued(reply, _data(reply, app, fields), "access_token")
+
+    def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
+        """Fetch a new js_ticket with a live access_token.
+
+        Raises RefusedError (code token_invalid: the token is dead), NotSentError or UnknownOutcomeError.
+        """
+        fields = {"app_id": app.app_id, "access_token": access_token, "type": Kind.JS_TICKET.value}
+        with _about(app, Kind.JS_TICKET):
+            reply = self._post(app.endpoints.ticket_url, fields, until, threading.get_ident())
+            return self._issued(reply, _data(reply, app, fields, "token_invalid"), "ticket")
+
+    def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
+        """Ask whether the platform accepts a code; asking changes nothing there.
+
+        Raises RefusedError (code app_denied: it speaks of the application or the code, with another status than 4102;
+        other codes say nothing about either), NotSentError or UnknownOutcomeError.
+        """
+        fields = {"app_id": app.app_id, "type": kind.value, "code": code}
+        with _about(app, kind):
+            reply = self._post(app.endpoints.check_code_url, fields, until)
+            when = server_time(reply.date)
+            if open_envelope(reply).invalid_code:
+                return Checked(valid=False, expires_at=None, server_time=when)
+            return Checked(True, instant_in(_data(reply, app, fields, denial="app_denied")), when)
+
+    def exchange(self, app: App, code: str, until: float) -> User:
+        """Exchange a page's login-free code, good for one use, for its user.
+
+        Raises RefusedError (code code_invalid: unknown or used up), NotSentError or UnknownOutcomeError.
+        """
+        secret = app.secret.reveal()
+        fields = {"app_id": app.app_id, "secret": secret, "grant_type": "authorization_code", "code": code}
+        with _about(app, None):
+            reply = self._post(app.endpoints.user_token_url, fields, until)
+            data = _data(reply, app, fields, "code_invalid")
+            lifetime_s, _ = lifetime_in(data, self._policy.lifetime_s)
+            scope = data.get("scope", "")
+            if not isinstance(scope, str):
+                raise bad("scope is no text")
+            return User(code_in(data, "open_id")[0], scope, lifetime_s, server_time(reply.date))
+
+    def _issued(self, reply: Reply, data: Mapping[str, Any], name: str) -> Issued:
+        code, long = code_in(data, name)
+        lifetime_s, capped = lifetime_in(data, self._policy.lifetime_s)
+        return Issued(code, lifetime_s, reply.sent_at, server_time(reply.date), long + capped)
+
+    def _flight(self, until: float, owner: int) -> Flight[Any]:
+        return Flight(min(until, self._clock() + self._policy.request_total_s), self._clock, owner)
+
+    def _dial(self, flight: Flight[None], connections: HTTPAdapter, url: str) -> None:
+        """In the flight's thread: connect and reserve. Raises whatever goes wrong."""
+        request = _prepared(url, "")
+        pool: Any = connections.get_connection_with_tls_context(request, True, proxies=self._proxies_shown())
+        self._pools[url] = pool
+        pool.dial(url.lower().startswith("https:") and pool.proxy, min(self._policy.connect_timeout_s, flight.left_s()))
+
+    def _proxies_shown(self) -> dict[str, str]:
+        return {scheme: address.reveal() for scheme, address in self._proxies.items()}
+
+    def _post(self, url: str, fields: Mapping[str, str], until: float, owner: int = 0) -> Reply:
+        # surrogatepass: an odd secret is the platform's to refuse, not a crash whose text quotes it.
+        body = urlencode(fields, errors="surrogatepass")
+        # Before the time begins to count: what the first request imports is no part of any request.
+        connections = self._connections()
+        flight: Flight[Reply] = self._flight(until, owner)
+        return flight.fly(lambda: self._fly(flight, connections, url, body))
+
+    def _fly(self, flight: Flight[Reply], connections: HTTPAdapter, url: str, body: str) -> Reply:
+        """In the flight's thread: send the request once and read its answer. Raises whatever goes wrong."""
+        request = _prepared(url, body)
+        policy, left_s = self._policy, flight.left_s()
+        # The adapter without a session around it: a session obeys the environment, keeps cookies, and reads
+        # the whole body of a redirect even when it is told not to follow it.
+        response = connections.send(
+            request,
+            stream=True,
+            timeout=(min(policy.connect_timeout_s, left_s), min(policy.read_timeout_s, left_s)),
+            proxies=self._proxies_shown(),
+        )
+        try:
+            answer = bytearray()
+            while len(answer) <= MAX_BODY:
+                more = response.raw.read(MAX_BODY + 1 - len(answer), decode_content=False)
+                if not more:
+                    break
+                answer += more
+        finally:
+            response.close()
+        named = (response.headers.get(name, "") for name in ("Content-Encoding", "Date", "Retry-After"))
+        encoding, date, retry_after = named
+        if flight.sent_at is None:
+            raise AssertionError("an answer to a request that was not sent")
+        answered = response.status_code, encoding, date, bytes(answer)
+        return Reply(*answered, flight.sent_at, retry_after, time.time())
+
+    def _connections(self) -> HTTPAdapter:
+        """The adapter, made by the first request. Raises NotSentError when `ca_bundle` cannot be read."""
+        with self._lock:
+            if self._closed:
+                raise NotSentError("this run is over, its connections are closed")
+            if self._adapter is None:
+                try:
+                    self._adapter = adapter(tls_context(self._ca_bundle), self._pool_size)
+                except OSError as error:  # an SSLError too: a file that holds no certificates
+                    what = f"the CA certificates cannot be read: {failure_words(error)}"
+                    raise NotSentError(what, code="not_sent_tls") from None
+            return self._adapter
+
+
+@contextlib.contextmanager
+def _about(app: App, kind: Kind | None) -> Iterator[None]:
+    """Errors raised within tell which application and kind they are about."""
+    try:
+        yield
+    except PlatformError as error:
+        error.app_id, error.kind = app.app_id, kind.value if kind else None
+        raise
+
+
+def _prepared(url: str, body: str) -> PreparedRequest:
+    from requests import Request
+
+    return Request("POST", url, headers=_HEADERS, data=body).prepare()
+
+
+def _data(
+    reply: Reply, app: App, fields: Mapping[str, str], invalid_code: str = "", denial: str = ""
+) -> Mapping[str, Any]:
+    """The data of a success. Raises RefusedError or UnknownOutcomeError."""
+    envelope = open_envelope(reply)
+    if envelope.ok:
+        return envelope.data
+    sent = [fields[name] for name in ("secret", "access_token", "code") if name in fields]
+    raise refusal(envelope, [app.secret.reveal(), *sent], invalid_code, denial)

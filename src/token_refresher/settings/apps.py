@@ -1,0 +1,108 @@
+"""Which applications there are, and at which addresses their platform is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from token_refresher.domain import addresses
+from token_refresher.domain.model import App, Endpoints, Secret
+from token_refresher.settings import values
+from token_refresher.settings.lookup import Place, Sources
+from token_refresher.settings.schema import names_in
+from token_refresher.settings.values import Section
+
+# A platform's name is quoted in messages, so it must look like one and not like something that slipped there.
+_PLATFORM_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,31}")
+
+
+def read_apps(sources: Sources) -> tuple[App, ...]:
+    """The applications of the environment (one) or the file (many); mistakes go into `sources.findings`."""
+    findings, env = sources.findings, sources.env
+    if sources.from_env:
+        return _from_env(sources)
+    if env.find("APP_ID"):
+        findings.problems.append("APP_ID and CONFIG_FILE exclude each other: give one of them")
+    standard, platforms = _standard(sources), _platforms(sources)
+    if sources.broken:
+        return ()
+    listed = sources.file.get("app_info")
+    if not isinstance(listed, list) or not listed:
+        findings.problems.append("app_info must be a list of at least one application")
+        return ()
+    found = []
+    first: dict[str, int] = {}
+    for position, entry in enumerate(listed, 1):
+        where = f"app_info entry {position}"
+        if not isinstance(entry, Section):
+            findings.problems.append(f"{where} must hold app_id and app_secret (lines of name: value)")
+            continue
+        findings.unknown(where, entry, names_in("app_info[]"), findings.problems)
+        place = Place(f"{where}: ", entry)
+        chosen = _chosen(sources, place, standard, platforms)
+        app = _app(sources, place, ("app_id", "app_secret", "app_name"), chosen)
+        if app.app_id and first.setdefault(app.app_id, position) != position:
+            findings.problems.append(f"{where}: app_id is the same as that of entry {first[app.app_id]}")
+        found.append(app)
+    return tuple(found)
+
+
+def _from_env(sources: Sources) -> tuple[App, ...]:
+    standard = _standard(sources)
+    if not sources.env.find("APP_ID"):
+        sources.findings.problems.append(
+            "no application is given: set APP_ID, APP_SECRET and REDIS_URL for one, or CONFIG_FILE for many"
+        )
+        return ()
+    return (_app(sources, sources.env, ("APP_ID", "APP_SECRET", "APP_NAME"), standard),)
+
+
+def _app(sources: Sources, place: Place, names: tuple[str, str, str], where: Endpoints) -> App:
+    """One application; `names` are those of its id, secret and name in `place`."""
+    id_name, secret_name, name_name = names
+    app_id = sources.findings.take(sources.findings.needed(place, id_name), values.name)
+    secret = sources.findings.take_secret(sources.findings.needed(place, secret_name))
+    name = sources.findings.take(place.find(name_name), str)
+    return App(app_id or "", secret or Secret(""), name or "", where)
+
+
+def _standard(sources: Sources) -> Endpoints:
+    """For applications that name no platform: PLATFORM_BASE_URL, else oauth_api, else the defaults."""
+    base = sources.findings.take(sources.env.find("PLATFORM_BASE_URL"), addresses.endpoints)
+    api = sources.section("oauth_api", sources.findings.warnings)
+    default = Endpoints()
+
+    def url(name: str, otherwise: str) -> str:
+        return sources.findings.take(api.find(name), addresses.platform_url) or otherwise
+
+    ticket_url = url("get_js_ticket_url", default.ticket_url)
+    given = Endpoints(
+        url("get_server_access_token_url", default.token_url),
+        ticket_url,
+        url("check_code_url", addresses.check_code_url(ticket_url)),
+        url("get_user_access_token_url", default.user_token_url),
+    )
+    return base or given
+
+
+def _platforms(sources: Sources) -> Mapping[str, Endpoints]:
+    findings, section = sources.findings, sources.section("platforms").values
+    found: dict[str, Endpoints] = {}
+    for name in section:
+        if not _PLATFORM_NAME.fullmatch(name):
+            findings.problems.append("platforms: names must be letters, digits, - and _ (up to 32, a letter first)")
+            continue
+        entry = findings.section(Place("platforms.", section).find(name))
+        findings.unknown(f"platforms.{name}", entry, names_in("platforms.<name>"), findings.problems)
+        base = findings.needed(Place(f"platforms.{name}.", entry), "base_url")
+        found[name] = findings.take(base, addresses.endpoints) or Endpoints()
+    return found
+
+
+def _chosen(sources: Sources, place: Place, standard: Endpoints, platforms: Mapping[str, Endpoints]) -> Endpoints:
+    named = sources.findings.take(place.find("platform"), str)
+    if named is None or named in platforms:
+        return platforms[named] if named else standard
+    known = ", ".join(platforms) or "none"
+    sources.findings.problems.append(f"{place.prefix}platform must name an entry of platforms ({known})")
+    return standard

@@ -1,0 +1,183 @@
+"""What the program is told, read once: from environment variables alone, or from a file which they override.
+
+`read(environ)` is all there is. It finds every mistake before it raises, names each, and quotes no value.
+SETTINGS lists every name that is read. Only `invoke` has names of its own (INVOKE_SETTINGS), which `credentials.py` and
+`invoke_address.py` read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from token_refresher.domain import addresses
+from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.model import App, Secret
+from token_refresher.domain.policy import Policy
+from token_refresher.settings import values
+from token_refresher.settings.apps import read_apps
+from token_refresher.settings.lookup import Findings, Place, Sources, did_you_mean
+from token_refresher.settings.oddities import is_service_link
+from token_refresher.settings.origin import Origin
+from token_refresher.settings.redis_url import redis_url
+from token_refresher.settings.schema import SETTINGS, Setting, names_in
+from token_refresher.settings.values import Mistake, Section
+
+__all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read", "read_from"]
+
+# What the published file holds until somebody fills it in. It is no address, and goes unused.
+_SAMPLE_PROXY = "http://user:password@host:port"
+
+
+@dataclass(frozen=True)
+class RedisSettings:
+    """Where the codes are kept; `key_prefix` (str) goes before every key."""
+
+    url: Secret
+    key_prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was set. `proxies` maps "http" and "https" to a proxy's URL, where there is one.
+
+    `ca_bundle` is a path, `log_level` a name out of the module logging. `warnings` are sentences about what
+    is odd but no mistake; they quote no value either. `origin` is where all of it was read.
+    """
+
+    apps: tuple[App, ...]
+    redis: RedisSettings
+    proxies: Mapping[str, Secret]
+    policy: Policy
+    ca_bundle: str | None
+    log_level: str
+    warnings: tuple[str, ...]
+    origin: Origin = field(default_factory=lambda: Origin({}), repr=False, compare=False)
+
+    def app(self, app_id: str) -> App | None:
+        """The application with this id (str); None when there is none."""
+        return next((app for app in self.apps if app.app_id == app_id), None)
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` gives, together with those of the file that its CONFIG_FILE names.
+
+    Raises `SettingsError` with all mistakes at once. Reads the files that are named and touches nothing else.
+    """
+    return read_from(Origin(environ))
+
+
+def read_from(origin: Origin) -> Settings:
+    """The same for the environment of `origin`, which notes each file that is read."""
+    sources = _sources(origin)
+    findings = sources.findings
+    settings = Settings(
+        apps=read_apps(sources),
+        redis=_redis(sources),
+        proxies=_proxies(sources),
+        policy=_policy(sources),
+        ca_bundle=findings.take(sources.either("PLATFORM_CA_BUNDLE", "ca_bundle"), values.existing_file),
+        log_level=findings.take(sources.either("LOG_LEVEL", "log_level"), values.log_level)
+        or SETTINGS["LOG_LEVEL"].default,
+        warnings=(),
+        origin=origin,
+    )
+    findings.unknown("top level", sources.file, names_in(""), findings.warnings)
+    if findings.problems:
+        raise SettingsError(findings.problems, tuple(dict.fromkeys(findings.warnings)))
+    return replace(settings, warnings=tuple(dict.fromkeys(findings.warnings)))
+
+
+def _sources(origin: Origin) -> Sources:
+    findings, env = Findings(origin), Place("", origin.environ)
+
+    def load(path: str) -> Section:
+        try:
+            from token_refresher.settings.yaml_file import LARGEST_FILE, load  # brings PyYAML, which only this needs
+        except ModuleNotFoundError:
+            raise Mistake("needs the package PyYAML, which is not installed") from None
+        origin.note(path, LARGEST_FILE)
+        return load(path, findings.problems)
+
+    config = env.find("CONFIG_FILE")
+    file = findings.take(config, load)
+    broken = config is not None and file is None
+    return Sources(findings, env, Section() if file is None else file, from_env=config is None, broken=broken)
+
+
+def _redis(sources: Sources) -> RedisSettings:
+    findings = sources.findings
+    storage = sources.section("storage_redis", findings.warnings)
+    prefix = findings.take(sources.env.find("REDIS_KEY_PREFIX") or storage.find("key_prefix"), values.name)
+    given = sources.env.find("REDIS_URL") or storage.find("url")
+    url = findings.take_secret(given, redis_url) if given else _composed_url(sources, storage)
+    beside = [name for name in ("host", "port", "auth", "db", "username") if storage.find(name)]
+    if storage.find("url") and beside:
+        findings.warnings.append(f"storage_redis.url is given, so these go unused: {', '.join(beside)}")
+    return RedisSettings(url or Secret(""), prefix or "")
+
+
+def _composed_url(sources: Sources, storage: Place) -> Secret | None:
+    """The address of Redis from the parts that the published file has; None after a mistake."""
+    findings = sources.findings
+    if sources.from_env:
+        # Without an application either, the sentence about that names REDIS_URL too.
+        if sources.env.find("APP_ID"):
+            findings.needed(sources.env, "REDIS_URL")
+        return None
+    if not storage.find("host"):
+        if not sources.broken:
+            findings.problems.append("storage_redis.host is missing, or storage_redis.url, or REDIS_URL")
+        return None
+    host = findings.take(storage.find("host"), addresses.redis_host)
+    port = findings.take(storage.find("port"), values.port)
+    db = findings.take(storage.find("db"), values.database)
+    user, auth = (findings.take_secret(storage.find(name)) or Secret("") for name in ("username", "auth"))
+    default_port = int(SETTINGS["storage_redis.port"].default)
+    return Secret(addresses.compose_redis_url(host or "", port or default_port, user.reveal(), auth.reveal(), db or 0))
+
+
+def _proxies(sources: Sources) -> Mapping[str, Secret]:
+    findings = sources.findings
+    section = sources.section("proxies", findings.warnings)
+    found: dict[str, Secret] = {}
+    for scheme in ("http", "https"):
+        given = sources.env.find(f"PLATFORM_{scheme.upper()}_PROXY") or section.find(scheme)
+        if given and given.value == _SAMPLE_PROXY:
+            findings.warnings.append(f"{given.name} is still the published sample's, so no proxy is used")
+            continue
+        proxy = findings.take_secret(given, addresses.proxy_url)
+        if proxy:
+            found[scheme] = proxy
+    return MappingProxyType(found)
+
+
+def _policy(sources: Sources) -> Policy:
+    findings = sources.findings
+    section = sources.section("policy", findings.problems)
+    findings.warnings.extend(_misspelt(sources.env.values))
+    numbers: dict[str, Any] = {}
+    unread = set()
+    for each in fields(Policy):
+        name = each.name
+        given = sources.env.find(f"POLICY_{name.upper()}") or section.find(name)
+        number = findings.take(given, values.concurrency if name == "concurrency" else values.seconds)
+        if number is not None:
+            numbers[name] = number
+        elif given:
+            unread.add(name)
+    policy = replace(Policy(), **numbers)
+    # Whether an unread number fits to the others is not known: its default stands in, and would be blamed.
+    findings.problems.extend(rule for rule in policy.problems() if not unread & set(re.findall(r"\w+", rule)))
+    return policy
+
+
+def _misspelt(environ: Mapping[str, object]) -> list[str]:
+    """Warnings about POLICY_... variables that nothing reads; no more, for they may be another program's."""
+    names = tuple(name for name in SETTINGS if name.startswith("POLICY_"))
+    like = (name for name in environ if re.fullmatch("POLICY_[A-Z0-9_]+", name) and not is_service_link(name))
+    found = sorted(name for name in like if name not in names)
+    return [f"the environment variable {name} is not read{did_you_mean(name, names)}" for name in found]

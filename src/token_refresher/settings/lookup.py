@@ -1,0 +1,156 @@
+"""Looking settings up and collecting what is wrong with them, so that all of it is reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from token_refresher.domain.model import Secret
+from token_refresher.settings.oddities import is_service_link, oddities, quoted
+from token_refresher.settings.origin import Origin
+from token_refresher.settings.schema import SETTINGS, names_in
+from token_refresher.settings.values import Mistake, Section, Value, is_reference, resolve, text
+
+T = TypeVar("T")
+
+
+class Found(NamedTuple):
+    """A setting that was given: its `name` as the user knows it, and its `value`."""
+
+    name: str
+    value: Value
+
+
+class Place(NamedTuple):
+    """Where settings are looked up; `prefix` (str) goes before each name in messages."""
+
+    prefix: str
+    values: Mapping[str, Value]
+
+    def find(self, key: str) -> Found | None:
+        """What stands under `key`; None when it is absent, null or empty, which all mean the same."""
+        value = self.values.get(key)
+        return Found(self.prefix + key, value) if value else None
+
+
+class Findings:
+    """Reads single settings; what is wrong goes into `problems`, what is only odd into `warnings`."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def take(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
+        """The setting, read by `parse`; None when it is absent or a mistake, which is then noted."""
+        return self._taken(found, lambda given: self._plain(found, parse, given))
+
+    def _taken(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
+        if found is None:
+            return None
+        try:
+            return parse(text(found.value))
+        except Mistake as mistake:
+            odd = isinstance(found.value, str) and quoted(found.value.strip())
+            self.problems.append(f"{found.name} {mistake}{'; it is within quotes, which count' if odd else ''}")
+            return None
+
+    def _plain(self, found: Found | None, parse: Callable[[str], T], given: str) -> T:
+        if is_reference(given):
+            raise Mistake("must not be a reference: only secrets may be ${NAME} or file:PATH")
+        value = parse(given)
+        # People may call an application what they like.
+        if found and not found.name.lower().endswith("app_name"):
+            self._note_oddities(found.name, given, secret=False)
+        return value
+
+    def _note_oddities(self, name: str, value: str, *, secret: bool) -> None:
+        self.warnings += [f"{name} {odd}" for odd in oddities(value, secret)]
+
+    def take_secret(self, found: Found | None, check: Callable[[str], str] = str) -> Secret | None:
+        """Like `take`, for a value that may be a reference; `check` is given what it refers to."""
+
+        def read(given: str) -> Secret:
+            self._origin.note_reference(given)
+            value = resolve(given, self._origin.environ)
+            secret = Secret(check(value))
+            if found:
+                self._note_oddities(found.name, value, secret=True)
+            return secret
+
+        return self._taken(found, read)
+
+    def needed(self, place: Place, key: str) -> Found | None:
+        """What stands under `key` in `place`; its absence is noted as a problem."""
+        found = place.find(key)
+        if found is None:
+            instead = self._misspelt(key) if place.values is self._origin.environ else ""
+            self.problems.append(f"{place.prefix}{key} is missing{instead}")
+        return found
+
+    def _misspelt(self, variable: str) -> str:
+        """The end of a sentence that names a variable which is set and probably meant as `variable`."""
+        import difflib
+
+        others = [name for name in self._origin.environ if name not in SETTINGS and not is_service_link(name)]
+        near = [name for name in others if re.fullmatch("[A-Za-z][A-Za-z0-9_]{2,40}", name)]
+        found = difflib.get_close_matches(variable, [name.upper() for name in near], n=1, cutoff=0.8)
+        named = [name for name in near if name.upper() in found]
+        return f"; {named[0]} is set: did you mean {variable}?" if named else ""
+
+    def section(self, found: Found | None) -> Section:
+        """A part of the file; empty when it is absent or a mistake, which is then noted."""
+        if found is None:
+            return Section()
+        if isinstance(found.value, Section):
+            return found.value
+        self.problems.append(f"{found.name} must be a section (lines of name: value)")
+        return Section()
+
+    def unknown(self, where: str, section: Section, known: Iterable[str], found: list[str]) -> None:
+        """Add to `found` (problems or warnings) a sentence for every name of `section` that is not `known`.
+
+        The name itself is not quoted: in `{app_secret:value}`, without a blank, it holds the secret.
+        """
+        accepted = tuple(known)
+        for name, line in section.lines.items():
+            if name not in accepted:
+                found.append(f"{where}: the name on line {line} is unknown{did_you_mean(name, accepted)}")
+
+
+class Sources(NamedTuple):
+    """Where everything is looked up: the environment, and the configuration file's sections.
+
+    `from_env` (bool): there is no file. `broken` (bool): there is one that could not be read, so that nothing
+    is said about what it lacks.
+    """
+
+    findings: Findings
+    env: Place
+    file: Section
+    from_env: bool
+    broken: bool
+
+    def either(self, variable: str, key: str) -> Found | None:
+        """The environment variable, else what stands under `key` at the file's top level."""
+        return self.env.find(variable) or Place("", self.file).find(key)
+
+    def section(self, name: str, unknown: list[str] | None = None) -> Place:
+        """One of the file's sections; names that nobody knows are noted in `unknown` (problems or warnings).
+
+        To be asked for once: mistakes are noted each time.
+        """
+        section = self.findings.section(Place("", self.file).find(name))
+        if unknown is not None:
+            self.findings.unknown(name, section, names_in(name), unknown)
+        return Place(f"{name}.", section)
+
+
+def did_you_mean(name: str, accepted: Iterable[str]) -> str:
+    """The end of a sentence that proposes the nearest accepted name, or lists them all when none is near."""
+    import difflib  # only mistaken people pay for it
+
+    names = tuple(accepted)
+    near = difflib.get_close_matches(name[:64], names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; accepted are {', '.join(names)}"

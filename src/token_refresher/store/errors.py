@@ -1,0 +1,156 @@
+"""From the many exceptions of redis-py to one: by its class where redis-py has one, else by the server's words."""
+
+from __future__ import annotations
+
+import re
+
+import redis
+from redis import exceptions
+
+from token_refresher.domain.errors import StoreError
+from token_refresher.store.error_meanings import COMMANDS, MEANINGS, UNKNOWN_COMMAND, Meaning
+
+# How scripts say that the user may not do what they do; 6.2 has the first, 7 the second.
+_ABOUT_RIGHTS = re.compile(
+    "user executing the script can't|acl failure in script|noperm|no permissions|no privilege"
+    r"|(command|cmd) '?[a-z|]+'? (is )?(not support(ed)? for|forbidden|not allowed for|denied for)",
+    re.IGNORECASE,
+)
+
+
+class LostError(redis.ConnectionError):
+    """A connection that was used before is silent, or leads to a former primary: a new one may well work."""
+
+
+class SentinelError(redis.ResponseError):
+    """A sentinel answers where a Redis server should."""
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """All that redis-py raises for a server or a network; an error of a cluster is not a RedisError."""
+    return OSError, redis.RedisError, exceptions.RedisClusterException
+
+
+def broken(error: object) -> bool:
+    """Whether the connection failed, or the server behind it, rather than the command."""
+    return isinstance(error, (OSError, redis.ConnectionError, redis.TimeoutError))
+
+
+def answered(error: Exception) -> bool:
+    """Whether the server said this itself, although redis-py counts it among the failures of a connection."""
+    return isinstance(error, _ANSWERS)
+
+
+def demoted(error: Exception) -> bool:
+    """Whether the server says that it is a replica: its address may lead to another server by now."""
+    return isinstance(error, exceptions.MasterDownError) or (
+        isinstance(error, redis.ResponseError) and _meaning(error).code == "redis_read_only"
+    )
+
+
+_ANSWERS = (exceptions.BusyLoadingError, exceptions.AuthenticationError, exceptions.AuthorizationError)
+
+# redis-py cuts the first word off the server's sentence and makes a class of it; this puts it back.
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (SentinelError, "a sentinel answers"),
+    (exceptions.OutOfMemoryError, "oom command not allowed"),
+    (exceptions.ReadOnlyError, "readonly"),
+    (exceptions.NoPermissionError, "noperm"),
+    (exceptions.AuthenticationWrongNumberOfArgsError, "wrong number of arguments for 'auth'"),
+    (exceptions.AuthenticationError, "login refused"),
+    (exceptions.AuthorizationError, "login refused"),
+    (exceptions.BusyLoadingError, "loading"),
+    (exceptions.MasterDownError, "masterdown"),
+    (exceptions.ClusterDownError, "clusterdown"),
+    (exceptions.MovedError, "moved"),
+    (exceptions.AskError, "ask"),
+    (exceptions.TryAgainError, "tryagain"),
+    (exceptions.ClusterCrossSlotError, "crossslot"),
+    (redis.TimeoutError, "timed out"),
+    (TimeoutError, "timed out"),
+    (LostError, "timed out"),
+)
+_SILENT = (redis.TimeoutError, TimeoutError, LostError)
+_OTHER = Meaning("", "redis_error", "Redis answered with an error ({type})")
+_BROKEN = Meaning("", "redis_unreachable", "Redis cannot be reached")
+_TIMED_OUT = Meaning("", "redis_timeout", "Redis did not answer in time")
+
+
+def _said(error: Exception) -> str:
+    """The server's own words, which redis-py's pipelines replace; see `redis_login.located`."""
+    return str(getattr(error, "said", error))
+
+
+def _text(error: Exception) -> str:
+    """What its class stands for and what the server, or the network, said; in small letters."""
+    words = [word for kind, word in _WORDS if isinstance(error, kind)][:1]
+    cause = error.__cause__ or error.__context__
+    known = [str(cause)] if isinstance(cause, OSError) else []
+    return " ".join([*words, _said(error), *known]).lower()
+
+
+def _meaning(error: Exception) -> Meaning:
+    if isinstance(error, _SILENT):
+        return _TIMED_OUT
+    text = _text(error)
+    if missing := missing_right(error):
+        return _about_rights(missing)
+    if found := UNKNOWN_COMMAND.search(text):
+        # Before all others: it quotes the arguments, which may hold any word.
+        return _about_command(found[1] or "")
+    for meaning in MEANINGS:
+        if re.search(meaning.mark, text):
+            return meaning
+    return _BROKEN if broken(error) else _OTHER
+
+
+def missing_right(error: Exception) -> str:
+    """What a Redis user may not do: a command's name, "keys", or "" when the error is about something else.
+
+    Redis 6.2, 7 and managed instances use different words, inside of scripts and outside.
+    """
+    text = _said(error)
+    if not isinstance(error, exceptions.NoPermissionError) and not _ABOUT_RIGHTS.search(text):
+        return ""
+    named = re.search(r"(?:run the|command|cmd) '?([a-z|]{2,40})'?(?: command| (?:is )?(?:not|forb|den))", text, re.I)
+    command = named[1].lower() if named else ""
+    if command.partition("|")[0].upper() in COMMANDS:
+        return command
+    return "keys" if "access" in text else "a command"
+
+
+def _about_rights(missing: str) -> Meaning:
+    if missing == "keys":
+        advice = "give the Redis user the right to these keys; docs/redis-users.md has the whole line"
+        return Meaning("", "redis_no_permission", "the Redis user has no right to the keys", advice)
+    if missing == "a command":
+        return Meaning("", "redis_no_permission", "the Redis user may not run a command that is needed")
+    advice = f"give the Redis user +{missing} (docs/redis-users.md), or use an account that may read and write"
+    return Meaning("", "redis_no_permission", f"the Redis user may not run {missing.upper()}", advice)
+
+
+def _about_command(command: str) -> Meaning:
+    name = command.upper()
+    if name == "SENTINEL":
+        advice = "write redis:// in REDIS_URL, or after redis+sentinel:// the sentinels' port (mostly 26379)"
+        return Meaning("", "redis_wrong_form", "a Redis server answers there, not a sentinel", advice)
+    if name == "CLUSTER":
+        return Meaning("", "redis_wrong_form", "this Redis is not a cluster", NOT_A_CLUSTER)
+    if name == "SELECT":
+        advice = "leave the database's number out: the end of REDIS_URL (storage_redis.db)"
+        return Meaning("", "redis_database", "this server has only one database", advice)
+    shown = f"the command {name}" if name in COMMANDS else "a command that is needed"
+    return Meaning("", "redis_no_command", f"this server does not know {shown}")
+
+
+NOT_A_CLUSTER = "write redis:// instead of redis+cluster:// in REDIS_URL"
+
+
+def translated(error: Exception) -> StoreError:
+    """A StoreError for what a client raised: what it means, where, and what to do.
+
+    None of the server's own words are kept: they may quote arguments, and those may hold a code.
+    """
+    meaning, where = _meaning(error), getattr(error, "where", "")
+    what = meaning.what.format(type=type(error).__name__) + (f" at {where}" if where else "")
+    return StoreError(what, code=meaning.code, advice=meaning.advice)

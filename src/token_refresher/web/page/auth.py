@@ -1,0 +1,172 @@
+"""Who may see the page, and who may push its buttons.
+
+| threat                                 | answer                                                                      |
+|----------------------------------------|-----------------------------------------------------------------------------|
+| anybody who reaches the port           | loopback only, else a token is needed                                       |
+| guessing the token, or timing it       | 16 characters at least; compared in constant time; guesses wait (`Guesses`) |
+| a stolen cookie telling the token      | the cookie is a signed expiry; its key is slow to derive from the token     |
+| a cookie that was copied before        | signing out ends the session in this process                                |
+| another site's form or script          | SameSite=Strict, Sec-Fetch-Site or Origin, and a CSRF token in each form    |
+| a name that is made to point here      | the Host header must be an address, localhost, or a name that was allowed   |
+| injected markup, frames, outside assets | escaping, and a Content-Security-Policy without any inline code            |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from token_refresher.domain.errors import CommandError
+from token_refresher.domain.model import Secret
+
+COOKIE = "token_refresher_page"
+# A working day and some: who looks longer signs in again.
+SESSION_S = 12 * 3600
+# Sessions that were ended are remembered until they would be over. Of more than this many, all older ones are over too.
+_MOST_ENDED = 1000
+# Enough that guessing is hopeless at any rate a server can answer.
+_SHORTEST_TOKEN = 16
+# About a tenth of a second, once at start; a guess at the token from a cookie costs the same each time.
+_ROUNDS = 200_000
+_SESSION = re.compile(r"([0-9]{10,12})\.([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def needs_token(host: str) -> bool:
+    """Whether an address to listen on may be reached from other machines; of a name it is not known, so it may."""
+    if host.lower() == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return True
+
+
+def check_binding(host: str, token: Secret | None) -> None:
+    """Raises CommandError when the page would be open to other machines without a token."""
+    if needs_token(host) and not token:
+        raise CommandError(f"{host} may be reached from other machines: give a token, or listen on 127.0.0.1")
+
+
+def check_names(names: Collection[str]) -> None:
+    """Raises CommandError for what is not a host name. It is not quoted: it may be a secret in the wrong place."""
+    if not all(_NAME.fullmatch(name) for name in names):
+        raise CommandError("--allow-host takes a host name without a port, as in status.example.com")
+
+
+def knows_host(header: str, names: Collection[str]) -> bool:
+    """Whether a Host header names us. An address does: only names can be made to point elsewhere.
+
+    `names` are known besides localhost.
+    """
+    found = _HOST.fullmatch(header)
+    name = found[1].strip("[]").lower().removesuffix(".") if found else ""
+    try:
+        return bool(name) and bool(name in ("localhost", *map(str.lower, names)) or ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Decides about requests. `hosts` are names under which the page may be asked for, besides addresses.
+
+    `now` gives unix seconds. Raises CommandError for a token that is too short or cannot be sent in a header.
+    """
+
+    def __init__(self, token: Secret | None, hosts: Collection[str] = (), now: Callable[[], float] = time.time) -> None:
+        value = token.reveal() if token else ""
+        if value and not re.fullmatch(f"[!-~]{{{_SHORTEST_TOKEN},512}}", value):
+            raise CommandError(
+                f"the page's token must have {_SHORTEST_TOKEN} to 512 characters, all of them ASCII and none a blank"
+            )
+        self._now, self._hosts = now, tuple(hosts)
+        # Of sessions that were signed out: nonce -> expiry. Every session with an expiry up to `_over` is over.
+        self._ended: dict[str, int] = {}
+        self._over = 0
+        self._lock = threading.Lock()
+        self._hash = hashlib.sha256(value.encode()).digest() if value else b""
+        self._key = hashlib.pbkdf2_hmac("sha256", value.encode(), b"token-refresher page", _ROUNDS) if value else b""
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody who reaches the page may see it."""
+        return not self._key
+
+    def knows_host(self, header: str) -> bool:
+        """Whether a Host header names us."""
+        return knows_host(header, self._hosts)
+
+    def is_token(self, given: str) -> bool:
+        """Whether this is the token; takes the same time for each wrong one, whatever its length."""
+        matches = hmac.compare_digest(hashlib.sha256(given.encode("utf-8", "replace")).digest(), self._hash)
+        return matches and not self.open
+
+    def token_in(self, authorization: str) -> str:
+        """The token that an Authorization header shows, right or wrong; "" when it shows none or none is needed."""
+        scheme, _, given = authorization.partition(" ")
+        return given.strip() if scheme.lower() == "bearer" and not self.open else ""
+
+    def new_session(self) -> str:
+        """A cookie's value for somebody who has shown the token."""
+        content = f"{int(self._now()) + SESSION_S}.{secrets.token_hex(16)}"
+        return f"{content}.{self._sign('session', content)}"
+
+    def is_session(self, cookie: str) -> bool:
+        """Whether a cookie's value is ours and not over."""
+        found = _SESSION.fullmatch(cookie)
+        if not found or self.open:
+            return False
+        ours = hmac.compare_digest(found[3], self._sign("session", f"{found[1]}.{found[2]}"))
+        return ours and int(found[1]) > max(self._now(), self._over) and found[2] not in self._ended
+
+    def end_session(self, cookie: str) -> None:
+        """From now on this cookie opens nothing. Does nothing for what is not a session of ours."""
+        if not self.is_session(cookie):
+            return
+        expiry, nonce, _ = cookie.split(".")
+        with self._lock:
+            now = self._now()
+            self._ended = {each: until for each, until in self._ended.items() if until > now} | {nonce: int(expiry)}
+            if len(self._ended) > _MOST_ENDED:
+                first = min(self._ended, key=self._ended.__getitem__)
+                self._over = max(self._over, self._ended.pop(first))
+
+    def csrf(self, cookie: str) -> str:
+        """What the forms of this session carry."""
+        return self._sign("form", cookie)
+
+    def is_csrf(self, given: str, cookie: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.csrf(cookie).encode())
+
+    def _sign(self, purpose: str, content: str) -> str:
+        return hmac.new(self._key, f"{purpose} {content}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def from_own_page(site: str | None, origin: str, host: str) -> bool:
+    """Whether a browser sent this from a page of ours: by Sec-Fetch-Site (None: not sent), else by Origin.
+
+    A browser always sends one of the two with a form.
+    """
+    if site is not None:
+        return site == "same-origin"
+    scheme, _, place = origin.partition("://")
+    return scheme in ("http", "https") and place.lower() == host.lower()

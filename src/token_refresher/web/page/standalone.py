@@ -1,0 +1,85 @@
+"""The page alone, without the daemon: `token-refresher status --serve`. It reads Redis, and never fetches a code."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection
+
+from flask import Flask
+
+from token_refresher.domain.errors import CommandError, StoreError, TokenRefresherError
+from token_refresher.domain.model import Action, Command, Secret
+from token_refresher.domain.report import Failure
+from token_refresher.platforms.http.call import steady
+from token_refresher.refresh.run import Refresher, alarm
+from token_refresher.settings.loader import Settings
+from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, State
+from token_refresher.web.page.auth import check_binding, check_names
+from token_refresher.web.page.routes import blueprint, with_headers
+from token_refresher.web.server import Endpoint
+from token_refresher.web.source import Source
+
+LISTEN = "127.0.0.1:8081"
+
+
+def serve(
+    settings: Settings,
+    refresher: Refresher,
+    listen: str = LISTEN,
+    token: Secret | None = None,
+    *,
+    hosts: Collection[str] = (),
+    started: Callable[[str], None] = lambda url: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve the page on `listen` ("HOST:PORT"; port 0: any free one) until `stop` or KeyboardInterrupt.
+
+    `hosts` are names under which the page is asked for, besides addresses and the one it listens on. `started` is
+    called with the page's address. In every tick the stored codes are read; nothing is fetched or changed.
+    Raises CommandError for an address that cannot be had, or that others can reach while there is no token.
+    """
+    host, port = address(listen)
+    check_binding(host, token)
+    check_names(hosts)
+    state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+    app = create_app(state, token, (host, *hosts))
+    try:
+        endpoint = Endpoint(app, host, port)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {listen}: {error.strerror or 'not an address'}") from None
+    until = stop or threading.Event()
+    with endpoint:
+        started(endpoint.url)
+        while not until.is_set():
+            sample(state, refresher)
+            until.wait(settings.policy.tick_s)
+
+
+def create_app(source: Source, token: Secret | None, hosts: Collection[str] = ()) -> Flask:
+    """A Flask application with the page and nothing else; `hosts` are names under which it is asked for."""
+    app = Flask(__name__, static_folder=None, template_folder=None)
+    app.register_blueprint(blueprint(source, token=token, hosts=hosts))
+    app.after_request(with_headers)
+    return app
+
+
+def sample(state: State, refresher: Refresher) -> None:
+    """Read all stored codes once. What goes wrong is shown on the page, and ends nothing."""
+    try:
+        report = refresher.run_once(Command(Action.STATUS))
+    except TokenRefresherError as error:
+        state.failed(REDIS if isinstance(error, StoreError) else DEFECT, refresher.new_id(), Failure.of(error))
+    except Exception as error:
+        defect = TokenRefresherError(f"unexpected {type(error).__name__} while reading Redis")
+        state.failed(DEFECT, refresher.new_id(), Failure.of(defect))
+    else:
+        state.add(report, DANGER if alarm(report) else OK)
+
+
+def address(listen: str) -> tuple[str, int]:
+    """Host and port out of "HOST:PORT"; an IPv6 address stands in brackets. Raises CommandError."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", listen, re.ASCII)
+    if not found or int(found[3]) > 65535:
+        raise CommandError("the address to listen on must be HOST:PORT, as in 127.0.0.1:8081 or [::1]:8081")
+    return found[1] or found[2], int(found[3])
