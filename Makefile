@@ -57,18 +57,18 @@ FUZZ_ARGS ?= all --seconds 10
 
 .PHONY: fuzz
 fuzz: tools ## Search for inputs that break a property
-	@PYTHONPATH=src:tests $(BIN)/python -m fuzz $(FUZZ_ARGS) || [ $$? = 2 ]  # 2: no engine for this machine, and it says so
+	@PYTHONPATH=src:tests $(BIN)/python -m verification.fuzz $(FUZZ_ARGS) || [ $$? = 2 ]  # 2: no engine for this machine, and it says so
 
 # Which part of the fault lab: make lab LAB_ARGS='--only "before store" --jobs 2'
 LAB_ARGS ?=
 
 .PHONY: lab
 lab: tools ## Show what readers hold while everything fails, beside a plain cron task
-	@PYTHONPATH=src:tests $(BIN)/python -m lab --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
+	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 .PHONY: lab-full
 lab-full: tools ## The same with whole days and longer matrices
-	@PYTHONPATH=src:tests $(BIN)/python -m lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
+	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 .PHONY: coverage
 coverage: tools ## Run all tests and see which branches they reach; fails below 95 %

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+_CLIENT = "platforms/yuanzhibang/test_client"
+_RESPONSE = "platforms/yuanzhibang/test_response"
+_SYNC, _STATEFUL = "reader/test_sync_reader", "reader/test_readers_stateful"
+
 
 class Subject(NamedTuple):
     """A file below src/token_refresher.
@@ -17,30 +21,48 @@ class Subject(NamedTuple):
     slow: tuple[str, ...] = ()
 
 
-_RUNS = ("audit", "answer_faults")
-_PROCESSES = ("killed_and_frozen", "redis_faults")
+_RUNS = ("e2e/test_audit", "faults/test_answers")
+_PROCESSES = ("faults/test_killed_and_frozen", "faults/test_redis_server")
 
 SUBJECTS = (
-    Subject("domain/decision.py", ("plan", "plan_life"), _RUNS),
-    Subject("domain/command.py", ("selection", "plan"), _RUNS),
-    Subject("domain/policy.py", ("policy",), ("plan",)),
-    Subject("platforms/yuanzhibang/response.py", ("answers",), ("open_platform",)),
-    Subject("platforms/http/call.py", ("flight",), ("open_platform",)),
-    Subject("platforms/yuanzhibang/client.py", ("open_platform", "answers"), ("answer_faults",)),
-    Subject("refresh/application.py", ("refresh", "run"), (*_RUNS, *_PROCESSES)),
-    Subject("refresh/limits.py", ("limits",), _RUNS),
-    Subject("refresh/renew.py", ("renew",), (*_RUNS, *_PROCESSES)),
-    Subject("refresh/result.py", ("result",), _RUNS),
-    Subject("refresh/run.py", ("run", "refresh", "report"), (*_RUNS, *_PROCESSES)),
-    Subject("refresh/watch.py", ("watch", "renew"), (*_RUNS, *_PROCESSES)),
-    Subject("store/redis_store.py", ("store", "lease"), (*_RUNS, "redis_faults", "topologies")),
-    Subject("store/idle_connections.py", ("idle_connections",)),
-    Subject("reader/cache.py", ("shelf", "reader"), ("async_reader", "reader_machine")),
-    Subject("reader/sync_reader.py", ("reader",), ("reader_machine",)),
-    Subject("reader/async_reader.py", ("async_reader",), ("reader_machine",)),
-    Subject("store/scripts/acquire.lua", ("scripts",), ("lease", "store")),
-    Subject("store/scripts/finish.lua", ("scripts",), ("lease", "store")),
-    Subject("store/scripts/load.lua", ("scripts",), ("lease", "store")),
-    Subject("store/scripts/note.lua", ("scripts",), ("lease", "store")),
-    Subject("store/scripts/prelude.lua", ("scripts",), ("lease", "store")),
+    Subject("domain/decision.py", ("domain/test_decision", "domain/test_life"), _RUNS),
+    Subject("domain/command.py", ("domain/test_command", "domain/test_decision"), _RUNS),
+    Subject("domain/policy.py", ("domain/test_policy",), ("domain/test_decision",)),
+    Subject(
+        "platforms/yuanzhibang/response.py",
+        (_RESPONSE,),
+        (_CLIENT,),
+    ),
+    Subject("platforms/http/call.py", ("platforms/http/test_call",), (_CLIENT,)),
+    Subject(
+        "platforms/yuanzhibang/client.py",
+        (_CLIENT, _RESPONSE),
+        ("faults/test_answers",),
+    ),
+    Subject("refresh/application.py", ("refresh/test_application", "refresh/test_run"), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/limits.py", ("refresh/test_limits",), _RUNS),
+    Subject("refresh/renew.py", ("refresh/test_renew",), (*_RUNS, *_PROCESSES)),
+    Subject("refresh/result.py", ("refresh/test_result",), _RUNS),
+    Subject(
+        "refresh/run.py", ("refresh/test_run", "refresh/test_application", "domain/test_report"), (*_RUNS, *_PROCESSES)
+    ),
+    Subject("refresh/watch.py", ("refresh/test_watch", "refresh/test_renew"), (*_RUNS, *_PROCESSES)),
+    Subject(
+        "store/redis_store.py",
+        ("store/test_redis_store", "store/test_lease"),
+        (*_RUNS, "faults/test_redis_server", "e2e/test_topologies"),
+    ),
+    Subject("store/idle_connections.py", ("store/test_idle_connections",)),
+    Subject(
+        "reader/cache.py",
+        ("reader/test_cache", _SYNC),
+        ("reader/test_async_reader", _STATEFUL),
+    ),
+    Subject("reader/sync_reader.py", (_SYNC,), (_STATEFUL,)),
+    Subject("reader/async_reader.py", ("reader/test_async_reader",), (_STATEFUL,)),
+    Subject("store/scripts/acquire.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),
+    Subject("store/scripts/finish.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),
+    Subject("store/scripts/load.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),
+    Subject("store/scripts/note.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),
+    Subject("store/scripts/prelude.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),
 )

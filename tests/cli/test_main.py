@@ -1,0 +1,651 @@
+"""The command line against a real Redis and the platform's simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault, Simulator
+from support.command_line import Call, caller, on_a_terminal, process_environ
+from support.planted import plant
+from support.redis_server import RedisServer, free_port
+from token_refresher.cli.main import EXIT_CODES, build_parser, main
+from token_refresher.cli.table import Cell, as_plain, columns_of, duration, filled
+from token_refresher.domain.reasons import Reason
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROGRAM = [sys.executable, "-m", "token_refresher"]
+_NAMES = {"app0000": "商城（测试）", "app0001": "Help desk", "app0002": ""}
+_COMMANDS = (
+    "refresh",
+    "plan",
+    "status",
+    "check",
+    "doctor",
+    "sign",
+    "invoke",
+    "open-id",
+    "simulate",
+    "daemon",
+    "version",
+)
+_RUNS = ("refresh", "plan", "status", "check")
+_WAIT_S = 30.0
+
+
+@pytest.fixture
+def environ(redis_server: RedisServer, simulator: Simulator, tmp_path: Path) -> dict[str, str]:
+    """Three applications by a configuration file, one with a Chinese name and one without any."""
+    return configured(redis_server, simulator, tmp_path)
+
+
+def configured(redis_server: RedisServer, simulator: Simulator, folder: Path) -> dict[str, str]:
+    apps = []
+    for app_id, name in _NAMES.items():
+        secret = plant(f"secret-of-{app_id}-in-a-file")
+        simulator.add_app(app_id, secret)
+        apps.append({"app_id": app_id, "app_secret": secret, "app_name": name})
+    base = f"{simulator.url}/OAuth2"
+    content = {
+        "storage_redis": {"host": "127.0.0.1", "port": redis_server.port},
+        "oauth_api": {
+            "get_server_access_token_url": f"{base}/token",
+            "get_user_access_token_url": f"{base}/token",
+            "get_js_ticket_url": f"{base}/ticket",
+        },
+        "app_info": apps,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    # The codes of tests are a moment old: no age keeps them from being asked about or renewed.
+    return {"CONFIG_FILE": str(path), "POLICY_COOLDOWN_S": "0", "POLICY_AUDIT_MIN_AGE_S": "0"}
+
+
+@pytest.fixture
+def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command line in this process, with further variables by name."""
+    return caller(environ, capsys)
+
+
+@pytest.fixture
+def alone(capsys: pytest.CaptureFixture[str]) -> Call:
+    """The same without any settings and servers."""
+    return caller({}, capsys)
+
+
+# -- runs ------------------------------------------------------------------------------------
+
+
+def test_refresh_stores_every_code_and_shows_what_it_did(call: Call, simulator: Simulator) -> None:
+    ended = call("refresh")
+    assert ended.code == 0
+    assert ended.err == ""
+    assert (
+        len(re.findall(r"  MISSING +issued +\[################\] (2h 00m|1h 59m) +[0-9a-f]{8}$", ended.out, re.M)) == 6
+    )
+    assert re.search(r"^6 codes: 6 fetched, 0 asked about, 0 in danger; took \d+ ms\.$", ended.out, re.M)
+    assert [simulator.fetches(app, "js_ticket") for app in _NAMES] == [1, 1, 1]
+
+
+def test_a_second_refresh_fetches_nothing(call: Call) -> None:
+    call("refresh")
+    ended = call("refresh", "--json", POLICY_AUDIT_INTERVAL_S="0")
+    assert ended.code == 0
+    assert ended.json["summary"] == {"targets": 6, "fetches": 0, "questions": 0, "in_danger": 0, "FRESH": 6}
+
+
+def test_refresh_touches_only_what_is_selected(call: Call, simulator: Simulator) -> None:
+    ended = call("refresh", "--app", "app0001", "--app", "app0002", "--kind", "access_token", "--json")
+    chosen = [(each["app_id"], each["kind"]) for each in ended.json["targets"]]
+    assert chosen == [("app0001", "access_token"), ("app0002", "access_token")]
+    assert simulator.count() == 2
+
+
+def test_shards_share_all_applications_without_overlap(call: Call) -> None:
+    parts = [call("plan", "--shard", f"{k}/3", "--json").json["targets"] for k in (1, 2, 3)]
+    apps = [sorted({each["app_id"] for each in part}) for part in parts]
+    assert sorted(app for part in apps for app in part) == sorted(_NAMES)
+
+
+def test_an_empty_selection_says_so_and_is_no_failure(call: Call) -> None:
+    empty = [k for k in range(1, 10) if not call("plan", "--shard", f"{k}/9", "--json").json["targets"]]
+    ended = call("refresh", "--shard", f"{empty[0]}/9")
+    assert ended == (0, "", "No application is in this selection.\n")
+
+
+def test_force_renews_what_is_fresh(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    ended = call("refresh", "--force", "--app", "app0000")
+    assert ended.out.count("FORCED") == 2
+    assert simulator.fetches("app0000", "access_token") == 2
+    assert simulator.fetches("app0001", "access_token") == 1
+
+
+def test_plan_tells_what_would_be_done_and_why_and_fetches_nothing(call: Call, simulator: Simulator) -> None:
+    ended = call("plan")
+    assert ended.code == 0
+    assert len(re.findall(r"  fetch +MISSING +nothing is stored$", ended.out, re.M)) == 6
+    assert "\n6 of 6 codes would be fetched, 0 asked about; nothing was done.\n" in ended.out
+    assert "6 of 6 codes are missing or nearly expired." in ended.err
+    assert simulator.count() == 0
+
+
+def test_plan_of_fresh_codes_is_to_do_nothing_unless_forced(call: Call) -> None:
+    call("refresh")
+    ended = call("plan")
+    assert ended.code == 0
+    assert "0 of 6 codes would be fetched, 0 asked about; nothing was done." in ended.out
+    assert len(re.findall(r"  nothing +FRESH +\d+ s left$", ended.out, re.M)) == 6
+    assert "6 of 6 codes would be fetched" in call("plan", "--force").out
+
+
+def test_status_shows_state_time_last_outcome_and_fingerprint(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    asked = simulator.count()
+    ended = call("status")
+    assert ended.code == 0
+    assert ended.err == ""
+    left = r"\[#{16}\] (2h 00m|1h 59m)"
+    row = rf"^app0001 \(Help desk\) +access_token +FRESH +{left} +issued, \d+s ago +[0-9a-f]{{8}}$"
+    assert re.search(row, ended.out, re.M)
+    assert simulator.count() == asked
+
+
+def test_status_says_what_to_do_about_a_last_attempt_that_was_refused(call: Call, simulator: Simulator) -> None:
+    simulator.rotate_secret("app0001", plant("rotated"))
+    call("refresh")
+    ended = call("status", "--app", "app0001", "--kind", "access_token")
+    assert ended.code == 1
+    assert re.search(r"MISSING|BACKING_OFF", ended.out)
+    assert "refused: wrong_secret" in ended.out
+    assert "app0001 access_token: last refused: wrong_secret. What to do: check app_id and secret" in ended.err
+
+
+def test_a_refused_refresh_names_the_application_and_what_to_do(call: Call, simulator: Simulator) -> None:
+    simulator.rotate_secret("app0001", plant("rotated-too"))
+    ended = call("refresh")
+    assert ended.code == 1
+    assert "app0001 access_token: wrong_secret: " in ended.err
+    assert "2 of 6 codes are missing" in ended.err
+    assert simulator.fetches("app0002", "js_ticket") == 1
+
+
+def test_codes_with_little_time_left_end_with_the_code_for_danger(
+    call: Call, redis_server: RedisServer, simulator: Simulator
+) -> None:
+    call("refresh")
+    client = redis_server.client()
+    for key in client.scan_iter("type/*"):
+        value = json.loads(client.get(key))
+        value |= {"expires_in": value["expires_in"] - 6700, "issued_at": value["issued_at"] - 6700}
+        client.set(key, json.dumps(value), ex=500)
+    ended = call("status")
+    assert ended.code == 1
+    assert len(re.findall(r"NEAR_EXPIRY  \[#\.{15}\] 8m \d\ds ", ended.out)) == 6
+    assert "6 of 6 codes are missing or nearly expired." in ended.err
+
+
+def test_a_short_life_is_no_danger(
+    redis_server: RedisServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Simulator(lifetime_s=500) as short:
+        environ = configured(redis_server, short, tmp_path)
+        assert main(["refresh"], environ) == 0
+        capsys.readouterr()
+        assert main(["status"], environ) == 0
+        out, err = capsys.readouterr()
+    assert len(re.findall(r"FRESH  \[#{16}\] 8m \d\ds ", out)) == 6
+    assert err == ""
+
+
+# -- check -----------------------------------------------------------------------------------
+
+
+def newest_ticket(simulator: Simulator, app_id: str) -> str:
+    newest = simulator.newest(app_id, "js_ticket")
+    assert newest
+    return newest.code
+
+
+def test_check_of_living_codes_is_well_and_changes_nothing(
+    call: Call, simulator: Simulator, redis_server: RedisServer
+) -> None:
+    call("refresh")
+    client = redis_server.client()
+    before = {key: client.dump(key) for key in client.scan_iter()}
+    ended = call("check")
+    assert ended.code == 0
+    assert len(re.findall(r"(access_token|js_ticket) +alive ", ended.out)) == 6
+    assert simulator.count(CHECK_PATH) == 6
+    assert {key: client.dump(key) for key in client.scan_iter()} == before
+
+
+def test_check_finds_a_dead_code_and_repair_replaces_it(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    dead = newest_ticket(simulator, "app0000")
+    simulator.revoke("app0000", "js_ticket", dead)
+    ended = call("check")
+    assert ended.code == 1
+    assert re.search(r"^app0000 .*js_ticket +dead +the platform refuses the stored code", ended.out, re.M)
+    repaired = call("check", "--repair")
+    assert repaired.code == 0
+    assert re.search(r"js_ticket +REFUSED +issued", repaired.out)
+    assert newest_ticket(simulator, "app0000") != dead
+    assert call("check").code == 0
+
+
+def test_check_finds_a_code_that_somebody_else_superseded(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    simulator.issue("app0001", "js_ticket")
+    ended = call("check", "--app", "app0001")
+    assert ended.code == 1
+    assert re.search(r"js_ticket +superseded +a newer code exists; the platform ends this one in \d+ s", ended.out)
+
+
+def test_check_without_an_answer_is_told_apart_from_a_dead_code(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    simulator.script(CHECK_PATH, Fault.html(), times=None)
+    ended = call("check", "--app", "app0001")
+    assert ended.code == 5
+    assert ended.out.count("no answer") == 2
+    assert "warning: app0001 js_ticket: checkCode: bad_answer" in ended.err
+
+
+def test_check_of_nothing_asks_nothing(call: Call, simulator: Simulator) -> None:
+    ended = call("check")
+    assert ended.code == 1
+    assert ended.out.count("(not asked)") == 6
+    assert simulator.count() == 0
+
+
+# -- open-id ---------------------------------------------------------------------------------
+
+
+def test_open_id_prints_who_stands_behind_a_login_free_code(call: Call, simulator: Simulator) -> None:
+    code = simulator.login_code("app0001", "visitor-7")
+    assert call("open-id", code, "--app", "app0001") == (0, "visitor-7\n", "")
+
+
+def test_open_id_reads_the_code_from_standard_input(environ: dict[str, str], simulator: Simulator) -> None:
+    code = simulator.login_code("app0000", "visitor-8")
+    ended = subprocess.run(
+        [*_PROGRAM, "open-id", "-", "--app", "app0000", "--json"],
+        input=f"{code}\n",
+        env=process_environ(environ),
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S,
+    )
+    told = json.loads(ended.stdout)
+    assert ended.returncode == 0
+    assert (told["app_id"], told["open_id"]) == ("app0000", "visitor-8")
+    assert sorted(told) == ["app_id", "lifetime_s", "open_id", "scope"]
+
+
+def test_open_id_refuses_a_used_code_without_repeating_it(call: Call, simulator: Simulator) -> None:
+    code = simulator.login_code("app0001", "visitor-9")
+    call("open-id", code, "--app", "app0001")
+    ended = call("open-id", code, "--app", "app0001", "--json")
+    assert ended.code == 5
+    assert ended.json["error"]["code"] == "code_invalid"
+    assert code not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (
+            ["x" * 20],
+            "say by --app which application the code belongs to; configured: app0000, app0001, app0002",
+        ),
+        (
+            ["x" * 20, "--app", "app9"],
+            "application 'app9' is not configured; configured: app0000, app0001, app0002",
+        ),
+        ([" ", "--app", "app0000"], "no login-free code was given"),
+    ],
+)
+def test_open_id_wants_a_code_and_a_known_application(call: Call, arguments: list[str], what: str) -> None:
+    ended = call("open-id", *arguments)
+    assert ended.code == 2
+    assert what in ended.err
+
+
+# -- mistakes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", _RUNS)
+def test_an_unknown_application_is_an_error_that_names_the_known(
+    call: Call, simulator: Simulator, command: str
+) -> None:
+    ended = call(command, "--app", "app0000", "app9999")
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err == (
+        "error: invalid_command: application 'app9999' is not configured;"
+        " configured: app0000, app0001, app0002."
+        " What to do: send one of the accepted forms; nothing was fetched.\n"
+    )
+    assert simulator.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["refersh"], "invalid choice: 'refersh'"),
+        (["refresh", "--kind", "ticket"], "invalid choice: 'ticket'"),
+        (["refresh", "--forse"], "unknown arguments: --forse"),
+        (["status", "--force"], "unknown arguments: --force"),
+        (["open-id", "a-code", "-another-code"], "unknown arguments: (not shown)"),
+        (["open-id", "a-code", "another-code"], "unknown arguments: (not shown)"),
+        (["simulate", "--port", "65536"], "not a port"),
+        (["refresh", "--sh", "1/2"], "unknown arguments: --sh"),
+    ],
+)
+def test_wrong_usage_is_explained_and_does_nothing(alone: Call, arguments: list[str], what: str) -> None:
+    ended = alone(*arguments)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.startswith("usage: token-refresher")
+    assert what in ended.err
+    assert "another-code" not in ended.err
+    as_json = alone("--json", *arguments)
+    assert as_json.code == 2
+    assert as_json.json["error"]["code"] == "invalid_command"
+    assert as_json.err == ""
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
+def test_a_shard_that_is_none_is_refused(call: Call, shard: str) -> None:
+    ended = call("refresh", "--shard", shard)
+    assert ended.code == 2
+    assert 'shard is not of the form "k/n"' in ended.err
+    assert "timer" not in ended.err
+
+
+@pytest.mark.parametrize("command", [*_RUNS, "open-id x"])
+def test_wrong_settings_are_all_named_at_once(alone: Call, command: str) -> None:
+    environ = {"APP_ID": "app0000", "POLICY_MARGIN_S": "soon"}
+    ended = alone(*command.split(), **environ)
+    assert ended.code == 3
+    assert ended.out == ""
+    for name in ("APP_SECRET", "REDIS_URL", "POLICY_MARGIN_S"):
+        assert re.search(rf"^  - {name} ", ended.err, re.M)
+    as_json = alone(*command.split(), "--json", **environ)
+    assert (as_json.code, as_json.err) == (3, "")
+    assert as_json.json["error"]["exit_code"] == 3
+    assert len(as_json.json["error"]["problems"]) == 3
+
+
+@pytest.mark.parametrize("command", _RUNS)
+def test_a_redis_that_is_not_there_has_its_own_exit_code(call: Call, simulator: Simulator, command: str) -> None:
+    password = plant("redis-password-of-nobody")
+    url = f"redis://:{password}@127.0.0.1:{free_port()}/0"
+    ended = call(command, REDIS_URL=url)
+    assert ended.code == 4
+    assert ended.err.startswith("error: redis_unreachable: ")
+    assert simulator.count() == 0
+    assert call(command, "--json", REDIS_URL=url).json["error"]["code"] == "redis_unreachable"
+
+
+# -- output ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", _RUNS)
+def test_json_is_one_document_with_every_target_in_it(call: Call, command: str) -> None:
+    call("refresh")
+    for arguments in ((command, "--json"), ("--json", command)):
+        ended = call(*arguments)
+        assert ended.err == ""
+        assert len(ended.json["targets"]) == 6
+        assert ended.json["not_listed"] == 0
+
+
+def test_json_carries_the_warnings_about_settings(call: Call) -> None:
+    ended = call("status", "--json", POLICY_MARGINS="1800")
+    assert any("POLICY_MARGINS" in warning for warning in ended.json["warnings"])
+    assert "warning: the environment variable POLICY_MARGINS is not read" in call("status", POLICY_MARGINS="1").err
+
+
+@pytest.mark.parametrize("command", _RUNS)
+def test_tables_are_aligned_with_chinese_names(call: Call, command: str) -> None:
+    call("refresh", "--app", "app0000")
+    lines = call(command).out.partition("\n\n")[0].splitlines()
+    assert len(lines) == 7
+    assert "商城（测试）" in lines[1]
+    starts = {_columns(re.split(r"KIND|access_token|js_ticket", line)[0]) for line in lines}
+    assert len(starts) == 1
+    assert all(line == line.rstrip() for line in lines)
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def test_columns_count_wide_and_combining_characters() -> None:
+    assert [columns_of(text) for text in ("abc", "商城", "（）", "e\u0301", "\u200b", "")] == [
+        3,
+        4,
+        4,
+        1,
+        0,
+        0,
+    ]
+    table = as_plain(["A", "B"], [[Cell("商城"), Cell("x")], [Cell("abcde"), Cell("5m", bar=0.5)]])
+    assert table == "A      B\n商城   x\nabcde  [########........] 5m"
+
+
+def test_bars_and_durations_are_never_odd() -> None:
+    assert [filled(part) for part in (-1, 0, 0.001, 0.5, 0.99, 1, 7)] == [0, 0, 1, 8, 16, 16, 16]
+    told = [duration(s) for s in (-5, 0, 59, 60, 725, 7199, 7200, 90_000)]
+    assert told == ["0s", "0s", "59s", "1m 00s", "12m 05s", "1h 59m", "2h 00m", "1d 01h"]
+
+
+def test_every_reason_of_the_plan_is_shown_unchanged(call: Call) -> None:
+    told = {each["reason"] for each in call("plan", "--json").json["targets"]}
+    assert told <= {reason.value for reason in Reason}
+    assert all(reason in call("plan").out for reason in told)
+
+
+def test_a_terminal_gets_colours_and_a_progress_bar(environ: dict[str, str]) -> None:
+    pytest.importorskip("rich")
+    path = Path(environ["CONFIG_FILE"])
+    content = yaml.safe_load(path.read_text("utf-8"))
+    content["app_info"] += [{"app_id": f"more{n}", "app_secret": plant(f"more{n}")} for n in range(3)]
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    code, shown = on_a_terminal(environ, [*_PROGRAM, "refresh"])
+    assert code == 1
+    assert "\x1b[32m" in shown
+    assert "applications" in shown
+    code, shown = on_a_terminal(environ, [*_PROGRAM, "status", "--app", "app0000"])
+    assert code == 0
+    assert "\x1b[32m━━━━" in shown
+    assert "商城（测试）" in shown
+
+
+@pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colours_gets_plain_text(environ: dict[str, str], setting: dict[str, str]) -> None:
+    code, shown = on_a_terminal(environ | setting, [*_PROGRAM, "refresh"])
+    assert code == 0
+    assert "\x1b" not in shown
+    assert "[################]" in shown
+
+
+def test_a_terminal_without_rich_gets_plain_text(environ: dict[str, str]) -> None:
+    without = "import sys; sys.modules['rich'] = None; from token_refresher.cli.main import main; sys.exit(main())"
+    code, shown = on_a_terminal(environ, [sys.executable, "-c", without, "refresh"])
+    assert code == 0
+    assert "\x1b" not in shown
+    assert "[################]" in shown
+
+
+def test_names_do_not_break_an_output_that_cannot_show_them(environ: dict[str, str]) -> None:
+    ended = subprocess.run(
+        [*_PROGRAM, "status"],
+        env=process_environ(environ) | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=_WAIT_S,
+    )
+    assert ended.returncode == 1
+    assert rb"\u5546\u57ce" in ended.stdout
+
+
+def test_a_reader_of_the_output_that_goes_away_is_no_crash(environ: dict[str, str]) -> None:
+    nobody, its = os.pipe()
+    os.close(nobody)
+    ended = subprocess.run(
+        [*_PROGRAM, "status"],
+        env=process_environ(environ),
+        stdout=its,
+        stderr=subprocess.PIPE,
+        timeout=_WAIT_S,
+    )
+    os.close(its)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_ctrl_c_ends_a_run_in_order(environ: dict[str, str], simulator: Simulator, redis_server: RedisServer) -> None:
+    gate = simulator.hold(TOKEN_PATH, "before")
+    process = subprocess.Popen(
+        [*_PROGRAM, "refresh"],
+        env=process_environ(environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    gate.wait_reached()
+    process.send_signal(signal.SIGINT)
+    gate.release()
+    out, err = process.communicate(timeout=_WAIT_S)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    # It left only when what it had begun (not always with all) was over: a code that was on its way is stored.
+    stored = len(list(redis_server.client().scan_iter("type/server_access_token_info/*")))
+    assert stored == sum(simulator.fetches(f"app000{number}", "access_token") for number in range(3)) > 0
+
+
+# -- the others ------------------------------------------------------------------------------
+
+
+def test_version_is_that_of_the_project(alone: Call) -> None:
+    project = (_ROOT / "pyproject.toml").read_text("utf-8")
+    found = re.search(r'^version = "(.+)"', project, re.M)
+    assert found
+    assert alone("version") == (0, f"token-refresher {found[1]}\n", "")
+    assert alone("version", "--json").json == {"version": found[1]}
+
+
+@pytest.fixture
+def simulating() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-u", "-m", "token_refresher", "simulate", "--port", "0", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, env=process_environ({}), text=True, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_simulate_prints_the_environment_that_works_with_it(
+    simulating: Callable[..., subprocess.Popen[str]], redis_server: RedisServer, alone: Call
+) -> None:
+    process = simulating("--app", "one", "two")
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(5)]
+    assert lines[3].startswith("# or: export APP_ID=two")
+    environ = dict(shlex.split(line)[1].split("=", 1) for line in lines[:3])
+    ended = alone("refresh", **environ, REDIS_URL=redis_server.url)
+    assert ended.code == 0
+    assert "one " in ended.out
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 0
+    assert err.startswith("WARNING: for tests only.")
+    assert environ["PLATFORM_BASE_URL"] in err
+
+
+def test_simulate_as_json_is_one_document(simulating: Callable[..., subprocess.Popen[str]]) -> None:
+    process = simulating("--json")
+    assert process.stdout
+    text = ""
+    while not text.endswith("\n}\n"):
+        text += process.stdout.readline()
+    told = json.loads(text)
+    assert list(told) == ["environment", "applications"]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=_WAIT_S) == ("", "")
+
+
+def test_simulate_on_a_port_that_is_taken_says_so(alone: Call, redis_server: RedisServer) -> None:
+    ended = alone("simulate", "--port", str(redis_server.port))
+    assert ended.code == 2
+    assert f"cannot listen on 127.0.0.1:{redis_server.port}: " in ended.err
+
+
+def test_simulate_says_where_the_simulator_is_when_it_is_not_installed(
+    alone: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "platform_simulator", None)
+    ended = alone("simulate")
+    assert ended.code == 2
+    assert "platform_simulator) is not installed" in ended.err
+
+
+# -- help ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_every_example_in_the_help_is_accepted(alone: Call, command: str) -> None:
+    ended = alone(command, "--help")
+    assert ended.code == 0
+    lines = re.findall(r"^  (token-refresher .*)$", ended.out.partition("examples:")[2], re.M)
+    assert len(lines) >= 2
+    for line in lines:
+        words = shlex.split(line.partition(" < ")[0])
+        assert build_parser().parse_args(words[1:]).command == command
+
+
+def test_the_help_of_open_id_tells_of_standard_input(alone: Call) -> None:
+    assert "- reads it from standard input" in re.sub(r"\s+", " ", alone("open-id", "--help").out)
+
+
+def test_the_help_names_every_command_and_exit_code(alone: Call) -> None:
+    ended = alone("--help")
+    assert ended.code == 0
+    for command in _COMMANDS:
+        assert re.search(rf"^ +{command} +\S", ended.out, re.M)
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code:>5}  {meaning}\n" in ended.out
+
+
+def test_importing_the_command_line_brings_no_package_of_others() -> None:
+    """Neither do help and wrong usage: they are quick."""
+    look = (
+        "import sys, token_refresher.cli.main as cli; cli.main(['version']); cli.main(['refresh', '--nothing']);"
+        "names = 'rich', 'requests', 'fc2', 'yaml', 'redis', 'urllib3';"
+        "print([name for name in names if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", look],
+        env=process_environ({}),
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S,
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,188 @@
+"""What a command does, and its exit code, do not depend on whether its output can be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.command_line import Call, Ended, caller, process_environ
+from support.guards import see
+from support.planted import plant
+from support.redis_server import free_port
+from support.topologies import wait_until
+from support.world import World
+from token_refresher.domain.model import Kind, Target
+from token_refresher.store.keys import keys_of
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROGRAM = f"{sys.executable} -m token_refresher"
+_WAIT_S = 60.0
+_TOKEN = keys_of(Target("app0000", Kind.ACCESS_TOKEN)).value
+_SENTENCE = "warning: standard output cannot be written ({}); all else was done\n"
+_CLOSED, _FULL = _SENTENCE.format("it is closed"), _SENTENCE.format("No space left on device")
+_PAGE = "https://shop.example/pay"
+
+linux = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="NOT TESTED: there is no /dev/full")
+
+
+@pytest.fixture
+def environ(world: World) -> dict[str, str]:
+    return world.settings_env()
+
+
+@pytest.fixture
+def call(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Call:
+    return caller(environ, capsys)
+
+
+def shell(line: str, environ: dict[str, str]) -> Ended:
+    """What a shell makes of this line; `run` in it is the program."""
+    ended = subprocess.run(
+        ["/bin/bash", "-c", line.replace("run ", f"{_PROGRAM} ")],
+        env=process_environ(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S,
+        cwd=_ROOT,
+    )
+    see("a shell", ended.stdout + ended.stderr)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("streams", "err"),
+    [
+        (">&-", _CLOSED),
+        (">/dev/full", _FULL),
+        ("<&- >&-", _CLOSED),
+        ("2>&-", ""),
+        ("2>/dev/full", ""),
+        (">&- 2>&-", ""),
+        (">/dev/full 2>/dev/full", ""),
+        ("<&- >&- 2>&-", ""),
+    ],
+)
+def test_a_run_stores_and_ends_with_its_own_code(streams: str, err: str, environ: dict[str, str], world: World) -> None:
+    ended = shell(f"run refresh {streams}", environ)
+    assert (ended.code, ended.err) == (0, err)
+    assert world.redis.client().exists(_TOKEN)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("refresh --json", 0),
+        ("plan", 0),
+        ("status", 1),
+        ("doctor", 1),
+        ("check", 1),
+        ("version", 0),
+        ("--help", 0),
+        ("refresh --help", 0),
+        ("refresh --app nobody", 2),
+        ("refresh --app nobody --json", 2),
+        ("sign --url http://", 2),
+        ("sign --url https://h/ --json", 1),
+        ("open-id -", 2),
+    ],
+)
+def test_every_command_ends_with_its_own_code(command: str, code: int, environ: dict[str, str]) -> None:
+    for streams in (">&-", ">/dev/full", "<&- >/dev/full 2>&-"):
+        ended = shell(f"run {command} {streams}", environ)
+        assert ended.code == code, (streams, ended)
+        assert "Traceback" not in ended.err
+        assert "Exception ignored" not in ended.err
+
+
+def test_errors_keep_their_codes(environ: dict[str, str]) -> None:
+    assert shell("run refresh >&-", environ | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}).code == 4
+    assert shell("run refresh >&-", environ | {"APP_SECRET": ""}).code == 3
+
+
+def test_messages_never_take_the_place_of_the_result(environ: dict[str, str]) -> None:
+    ended = shell("run refresh --json 2>&-", environ | {"POLICY_MARGINS_S": "1"})
+    assert json.loads(ended.out)["warnings"]
+
+
+def ends_well(process: subprocess.Popen[bytes], world: World) -> None:
+    """Wait for the first run's codes, send SIGTERM, and look at the exit code."""
+    try:
+        wait_until("a code is stored", lambda: bool(world.redis.client().exists(_TOKEN)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_WAIT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@linux
+@pytest.mark.parametrize("streams", [">&-", ">/dev/full", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_daemon_without_streams_ends_with_0_after_sigterm(
+    streams: str, environ: dict[str, str], world: World
+) -> None:
+    line = ["/bin/bash", "-c", f"exec {_PROGRAM} daemon --no-http {streams}"]
+    null = subprocess.DEVNULL
+    ends_well(subprocess.Popen(line, env=process_environ(environ), stdin=null, stdout=null, stderr=null), world)
+
+
+def test_a_daemon_whose_log_has_no_reader_ends_with_0_after_sigterm(environ: dict[str, str], world: World) -> None:
+    reader, its = os.pipe()
+    os.close(reader)
+    line = [sys.executable, "-m", "token_refresher", "daemon", "--no-http"]
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(line, env=process_environ(environ), stdin=null, stdout=its, stderr=null)
+    os.close(its)
+    ends_well(process, world)
+
+
+# -- exit codes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["ftp://h", "https://", "https://u:p@h/", "https://h/ä", "/pay", ""])
+def test_an_address_that_cannot_be_signed_is_wrong_usage(url: str, call: Call) -> None:
+    down = f"redis://127.0.0.1:{free_port()}/0"
+    for more in ({}, {"REDIS_URL": down}):
+        ended = call("sign", "--url", url, **more)
+        assert (ended.code, ended.out) == (2, "")
+        assert "invalid_url" in ended.err
+
+
+def test_to_sign_while_redis_is_down_has_the_code_of_redis(call: Call) -> None:
+    port = free_port()
+    ended = call("sign", "--url", _PAGE, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    assert ended.code == 4
+    assert ended.err.startswith("error: redis_unreachable: Redis cannot be reached: nothing listens there")
+    assert f"127.0.0.1:{port}" in ended.err
+    told = call("sign", "--url", _PAGE, "--json", REDIS_URL=f"redis://:{plant('p')}@127.0.0.1:{port}/0").json
+    assert (told["error"]["code"], told["error"]["exit_code"]) == ("redis_unreachable", 4)
+
+
+def test_a_plan_before_the_first_run_is_not_a_failure(call: Call, world: World) -> None:
+    assert call("plan").code == 0
+    assert call("plan", "--json").code == 0
+    assert call("status").code == 1
+    call("refresh")
+    assert call("plan").code == 0
+    world.redis.client().delete(_TOKEN)
+    assert call("plan").code == 1, "a code that was there is gone"
+
+
+@pytest.mark.parametrize("lines", [0, 1, 12])
+def test_make_run_into_head_is_quiet(lines: int, tmp_path: Path) -> None:
+    names = ("CONFIG_FILE", "APP_ID", "APP_SECRET", "REDIS_URL", "PLATFORM_BASE_URL")
+    environ = {name: value for name, value in os.environ.items() if name not in names}
+    command = f"set -o pipefail; {sys.executable} tools/run.py --directory {tmp_path} | head -n {lines}"
+    ended = subprocess.run(
+        ["/bin/bash", "-c", command], env=environ, stdin=subprocess.DEVNULL, capture_output=True, cwd=_ROOT
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.count(b"\n") == lines

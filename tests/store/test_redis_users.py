@@ -1,0 +1,292 @@
+"""The lines of docs/redis-users.md do what the document says, and every right in them is needed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+
+from support.flow import Deployment
+from support.planted import plant
+from support.redis_server import RedisServer, find_binary
+from support.world import World
+from token_refresher import bootstrap as wiring
+from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.errors import NoCodeError, TokenRefresherError
+from token_refresher.domain.model import Command, Kind, Record, Target, fingerprint
+from token_refresher.reader.sync_reader import Reader
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import keys_of
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ENGLISH, CHINESE = DOCS / "redis-users.md", DOCS / "redis-users.zh-CN.md"
+# What a line gives, each of which can be taken away; all else in it makes the user.
+IS_A_RIGHT = re.compile(r"[+~%]")
+SERVER_7 = int(re.findall(r"v=(\d+)", subprocess.check_output([find_binary(), "--version"], text=True))[0]) >= 7
+NEEDS_7 = pytest.mark.skipif(not SERVER_7, reason="the line is for Redis 7, and this redis-server is older")
+
+
+def line(name: str, path: Path = ENGLISH) -> list[str]:
+    """The words of the line that stands below this comment, without `ACL SETUSER`."""
+    found = re.findall(rf"<!-- acl: {re.escape(name)} -->\n```text\n(.+)\n```", path.read_text("utf-8"))
+    assert len(found) == 1
+    words: list[str] = found[0].split()
+    assert words[:2] == ["ACL", "SETUSER"]
+    return words[2:]
+
+
+def rights(name: str) -> list[str]:
+    return [word for word in line(name) if IS_A_RIGHT.match(word)]
+
+
+READERS = [
+    pytest.param("reader 7", marks=NEEDS_7),
+    pytest.param("reader 6.2"),
+    pytest.param("reader without complaints"),
+]
+
+
+def each_right(*names: str) -> list[Any]:
+    # Scripts do not roll back: one that breaks off before PEXPIRE leaves what it wrote.
+    lasting = pytest.mark.keys_without_ttl("the right that is missing is the one that sets it, or comes just before")
+    marks = {"reader 7": (NEEDS_7,), "+set": (lasting,), "+pexpire": (lasting,)}
+    return [
+        pytest.param(name, right, id=f"{name} without {right}", marks=marks.get(name) or marks.get(right, ()))
+        for name in names
+        for right in rights(name)
+    ]
+
+
+def as_user(
+    server: RedisServer, name: str, without: str = "", more: tuple[str, ...] = (), change: Callable[[str], str] = str
+) -> str:
+    """Make the user by the line, for the application app0000; the URL to log in as that user."""
+    secret = plant(f"password-of-{name.split()[0]}")
+    user, *words = [word.replace("PASSWORD", secret).replace("100027", "app0000") for word in line(name)]
+    missing = without.replace("100027", "app0000")
+    given = [change(word) for word in words if word != missing]
+    server.client().execute_command("ACL", "SETUSER", user, *given, *more)
+    return f"redis://{user}:{quote(secret)}@127.0.0.1:{server.port}/0"
+
+
+# -- the refresher ----------------------------------------------------------------------------------------------------
+
+
+def whole_story(deployment: Deployment, prefix: str = "") -> list[str]:
+    """What happens to a ticket in the course of its life, in words; an error is the end."""
+    told: list[str] = []
+    try:
+        for step in (_first, _audited, _complained, _superseded, _orphaned, _of_another_type):
+            told.append(f"{step.__name__}: {step(deployment, prefix)}")
+    except TokenRefresherError as error:
+        told.append(error.code)
+    return told
+
+
+def _run(deployment: Deployment) -> str:
+    report = deployment.refresher().run_once(Command())
+    ticket = next(each for each in report.targets if each.target.kind is Kind.JS_TICKET)
+    outcome = ticket.outcome.value if ticket.outcome else "nothing"
+    return f"{ticket.reason} {outcome} {ticket.failure.code if ticket.failure else 'well'}"
+
+
+def _first(deployment: Deployment, _: str) -> str:
+    return _run(deployment)
+
+
+def _audited(deployment: Deployment, _: str) -> str:
+    deployment.world.advance(300)
+    return _run(deployment)
+
+
+def _complained(deployment: Deployment, prefix: str) -> str:
+    value, _, refused = keys_of(Target(deployment.app_ids[0], Kind.JS_TICKET), prefix)
+    admin: Any = deployment.world.redis.client()
+    code = json.loads(admin.get(value) or b'{"js_ticket": ""}')["js_ticket"]
+    admin.set(refused, fingerprint(code), ex=600)
+    deployment.world.advance(100)
+    return f"{_run(deployment)}, complaints left: {admin.exists(refused)}"
+
+
+def _superseded(deployment: Deployment, _: str) -> str:
+    deployment.simulator.issue(deployment.app_ids[0], "js_ticket")
+    deployment.world.advance(300)
+    return _run(deployment)
+
+
+def _orphaned(deployment: Deployment, prefix: str) -> str:
+    """While a code is being fetched Redis loses everything of it."""
+    target = Target(deployment.app_ids[0], Kind.JS_TICKET)
+    store = wiring.store(read(deployment.environ))
+    held = store.acquire(store.read(target), "attempt", "me")
+    assert held.held
+    admin: Any = deployment.world.redis.client()
+    admin.delete(*keys_of(target, prefix))
+    now = int(deployment.world.now())
+    record = Record("made-up", now + 900, now, 1)
+    return store.finish(held.snapshot, "me", "issued", "issued", record=record, sent_ms=now * 1000)
+
+
+def _of_another_type(deployment: Deployment, prefix: str) -> str:
+    lease = keys_of(Target(deployment.app_ids[0], Kind.JS_TICKET), prefix).lease
+    admin: Any = deployment.world.redis.client()
+    admin.set(lease, "not a hash", ex=900)
+    deployment.world.advance(60)
+    return _run(deployment)
+
+
+WELL = [
+    "_first: MISSING issued well",
+    "_audited: FRESH kept well",
+    "_complained: FRESH kept well, complaints left: 0",
+    "_superseded: SUPERSEDED issued well",
+    "_orphaned: orphan",
+    "_of_another_type: REFUSED issued well",
+]
+
+
+def test_with_its_line_the_refresher_does_all_that_it_has_to(world: World) -> None:
+    deployment = Deployment(world)
+    deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher")
+    assert whole_story(deployment) == WELL
+
+
+def test_with_a_prefix_before_each_type_it_does_so_too(world: World) -> None:
+    deployment = Deployment(world)
+    deployment.environ["REDIS_KEY_PREFIX"] = "shop:"
+    deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher", change=prefixed)
+    assert whole_story(deployment, "shop:") == WELL
+    for pattern in (word for word in line("refresher") if word.startswith("~")):
+        assert f"`{prefixed(pattern)}`" in ENGLISH.read_text("utf-8")
+
+
+def prefixed(word: str) -> str:
+    return word.replace("type/", "shop:type/")
+
+
+def test_another_database_needs_the_addition_that_is_named(world: World) -> None:
+    for more, works in (((), False), (("+select",), True)):
+        deployment = Deployment(world)
+        deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher", more=more).removesuffix("0") + "1"
+        assert (len(whole_story(deployment)) > 1) is works
+    assert "`+select`" in ENGLISH.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("name", "right"), each_right("refresher"))
+def test_without_any_one_of_its_rights_something_goes_wrong(world: World, name: str, right: str) -> None:
+    deployment = Deployment(world)
+    deployment.environ["REDIS_URL"] = as_user(world.redis, name, without=right)
+    assert whole_story(deployment) != WELL
+
+
+def test_the_refresher_can_do_nothing_beyond_its_keys_and_commands(world: World) -> None:
+    url = as_user(world.redis, "refresher")
+    with redis.Redis.from_url(url) as client:
+        for command in (("SET", "other", "1"), ("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*"), ("INFO",)):
+            with pytest.raises(redis.ResponseError, match="permission"):
+                client.execute_command(*command)
+
+
+def test_the_doctor_finds_nothing_to_complain_of_and_needs_the_addition_for_the_rest(world: World) -> None:
+    deployment = Deployment(world)
+    for more, unseen in (((), 5), (("+info", "+config|get"), 0)):
+        deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher", more=more)
+        deployment.refresher().run_once(Command())
+        world.advance(30)
+        findings = examine(deployment.environ, wall=world.now, clock=deployment.clock)
+        assert not [each for each in findings if each.light is Light.RED]
+        grey = [each for each in findings if each.light is Light.GREY and each.name.startswith("redis")]
+        assert len(grey) == unseen
+    assert r"`+info +config\|get`" in ENGLISH.read_text("utf-8")
+
+
+# -- readers ----------------------------------------------------------------------------------------------------------
+
+
+class Shop:
+    """Codes that the refresher stored, and a reader that logs in as the user of a line."""
+
+    def __init__(self, world: World, name: str, without: str = "") -> None:
+        self.world, self.deployment = world, Deployment(world)
+        self.deployment.run()
+        self.url = as_user(world.redis, name, without)
+        self.admin: Any = world.redis.client()
+
+    def story(self) -> list[str]:
+        """What a reader brings about."""
+        told: list[str] = []
+        with Reader.from_url(self.url, max_age_s=0) as reader:
+            for kind in Kind:
+                try:
+                    code = reader.record("app0000", kind).code
+                except NoCodeError:
+                    told.append("no code")
+                    continue
+                reader.refused("app0000", kind, code)
+                complaint = self.admin.get(keys_of(Target("app0000", kind)).refused)
+                told.append("complained" if complaint == fingerprint(code).encode() else "read")
+        return told
+
+
+def expected(name: str) -> list[str]:
+    return ["read", "read"] if name == "reader without complaints" else ["complained", "complained"]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_with_its_line_a_reader_reads_and_complains(world: World, name: str) -> None:
+    assert Shop(world, name).story() == expected(name)
+
+
+@pytest.mark.parametrize(("name", "right"), each_right("reader 7", "reader 6.2", "reader without complaints"))
+def test_without_any_one_of_its_rights_a_reader_does_less(world: World, name: str, right: str) -> None:
+    assert Shop(world, name, without=right).story() != expected(name)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_cannot_write_what_others_read_nor_see_the_leases(world: World, name: str) -> None:
+    shop = Shop(world, name)
+    before = {key: shop.admin.dump(key) for key in shop.admin.scan_iter()}
+    with redis.Redis.from_url(shop.url) as client:
+        for kind in Kind:
+            value, lease, refused = keys_of(Target("app0000", kind))
+            for command in (
+                ("SET", value, "x"),
+                ("SET", value, "x", "PX", "1000"),
+                ("DEL", value),
+                ("EXPIRE", value, "1"),
+                ("GET", lease),
+                ("DEL", refused),
+                ("SET", keys_of(Target("app0001", kind)).value, "x"),
+                ("EVAL", "return 1", "1", value),
+            ):
+                with pytest.raises(redis.ResponseError, match="permission"):
+                    client.execute_command(*command)
+    assert {key: shop.admin.dump(key) for key in shop.admin.scan_iter()} == before
+
+
+def test_without_complaints_it_says_so_in_its_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "token_refresher.reader")
+    Shop(world, "reader without complaints").story()
+    assert "could not be left" in caplog.text
+
+
+# -- the document -----------------------------------------------------------------------------------------------------
+
+
+def test_both_languages_have_the_same_lines_and_no_others() -> None:
+    blocks = [re.findall(r"```text\n(.+?)\n```", path.read_text("utf-8"), re.DOTALL) for path in (ENGLISH, CHINESE)]
+    assert blocks[0] == blocks[1]
+    names = [re.findall("<!-- acl: (.+) -->", path.read_text("utf-8")) for path in (ENGLISH, CHINESE)]
+    assert names[0] == names[1] == ["refresher", "reader 7", "reader 6.2", "reader without complaints"]
+    assert [line(name, CHINESE) for name in names[1]] == [line(name) for name in names[0]]
+    texts = [path.read_text("utf-8") for path in (ENGLISH, CHINESE)]
+    additions = [re.findall(r"^\|.*\| (`.+`) \|$", text, re.MULTILINE) for text in texts]
+    assert additions[0] == additions[1] != []

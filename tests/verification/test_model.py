@@ -1,0 +1,108 @@
+"""The algorithm, searched exhaustively within bounds: see docs/model.md. For long: `python -m verification.model`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from token_refresher.domain.policy import Policy
+from verification.model import denials, turns
+from verification.model.__main__ import check, main
+from verification.model.canonical import canonical
+from verification.model.cases import COARSE, Case, not_needed, parts_out, through_s, whole
+from verification.model.search import shown
+from verification.model.state import first, numbers
+from verification.model.world import Promise, moves
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
+OUT = parts_out()
+
+
+def page_row(name: str) -> list[str]:
+    """The cells of the row that starts with this name."""
+    row = re.search(rf"^\| {re.escape(name)} \|(.*)\|$", PAGE, re.MULTILINE)
+    assert row is not None, name
+    return [cell.strip() for cell in row[1].split("|")]
+
+
+def test_the_numbers_of_the_model_are_those_of_a_valid_policy() -> None:
+    assert COARSE.problems() == []
+    n = numbers(COARSE, through_s=through_s(COARSE))
+    assert (n.grace * n.unit_s, n.audit * n.unit_s) == (COARSE.grace_s, COARSE.audit_interval_s)
+    assert (n.work * n.unit_s, n.flight * n.unit_s) == (COARSE.work_s, COARSE.flight_s)
+    assert n.margin * n.unit_s == COARSE.margin_s
+    assert n.audit + n.through_gap == n.grace
+
+
+def test_units_of_a_minute_change_only_the_work_and_the_margin() -> None:
+    assert replace(COARSE, work_s=Policy().work_s, margin_s=Policy().margin_s) == Policy()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", [each for each in whole() if not each.slow], ids=lambda case: case.name)
+def test_no_promise_is_broken_when_all_conditions_are_in(case: Case) -> None:
+    result = check(case)
+    assert result.complete
+    assert not result.trace, "\n".join(shown(result, case.world.numbers.unit_s))
+    assert page_row(case.name)[3:] == [f"{result.states:,}", "nothing"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", [each for each in OUT if not each.slow], ids=lambda case: case.name)
+def test_a_condition_taken_out_is_found_and_the_way_is_as_long_as_the_page_says(case: Case) -> None:
+    result = check(case)
+    assert result.found is case.expects
+    cells = page_row(case.name)
+    assert cells[:2] == [str(case.faults), f"{len(result.trace)}"]
+
+
+def test_every_case_is_on_the_page() -> None:
+    for case in [*whole(), *OUT, *not_needed(), *denials.CASES, *turns.CASES]:
+        assert page_row(case.name)
+
+
+def test_one_fault_fewer_than_the_page_says_is_not_enough() -> None:
+    for case in OUT:
+        if case.faults == 1:
+            assert check(replace(case, faults=0)).safe, case.name
+
+
+def test_a_trace_is_a_way_that_the_model_can_go_and_names_time_and_place() -> None:
+    case = OUT[0]
+    result = check(case)
+    state = canonical(first(case.refreshers, case.faults, case.dues))
+    for _, what, after in result.trace:
+        assert after in [each for _, w, each in moves(state, case.world) if w == what]
+        state = after
+    text = shown(result, case.world.numbers.unit_s)
+    assert re.fullmatch(r" +0 s +someone forces a run: \S.* newest, TTL long, lives long; settled", text[0])
+    assert text[-1].endswith(f"FOUND: {Promise.NOT_REJECTED.value}")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", [each for each in denials.CASES if not each.faults], ids=lambda case: case.name)
+def test_two_denials_take_away_only_what_the_platform_has_disabled(case: denials.Case) -> None:
+    result = denials.check(case)
+    assert result.wrong is case.wrong
+    outlives = f"{len(result.way)} steps" if result.wrong else f"nothing; gone after {result.longest * 60} s"
+    assert page_row(case.name)[-1] == outlives
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", turns.CASES, ids=lambda case: case.name)
+def test_a_healthy_copy_gets_its_turn_within_two_ticks_and_only_with_all_rules(case: turns.Named) -> None:
+    draws = 8 if case.within else case.draws
+    worst_s = max(turns.worst_s(case.kind, sick, case.like, draws) for sick in turns.SICK)
+    assert (worst_s <= 2 * case.like.policy.tick_s) is case.within
+
+
+def test_the_command_prints_each_case_and_fails_on_what_it_did_not_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "no cut", "--traces"]) == 0
+    printed = capsys.readouterr().out
+    assert "| no cut | 2 | 1 | 1 |" in printed
+    assert "FOUND: a reader holds a rejected credential" in printed
+    assert main(["--only", "no cut", "--states", "10"]) == 1
+    assert "UNEXPECTED" in capsys.readouterr().out
