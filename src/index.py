@@ -17,7 +17,6 @@ from token_refresher.domain.errors import RefreshFailedError  # noqa: E402 - an 
 from token_refresher.domain.function_timeout import RESERVE_S, time_out_warning  # noqa: E402
 from token_refresher.domain.model import Action  # noqa: E402
 from token_refresher.function.event import read_event  # noqa: E402
-from token_refresher.refresh.run import alarm  # noqa: E402
 
 if TYPE_CHECKING:
     from token_refresher.domain.model import Command
@@ -57,7 +56,7 @@ def handler(event: bytes, context: Any) -> "dict[str, Any]":
     report, settings, more = _run(settings, refresher, command, _time_limit_s(context))
     warning = _time_out_warning(settings, context)
     # Who asks for the status wants to see it, above all when it is bad.
-    error = None if command.action is Action.STATUS else alarm(report)
+    error = None if command.action is Action.STATUS else report.alarm()
     warnings = [*report.warnings, *settings.warnings, *more, *([warning] if warning else [])]
     _log_run(report, warnings, logging.ERROR if error else logging.INFO)
     if error:

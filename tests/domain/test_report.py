@@ -10,7 +10,6 @@ import pytest
 from token_refresher.domain.errors import RefreshFailedError, StoreError
 from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
 from token_refresher.domain.report import Failure, Report, TargetReport, of_snapshot
-from token_refresher.refresh.run import alarm
 
 NOW_S = 1_700_000_000
 CODE = "a-code-that-nobody-may-see"
@@ -217,12 +216,12 @@ def test_without_a_live_code_nothing_is_left(record: Record | Unreadable | None)
 
 def test_there_is_no_alarm_as_long_as_no_code_is_in_danger() -> None:
     failed = TargetReport(target(), "NEAR_EXPIRY", "", Outcome.REFUSED, FAILURE, seconds_left=1700)
-    assert alarm(run()) is None
-    assert alarm(run(fresh(), failed)) is None
+    assert run().alarm() is None
+    assert run(fresh(), failed).alarm() is None
 
 
 def test_an_alarm_names_whose_code_is_in_danger_and_why() -> None:
-    error = alarm(run(fresh(1), missing(2), missing(3, failure=None)))
+    error = run(fresh(1), missing(2), missing(3, failure=None)).alarm()
     assert isinstance(error, RefreshFailedError)
     assert error.code == "codes_in_danger"
     assert error.what == (
@@ -233,12 +232,12 @@ def test_an_alarm_names_whose_code_is_in_danger_and_why() -> None:
 
 def test_a_defect_of_ours_is_an_alarm_even_when_all_codes_are_well() -> None:
     defect = TargetReport(target(4), "NOT_READ", "", failure=Failure("internal_error", "unexpected", "", True))
-    assert "app0004" in str(alarm(run(fresh(1), defect)))
+    assert "app0004" in str(run(fresh(1), defect).alarm())
 
 
 @pytest.mark.parametrize(("count", "ending"), [(10, False), (11, " and 1 more"), (500, " and 490 more")])
 def test_an_alarm_names_at_most_ten(count: int, ending: str | bool) -> None:
-    error = alarm(run(*(missing(number) for number in range(count))))
+    error = run(*(missing(number) for number in range(count))).alarm()
     assert error is not None
     assert error.what.count("access_token") == 10
     assert "app0009" in error.what

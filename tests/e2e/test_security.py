@@ -25,7 +25,6 @@ from token_refresher.domain.errors import NoCodeError
 from token_refresher.domain.model import Action, Command, Kind, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.reader.sync_reader import Reader
-from token_refresher.refresh.run import alarm
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 
@@ -190,7 +189,7 @@ def test_who_keeps_the_lock_of_a_lease_alive_is_told_of_before_the_code_is_gone(
         locked_until = int(deployment.world.now() * 1000) + 50_000
         client.hset(_lease(deployment), mapping={"attempt": "x", "locked_until": locked_until, "work_until": 0})
         report = deployment.run()
-        if alarm(report):
+        if report.alarm():
             left_at_alarm.append(of(report, Kind.JS_TICKET).seconds_left)
     assert of(report, Kind.JS_TICKET).reason == Reason.LOCKED.value
     assert left_at_alarm[0] > 500

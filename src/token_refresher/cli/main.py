@@ -168,9 +168,8 @@ def _report(settings: Settings, command: Command, screen: Screen) -> Report:
 
 def _verdict(report: Report, action: Action) -> int:
     from token_refresher.cli.report_views import dead, unanswered
-    from token_refresher.refresh.run import alarm
 
-    if alarm(report) or (action is Action.CHECK and dead(report)):
+    if report.alarm() or (action is Action.CHECK and dead(report)):
         return _DANGER
     return _PLATFORM if action is Action.CHECK and unanswered(report) else _WELL
 

@@ -12,7 +12,6 @@ from token_refresher.daemon.json_logs import place
 from token_refresher.domain.errors import InputError, StoreError, TokenRefresherError
 from token_refresher.domain.model import Command
 from token_refresher.domain.report import Failure, Report
-from token_refresher.refresh.run import alarm
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, State
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class Loop:
         return report
 
     def _ended(self, report: Report) -> None:
-        error = alarm(report)
+        error = report.alarm()
         result = DANGER if error else OK
         self._state.add(report, result)
         self._on_run(result, report)

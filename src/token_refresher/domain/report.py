@@ -6,11 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.domain.errors import RefreshFailedError, TokenRefresherError
 from token_refresher.domain.model import Outcome, Snapshot, Target
 
 # A report lists every target up to this many; of more, only eventful ones, those in trouble first, up to the second.
 _LISTED, _MOST_LISTED = 100, 500
+# An alarm names at most this many targets: it is one sentence.
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class TargetReport:
         return outcome.replace("_", " ") + colon + code
 
     @property
+    def trouble(self) -> str:
+        """Which code is in trouble, how long it lasts and why, in one sentence."""
+        why = f"{self.failure.code}: {self.failure.message}" if self.failure else self.sentence
+        return f"{self.target.app_id} {self.target.kind.value}: {self.seconds_left} s left, {why}"
+
+    @property
     def eventful(self) -> bool:
         return bool(self.outcome or self.failure or self.warnings or self.in_danger)
 
@@ -106,6 +114,16 @@ class Report:
     @property
     def in_danger(self) -> tuple[TargetReport, ...]:
         return tuple(each for each in self.targets if each.in_danger)
+
+    def alarm(self) -> RefreshFailedError | None:
+        """The error to raise when a code is missing or about to expire, or this program itself failed; else None."""
+        defects = tuple(each for each in self.targets if each.failure and each.failure.code == "internal_error")
+        bad = self.in_danger or defects
+        if not bad:
+            return None
+        named = "; ".join(each.trouble for each in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        return RefreshFailedError(named + more)
 
     def as_dict(self, listed: int = _LISTED) -> dict[str, Any]:
         """JSON-able; all targets up to `listed`, of more only those that have something to tell, 500 at most."""

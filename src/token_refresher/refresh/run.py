@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from token_refresher.domain.command import partners, wanted
 from token_refresher.domain.decision import Decision, at_work, decide, unanswered
-from token_refresher.domain.errors import CATALOGUE, RefreshFailedError, StoreError
+from token_refresher.domain.errors import CATALOGUE, StoreError
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
 from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Snapshot, Target
 from token_refresher.domain.outlook import Would, would
@@ -61,7 +61,7 @@ class Refresher:
         """Do one run within `time_limit_s` (duration; None: two working times) and report what came of it.
 
         Raises StoreError when Redis could not be read: then nothing was fetched. Failures of single targets are values
-        in the report; `alarm` says whether they are worth an exception.
+        in the report; `Report.alarm` says whether they are worth an exception.
         """
         began = self.clock()
         until = began + (2 * self.policy.work_s if time_limit_s is None else time_limit_s)
@@ -76,21 +76,6 @@ class Refresher:
         took_ms = round((self.clock() - began) * 1000)
         warnings = (*_others(reports, job.at), *job.sick_copies())
         return Report(self.new_id(), command.action.value, job.at, took_ms, tuple(reports), warnings)
-
-
-def alarm(report: Report) -> RefreshFailedError | None:
-    """The error to raise when some code is missing or about to expire, or the program itself failed; else None."""
-    defects = [each for each in report.targets if each.failure and each.failure.code == "internal_error"]
-    bad = report.in_danger or tuple(defects)
-    if not bad:
-        return None
-    shown = [
-        f"{each.target.app_id} {each.target.kind.value}: {each.seconds_left} s left, "
-        + (f"{each.failure.code}: {each.failure.message}" if each.failure else each.sentence)
-        for each in bad[:10]
-    ]
-    more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-    return RefreshFailedError("; ".join(shown) + more)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from token_refresher.domain.errors import CommandError, StoreError, TokenRefresh
 from token_refresher.domain.model import Action, Command, Secret
 from token_refresher.domain.report import Failure
 from token_refresher.platforms.http.call import steady
-from token_refresher.refresh.run import Refresher, alarm
+from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, State
 from token_refresher.web.page.auth import check_binding, check_names
@@ -74,7 +74,7 @@ def sample(state: State, refresher: Refresher) -> None:
         defect = TokenRefresherError(f"unexpected {type(error).__name__} while reading Redis")
         state.failed(DEFECT, refresher.new_id(), Failure.of(defect))
     else:
-        state.add(report, DANGER if alarm(report) else OK)
+        state.add(report, DANGER if report.alarm() else OK)
 
 
 def address(listen: str) -> tuple[str, int]:
