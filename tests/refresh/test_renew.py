@@ -27,9 +27,10 @@ from token_refresher.domain.model import (
     Target,
     Word,
 )
+from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.renew import Renew, wait_is_for_another
 from token_refresher.refresh.result import Result

@@ -28,9 +28,10 @@ from token_refresher.domain.model import (
     Target,
     fingerprint,
 )
+from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
-from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of

@@ -19,9 +19,9 @@ from token_refresher.domain.errors import (
     UnknownOutcomeError,
 )
 from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Record, Secret, Snapshot, Target, Word
+from token_refresher.domain.platform_answer import Checked
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.platforms.yuanzhibang.client import Checked
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch

@@ -18,11 +18,11 @@ from redis.crc import key_slot
 from support.clients import client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
-from token_refresher.domain.model import Kind, Lease, Record, Snapshot, Target, Word
+from token_refresher.domain.model import Acquired, Kind, Lease, Record, Snapshot, Target, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Acquired, Store, _script
+from token_refresher.store.redis_store import Store, _script
 
 # A command that gets no answer is given up after this; a healthy Redis answers within a millisecond.
 POLICY = Policy(redis_timeout_s=0.3)

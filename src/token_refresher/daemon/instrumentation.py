@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from token_refresher.domain.errors import NotSentError, StoreError
-from token_refresher.domain.model import App, Kind, Snapshot, Target
+from token_refresher.domain.model import Acquired, App, Kind, Snapshot, Target
+from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.platforms.http.call import steady
-from token_refresher.platforms.yuanzhibang.client import Checked, Issued, OpenPlatform
-from token_refresher.store.redis_store import Acquired, Store
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
     from token_refresher.refresh.run import Refresher

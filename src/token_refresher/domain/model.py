@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 
 class Kind(str, Enum):
@@ -225,6 +226,13 @@ class Snapshot:
         """Duration for which readers still find the code (s): until its recorded end or its TTL, what comes first."""
         left_s = self.seconds_left
         return left_s if self.ttl_ms is None else min(left_s, max(self.ttl_ms, 0) // 1000)
+
+
+class Acquired(NamedTuple):
+    """What came of asking for a lease: whether it is `held`, and the target as it is now, by Redis's clock."""
+
+    held: bool
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from token_refresher.platforms.yuanzhibang.client import Issued, OpenPlatform
+    from token_refresher.domain.platform_answer import Issued
+    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 # Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
 _STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)

@@ -20,7 +20,8 @@ from token_refresher.refresh.result import Result
 from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from token_refresher.platforms.yuanzhibang.client import Checked, OpenPlatform
+    from token_refresher.domain.platform_answer import Checked
+    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 _AT_ISSUE = (
     "the code was superseded as it was issued: something on the way executes each request twice, or another program "

@@ -7,10 +7,20 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import UNKNOWN_ORIGIN, Caller, Lease, Record, Snapshot, Target, Unreadable, Word
+from token_refresher.domain.model import (
+    UNKNOWN_ORIGIN,
+    Acquired,
+    Caller,
+    Lease,
+    Record,
+    Snapshot,
+    Target,
+    Unreadable,
+    Word,
+)
 from token_refresher.domain.policy import Policy
 from token_refresher.store.errors import broken, client_errors, translated
 from token_refresher.store.idle_connections import keep_one
@@ -33,13 +43,6 @@ def _source(name: str) -> str:
     # As pkgutil.get_data does, without all that pkgutil imports.
     with open(os.path.join(os.path.dirname(__file__), "scripts", f"{name}.lua"), "rb") as file:
         return file.read().decode()
-
-
-class Acquired(NamedTuple):
-    """What came of asking for a lease: whether it is `held`, and the target as it is now, by Redis's clock."""
-
-    held: bool
-    snapshot: Snapshot
 
 
 class Store:

@@ -553,7 +553,8 @@ def test_five_letters_of_a_secret_are_quoted_and_six_are_not() -> None:
 
 
 def test_values_print_without_codes() -> None:
-    from token_refresher.platforms.yuanzhibang.client import Issued, User
+    from token_refresher.domain.platform_answer import Issued
+    from token_refresher.platforms.yuanzhibang.client import User
 
     values: list[Any] = [
         Issued("code-x", 1, 0.0, None),

@@ -8,8 +8,9 @@ from typing import Any
 
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError
 from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.yuanzhibang.client import Checked, Issued, OpenPlatform, User
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform, User
 from token_refresher.platforms.yuanzhibang.response import Reply
 
 from .inputs import json_of, number, parts

@@ -15,7 +15,8 @@ from token_refresher.doctor.context import Bench, Clocks, host_of, proxy_of
 from token_refresher.doctor.finding import Finding, Light, speaker
 from token_refresher.domain.errors import CATALOGUE, NotSentError, PlatformError, UnknownOutcomeError
 from token_refresher.domain.model import App, Kind, Snapshot
-from token_refresher.platforms.yuanzhibang.client import Checked, OpenPlatform
+from token_refresher.domain.platform_answer import Checked
+from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 # What the advice for a run leaves open, for somebody who sets things up.
 _CURES = {

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.model import App, Kind, Secret
+from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.platforms.http.call import Flight, steady
 from token_refresher.platforms.http.errors import failure_words
@@ -44,30 +45,6 @@ _HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": "token-refresher",
 }
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A fresh code.
-
-    `lifetime_s` is a duration in seconds, counted from `sent_at` (instant of the client's clock, just before
-    the request left). `server_time` is the platform's clock when it answered (unix seconds; None: not said).
-    """
-
-    code: str = field(repr=False)
-    lifetime_s: int
-    sent_at: float
-    server_time: float | None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Whether the platform accepts a code, and until when (`expires_at`: unix seconds of its clock)."""
-
-    valid: bool
-    expires_at: int | None
-    server_time: float | None
 
 
 @dataclass(frozen=True)
