@@ -15,6 +15,7 @@ from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
+    from token_refresher.refresh import ports
     from token_refresher.refresh.run import Refresher
 
 Took = Callable[[str, float], None]
@@ -59,7 +60,7 @@ def _timed(took: Took, what: str) -> Iterator[None]:
 class TimedStore(Store):
     """A store that tells `took` how long `load`, `acquire`, `finish` and `note` last, and `loaded` of each success."""
 
-    def __init__(self, store: Store, took: Took, loaded: Callable[[], None]) -> None:
+    def __init__(self, store: ports.Store, took: Took, loaded: Callable[[], None]) -> None:
         # The same store, seen through this class: what is added to Store some day goes on working, untimed.
         vars(self).update(vars(store))
         self._took, self._loaded = took, loaded
@@ -93,7 +94,7 @@ class TimedPlatform(OpenPlatform):
     What is on its way then still arrives and is stored; what was not begun is left, released, to the next run.
     """
 
-    def __init__(self, platform: OpenPlatform, took: Took, stopping: Callable[[], bool]) -> None:
+    def __init__(self, platform: ports.Platform, took: Took, stopping: Callable[[], bool]) -> None:
         vars(self).update(vars(platform))
         self._took, self._stopping = took, stopping
 

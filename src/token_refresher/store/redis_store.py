@@ -14,6 +14,7 @@ from token_refresher.domain.model import (
     UNKNOWN_ORIGIN,
     Acquired,
     Caller,
+    Kind,
     Lease,
     Record,
     Snapshot,
@@ -139,6 +140,10 @@ class Store:
         written = (held.lease.attempt, caller, outcome, value, expires_ms, sent_ms, life_s, wait_ms, code, note)
         compared = (_held(held), found, _ms(policy.grace_s), _ms(policy.lease_ttl_s))
         return str(self._run("finish", target, 2, *written, *compared, pauses=pauses), "ascii")
+
+    def stored_form(self, kind: Kind, record: Record) -> bytes:
+        """The value that `finish` stores for a record of this kind."""
+        return write_record(kind, record).encode()
 
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         """Give the stored value the TTL that it must have, whatever the platform says; None as `note` does.
