@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from token_refresher.domain.decision import Decision, question
 from token_refresher.domain.errors import StoreError, TokenRefresherError
@@ -15,7 +16,9 @@ from token_refresher.domain.report import Failure
 from token_refresher.refresh.renew import Renew, wait_is_for_another
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
-from token_refresher.store.redis_store import Store
+
+if TYPE_CHECKING:
+    from token_refresher.refresh.ports import Store
 
 # A target is not looked at more often than this in one run, whatever it waits for.
 _LOOKS = 30

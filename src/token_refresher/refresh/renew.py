@@ -23,12 +23,10 @@ from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
-from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
     from token_refresher.domain.platform_answer import Issued
-    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+    from token_refresher.refresh.ports import Platform, Store
 
 # Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
 _STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)
@@ -44,7 +42,7 @@ class Renew:
     def __init__(
         self,
         store: Store,
-        platform: OpenPlatform,
+        platform: Platform,
         policy: Policy,
         command: Command,
         limits: Limits,
@@ -223,7 +221,7 @@ class Renew:
         now = Lease(True, fence=record.fence, mark="" if settled else lease.attempt, life_s=life_s)
         now = replace(now, outcome=note, outcome_at=held.now_ms, superseded=lease.superseded, callers=lease.callers)
         ttl_ms = None if settled else round(self._policy.grace_s * 1000)
-        raw = write_record(held.target.kind, record).encode()
+        raw = self._store.stored_form(held.target.kind, record)
         return replace(held, record=record, raw=raw, lease=now, complaint=None, ttl_ms=ttl_ms)
 
     def _same_again(self, app: App, result: Result, stored: Record, claimed: Record) -> Record:

@@ -23,11 +23,10 @@ from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.result import Result
-from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
     from token_refresher.refresh.application import Application
+    from token_refresher.refresh.ports import Platform, Store
 
 Read = Snapshot | StoreError
 
@@ -48,7 +47,7 @@ class Refresher:
     apps: Sequence[App]
     policy: Policy
     store: Store
-    platform: Callable[[], OpenPlatform]
+    platform: Callable[[], Platform]
     clock: Callable[[], float]
     wall: Callable[[], float]
     pause: Callable[[float], None]
@@ -180,7 +179,7 @@ class _Job:
             # What has to wait for another run, or for a limit, holds up no application that need not.
             _in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
 
-    def _preparing(self, platform: OpenPlatform) -> Callable[[App], Application]:
+    def _preparing(self, platform: Platform) -> Callable[[App], Application]:
         from token_refresher.refresh.application import Application
         from token_refresher.refresh.renew import Renew
         from token_refresher.refresh.watch import Watch

@@ -17,11 +17,10 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.result import Result
-from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
     from token_refresher.domain.platform_answer import Checked
-    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+    from token_refresher.refresh.ports import Platform, Store
 
 _AT_ISSUE = (
     "the code was superseded as it was issued: something on the way executes each request twice, or another program "
@@ -54,7 +53,7 @@ class Watch:
     def __init__(
         self,
         store: Store,
-        platform: OpenPlatform,
+        platform: Platform,
         policy: Policy,
         command: Command,
         limits: Limits,
