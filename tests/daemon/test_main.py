@@ -32,7 +32,7 @@ from support.processes import Child
 from support.world import World
 from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
-from token_refresher.daemon.instrumentation import timed
+from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Loop
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
 from token_refresher.domain.model import Action, Kind, Outcome, Secret, Target
@@ -59,7 +59,7 @@ class Daemon:
         self.state = State(dict.fromkeys(deployment.app_ids, ""), policy, self.clock, deployment.world.now)
         self.metrics = Metrics(self.state)
         program = functools.cache(
-            lambda: timed(deployment.refresher(), self.metrics, self.state.redis_answered, lambda: self.stopping)
+            lambda: instrumented(deployment.refresher(), self.metrics, self.state.redis_answered, lambda: self.stopping)
         )
         self.loop = Loop(
             program,
@@ -394,7 +394,7 @@ from token_refresher import bootstrap as wiring
 from token_refresher.daemon.scheduler import Loop
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.history import State
-from token_refresher.daemon.instrumentation import timed
+from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.platforms.http.call import steady
 from token_refresher.settings.loader import read
 
@@ -407,7 +407,7 @@ state = State({}, settings.policy, clock)
 metrics = Metrics(state)
 plain = wiring.refresher(settings, clock=clock, pause=lambda seconds: None)
 plain.store.load([])
-program = timed(plain, metrics, state.redis_answered, lambda: False)
+program = instrumented(plain, metrics, state.redis_answered, lambda: False)
 loop = Loop(lambda: program, state, clock=clock, chance=lambda: 0.0, new_id=wiring.new_id, on_run=metrics.ran)
 daemon_http.create_app(state, metrics.text)
 children = []

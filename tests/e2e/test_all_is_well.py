@@ -17,7 +17,7 @@ from support.command_line import Call, caller, process_environ
 from support.flow import Deployment, holding, of
 from support.planted import plant
 from support.world import World
-from token_refresher.daemon.instrumentation import timed
+from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import Loop
 from token_refresher.doctor.examine import Finding, Light, examine
 from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
@@ -65,7 +65,7 @@ def daemon(deployment: Deployment) -> tuple[Loop, State, Any]:
     metrics = Metrics(state)
 
     def make() -> Refresher:
-        return timed(deployment.refresher(), metrics, state.redis_answered, lambda: False)
+        return instrumented(deployment.refresher(), metrics, state.redis_answered, lambda: False)
 
     loop = Loop(make, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran)
     app = create_app(state, metrics.text)

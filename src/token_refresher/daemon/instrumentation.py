@@ -1,123 +1,162 @@
-"""The store and the platform with a stopwatch, wrapped around from outside: the program itself knows nothing of it."""
+"""Store and platform, wrapped from outside: how long they take is measured, and a stopping daemon sends nothing new."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from token_refresher.domain.errors import NotSentError, StoreError
-from token_refresher.domain.model import Acquired, App, Kind, Snapshot, Target
-from token_refresher.domain.platform_answer import Checked, Issued
+from token_refresher.domain.model import Acquired, App, Kind, Record, Snapshot, Target
 from token_refresher.platforms.http.call import steady
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
-from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from token_refresher.refresh import ports
+    from types import TracebackType
+
+    from token_refresher.domain.platform_answer import Checked, Issued
+    from token_refresher.refresh.ports import Platform, Store
     from token_refresher.refresh.run import Refresher
+    from token_refresher.web.metrics import Metrics
 
-Took = Callable[[str, float], None]
-
-
-class Watcher(Protocol):
-    """Told of each call: what was called, and how long it took (duration, seconds), whatever came of it."""
-
-    def redis_took(self, command: str, seconds: float) -> None: ...
-
-    def request_took(self, request: str, seconds: float) -> None: ...
+# Takes what was called and how long that lasted (duration, seconds), whatever came of it.
+Observe = Callable[[str, float], None]
 
 
-def timed(
-    refresher: Refresher, watcher: Watcher | None, loaded: Callable[[], None], stopping: Callable[[], bool]
+def instrumented(
+    refresher: Refresher, metrics: Metrics | None, loaded: Callable[[], None], stopping: Callable[[], bool]
 ) -> Refresher:
-    """The same program, watched: `watcher` is told of durations, `loaded` of each reading of Redis that succeeded.
+    """The same program, measured where there are `metrics`.
 
-    Once `stopping` says so, no request to the platform is sent any more.
+    `loaded` is called after each reading of Redis that succeeded. Once `stopping` is true, no request to the platform
+    is sent any more.
     """
 
-    def platform() -> OpenPlatform:
-        return TimedPlatform(refresher.platform(), watcher.request_took if watcher else _nobody, stopping)
+    def platform() -> Platform:
+        plain = refresher.platform()
+        return StoppablePlatform(InstrumentedPlatform(plain, metrics.request_took) if metrics else plain, stopping)
 
-    store = TimedStore(refresher.store, watcher.redis_took if watcher else _nobody, loaded)
+    store = InstrumentedStore(refresher.store, metrics.redis_took if metrics else _ignore, loaded)
     return replace(refresher, store=store, platform=platform)
 
 
-def _nobody(what: str, seconds: float) -> None:
+def _ignore(what: str, seconds: float) -> None:
     pass
 
 
 @contextlib.contextmanager
-def _timed(took: Took, what: str) -> Iterator[None]:
+def _timed(observe: Observe, what: str) -> Iterator[None]:
     began = steady()
     try:
         yield
     finally:
-        took(what, steady() - began)
+        observe(what, steady() - began)
 
 
-class TimedStore(Store):
-    """A store that tells `took` how long `load`, `acquire`, `finish` and `note` last, and `loaded` of each success."""
+class InstrumentedStore:
+    """A store whose commands (`load`, `acquire`, `finish`, `note`) are measured; `loaded` is called after each load."""
 
-    def __init__(self, store: ports.Store, took: Took, loaded: Callable[[], None]) -> None:
-        # The same store, seen through this class: what is added to Store some day goes on working, untimed.
-        vars(self).update(vars(store))
-        self._took, self._loaded = took, loaded
+    def __init__(self, store: Store, observe: Observe, loaded: Callable[[], None]) -> None:
+        self._store, self._observe, self._loaded = store, observe, loaded
 
     def load(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
-        with _timed(self._took, "load"):
-            found = super().load(targets)
+        with _timed(self._observe, "load"):
+            found = self._store.load(targets)
+        self._loaded()
+        return found
+
+    def read(self, target: Target) -> Snapshot:
+        with _timed(self._observe, "load"):
+            found = self._store.read(target)
         self._loaded()
         return found
 
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
-        with _timed(self._took, "acquire"):
-            return super().acquire(snapshot, attempt, caller)
+        with _timed(self._observe, "acquire"):
+            return self._store.acquire(snapshot, attempt, caller)
 
     def finish(self, *arguments: Any, **options: Any) -> str:
-        with _timed(self._took, "finish"):
-            return super().finish(*arguments, **options)
+        with _timed(self._observe, "finish"):
+            return self._store.finish(*arguments, **options)
 
-    def note(self, *arguments: Any, **options: Any) -> Snapshot | None:
-        with _timed(self._took, "note"):
-            return super().note(*arguments, **options)
+    def stored_form(self, kind: Kind, record: Record) -> bytes:
+        return self._store.stored_form(kind, record)
 
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
-        with _timed(self._took, "note"):
-            return super().see(snapshot, caller)
+        with _timed(self._observe, "note"):
+            return self._store.see(snapshot, caller)
+
+    def note(self, *arguments: Any, **options: Any) -> Snapshot | None:
+        with _timed(self._observe, "note"):
+            return self._store.note(*arguments, **options)
+
+    def rest(self) -> None:
+        self._store.rest()
 
 
-class TimedPlatform(OpenPlatform):
-    """A platform that tells `took` how long each request lasts, and sends none once `stopping` says so.
+class _WrappedPlatform:
+    """A platform that forwards every call within `_around`, which a subclass defines."""
 
-    What is on its way then still arrives and is stored; what was not begun is left, released, to the next run.
-    """
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
-    def __init__(self, platform: ports.Platform, took: Took, stopping: Callable[[], bool]) -> None:
-        vars(self).update(vars(platform))
-        self._took, self._stopping = took, stopping
+    def _around(self, request: str) -> contextlib.AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Platform:
+        self._platform.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._platform.__exit__(kind, error, trace)
 
     def dial(self, app: App, kind: Kind, until: float) -> None:
-        if self._stopping():
-            raise NotSentError("the program is being stopped", code="not_sent_late")
-        super().dial(app, kind, until)
+        self._platform.dial(app, kind, until)
 
     def server_token(self, app: App, until: float) -> Issued:
-        with self._request(Kind.ACCESS_TOKEN.value):
-            return super().server_token(app, until)
+        with self._around(Kind.ACCESS_TOKEN.value):
+            return self._platform.server_token(app, until)
 
     def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
-        with self._request(Kind.JS_TICKET.value):
-            return super().js_ticket(app, access_token, until)
+        with self._around(Kind.JS_TICKET.value):
+            return self._platform.js_ticket(app, access_token, until)
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
-        with self._request("check_code"):
-            return super().check_code(app, kind, code, until)
+        with self._around("check_code"):
+            return self._platform.check_code(app, kind, code, until)
 
-    @contextlib.contextmanager
-    def _request(self, what: str) -> Iterator[None]:
+
+class InstrumentedPlatform(_WrappedPlatform):
+    """A platform whose requests are measured; not the connection that is made before one."""
+
+    def __init__(self, platform: Platform, observe: Observe) -> None:
+        super().__init__(platform)
+        self._observe = observe
+
+    def _around(self, request: str) -> contextlib.AbstractContextManager[None]:
+        return _timed(self._observe, request)
+
+
+class StoppablePlatform(_WrappedPlatform):
+    """A platform that begins nothing once `stopping` is true: every call raises NotSentError then.
+
+    What is on its way still arrives and is stored; what was not begun is left, released, to the next run.
+    """
+
+    def __init__(self, platform: Platform, stopping: Callable[[], bool]) -> None:
+        super().__init__(platform)
+        self._stopping = stopping
+
+    def dial(self, app: App, kind: Kind, until: float) -> None:
+        self._refuse_if_stopping()
+        super().dial(app, kind, until)
+
+    def _around(self, request: str) -> contextlib.AbstractContextManager[None]:
+        self._refuse_if_stopping()
+        return contextlib.nullcontext()
+
+    def _refuse_if_stopping(self) -> None:
         if self._stopping():
             raise NotSentError("the program is being stopped", code="not_sent_late")
-        with _timed(self._took, what):
-            yield

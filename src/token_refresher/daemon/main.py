@@ -127,14 +127,14 @@ def _program(
     changed: Callable[[Settings], None],
 ) -> Program:
     """The real program, with stopwatches where their results are served."""
-    from token_refresher.daemon.instrumentation import timed
+    from token_refresher.daemon.instrumentation import instrumented
     from token_refresher.daemon.reload import Program
 
     # What the first request would import else, and be measured with.
     import_module("requests")
 
     def watched(plain: Refresher) -> Refresher:
-        return timed(plain, metrics, state.redis_answered, stopping)
+        return instrumented(plain, metrics, state.redis_answered, stopping)
 
     return Program(settings, state, watched=watched, changed=changed)
 
