@@ -39,7 +39,7 @@ from token_refresher.domain.model import Action, Kind, Outcome, Secret, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.run import Refresher
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.server import Endpoint, create_app
 
@@ -56,7 +56,7 @@ class Daemon:
     def __init__(self, deployment: Deployment, chance: Callable[[], float] = lambda: 0.0) -> None:
         self.clock, self.stopping = deployment.clock, False
         policy = deployment.refresher().policy
-        self.state = State(dict.fromkeys(deployment.app_ids, ""), policy, self.clock, deployment.world.now)
+        self.state = RunHistory(dict.fromkeys(deployment.app_ids, ""), policy, self.clock, deployment.world.now)
         self.metrics = Metrics(self.state)
         program = functools.cache(
             lambda: instrumented(deployment.refresher(), self.metrics, self.state.redis_answered, lambda: self.stopping)
@@ -165,7 +165,7 @@ def test_the_loop_runs_until_it_is_told_to_stop(deployment: Deployment) -> None:
         if len(seen) == 3:
             stop.set()
 
-    state = State({}, Policy(), deployment.clock)
+    state = RunHistory({}, Policy(), deployment.clock)
     Loop(deployment.refresher, state, clock=deployment.clock, chance=lambda: 0.5, new_id=str, on_run=on_run).run(stop)
     assert seen == ["ok", "ok", "ok"]
 
@@ -219,10 +219,10 @@ def test_a_program_that_cannot_be_made_is_tried_again_and_wrong_settings_are_not
     def make() -> Refresher:
         raise next(problems)
 
-    state = State({}, Policy(), time.monotonic)
+    state = RunHistory({}, Policy(), time.monotonic)
     loop = Loop(make, state, clock=time.monotonic, chance=lambda: 0.0, new_id=lambda: "id")
     assert loop.run_once() is None
-    assert state.reasons() == ("Redis has not been read yet (redis_unreachable)",)
+    assert state.unhealthy_reasons() == ("Redis has not been read yet (redis_unreachable)",)
     with pytest.raises(SettingsError):
         loop.run_once()
 
@@ -233,12 +233,12 @@ def test_a_defect_is_logged_by_type_and_place_and_the_loop_goes_on(caplog: pytes
     def make() -> Refresher:
         return int(secret)  # type: ignore[return-value]
 
-    state = State({}, Policy(), time.monotonic)
+    state = RunHistory({}, Policy(), time.monotonic)
     state.redis_answered()
     loop = Loop(make, state, clock=time.monotonic, chance=lambda: 0.0, new_id=lambda: "id")
     assert loop.run_once() is None
     assert "unexpected ValueError in test_main.py" in caplog.text
-    assert state.reasons() == ("the last run was stopped by a defect (internal_error)",)
+    assert state.unhealthy_reasons() == ("the last run was stopped by a defect (internal_error)",)
 
 
 def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deployment: Deployment) -> None:
@@ -393,7 +393,7 @@ from token_refresher.web import server as daemon_http
 from token_refresher import bootstrap as wiring
 from token_refresher.daemon.scheduler import Loop
 from token_refresher.web.metrics import Metrics
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.platforms.http.call import steady
 from token_refresher.settings.loader import read
@@ -403,7 +403,7 @@ def clock():
         return steady() + float(file.read())
 
 settings = read(os.environ)
-state = State({}, settings.policy, clock)
+state = RunHistory({}, settings.policy, clock)
 metrics = Metrics(state)
 plain = wiring.refresher(settings, clock=clock, pause=lambda seconds: None)
 plain.store.load([])
@@ -569,7 +569,7 @@ def test_a_loop_that_stands_still_is_not_alive(deployment: Deployment) -> None:
 
 
 def test_answers_are_not_cached_and_without_metrics_there_is_no_address_for_them() -> None:
-    client = create_app(State({}, Policy(), time.monotonic)).test_client()
+    client = create_app(RunHistory({}, Policy(), time.monotonic)).test_client()
     assert client.get("/metrics").status_code == 404
     answer = client.get("/livez")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -581,7 +581,7 @@ _PATHS = ("/healthz", "/livez", "/metrics", "/nothing")
 
 @pytest.mark.parametrize("path", _PATHS)
 def test_health_and_metrics_are_not_known_under_names_that_anybody_could_point_here(path: str) -> None:
-    state = State({}, Policy(), time.monotonic)
+    state = RunHistory({}, Policy(), time.monotonic)
     client = create_app(state, lambda: b"", hosts=("status.internal", "Metrics.internal")).test_client()
     addresses = ("127.0.0.1:8080", "10.244.1.7:8080", "[fd00::7]:8080")
     for host in (*addresses, "localhost", "status.internal", "metrics.internal:80"):
@@ -620,7 +620,7 @@ _BEGINNINGS = {
 
 @pytest.mark.parametrize("beginning", _BEGINNINGS)
 def test_connections_that_ask_for_nothing_shut_no_one_out(beginning: str) -> None:
-    app = create_app(State({}, Policy(), time.monotonic), lambda: b"metrics")
+    app = create_app(RunHistory({}, Policy(), time.monotonic), lambda: b"metrics")
     with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
         first = held.enter_context(socket.create_connection((host, int(port)), 30))
@@ -641,7 +641,7 @@ def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
         assert go_on.wait(30)
         return b"all of it"
 
-    app = create_app(State({}, Policy(), time.monotonic), slow)
+    app = create_app(RunHistory({}, Policy(), time.monotonic), slow)
     with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
         asking = held.enter_context(socket.create_connection((host, int(port)), 30))
@@ -656,7 +656,7 @@ def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
 
 
 def test_an_endpoint_frees_its_address_when_it_ends() -> None:
-    app = create_app(State({}, Policy(), time.monotonic))
+    app = create_app(RunHistory({}, Policy(), time.monotonic))
     with Endpoint(app, "127.0.0.1", 0) as endpoint:
         assert _get(f"{endpoint.url}/livez")[0] == 200
         port = int(endpoint.url.rpartition(":")[2])
@@ -672,26 +672,26 @@ def _report(at: int, **changes: Any) -> Report:
 
 
 def test_a_day_of_history_keeps_every_change_and_stays_small() -> None:
-    state = State({f"a{number}": "" for number in range(2000)}, Policy(), time.monotonic)
+    state = RunHistory({f"a{number}": "" for number in range(2000)}, Policy(), time.monotonic)
     for at in range(0, 2 * _DAY_S, 60):
         state.add(_report(at, seconds_left=7000 - at % 5400), "ok")
     refused = Failure.of(RefusedError("no", code="wrong_secret"))
     state.add(_report(2 * _DAY_S, outcome=Outcome.REFUSED, failure=refused), "ok")
-    points = state.history(Target("a", Kind.JS_TICKET))
+    points = state.samples(Target("a", Kind.JS_TICKET))
     assert 10 <= len(points) <= 25
     assert _DAY_S <= points[0].at <= _DAY_S + 2 * 7000, "the whole day, in steps of two hours where nothing happens"
     assert (points[-1].outcome, points[-1].error) == ("refused", "wrong_secret")
     assert len(state.runs()) == 1440
-    assert state.history(Target("unknown", Kind.JS_TICKET)) == ()
+    assert state.samples(Target("unknown", Kind.JS_TICKET)) == ()
 
 
 def test_many_codes_in_danger_are_told_in_few_sentences() -> None:
-    state = State({}, Policy(), time.monotonic)
+    state = RunHistory({}, Policy(), time.monotonic)
     state.redis_answered()
     bad = tuple(TargetReport(Target(f"a{n}", Kind.JS_TICKET), "MISSING", "", in_danger=True) for n in range(30))
     state.add(replace(_report(0), targets=bad), "danger")
-    assert len(state.reasons()) == 11
-    assert state.reasons()[-1] == "and 20 more"
+    assert len(state.unhealthy_reasons()) == 11
+    assert state.unhealthy_reasons()[-1] == "and 20 more"
 
 
 # -- logs ----------------------------------------------------------------------------------------

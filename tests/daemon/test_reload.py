@@ -20,7 +20,7 @@ from support.world import World
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 
 _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
@@ -226,9 +226,9 @@ def test_settings_from_the_environment_alone_need_a_restart_and_that_is_said(wor
 
 
 def test_what_is_known_of_an_application_goes_with_it() -> None:
-    state = State({"a": "", "b": ""}, Policy(), time.monotonic)
+    state = RunHistory({"a": "", "b": ""}, Policy(), time.monotonic)
     both = tuple(TargetReport(Target(name, Kind.JS_TICKET), "FRESH", "") for name in "ab")
     state.add(Report("id", "refresh", 0, 5, both), "ok")
     state.reconfigured({"b": "B"}, Policy(tick_s=30))
     assert (dict(state.names), state.policy.tick_s) == ({"b": "B"}, 30)
-    assert [len(state.history(each.target)) for each in both] == [0, 1]
+    assert [len(state.samples(each.target)) for each in both] == [0, 1]

@@ -25,10 +25,10 @@ from token_refresher.reader.sync_reader import Reader
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 from token_refresher.web.metrics import Metrics
-from token_refresher.web.page import api as page
-from token_refresher.web.page.standalone import sample
+from token_refresher.web.page.routes import blueprint
+from token_refresher.web.page.standalone import read_once
 from token_refresher.web.page.view import Page
 from token_refresher.web.page.view import page as page_of
 from token_refresher.web.server import create_app
@@ -54,13 +54,13 @@ def call(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> Call:
     return caller(deployment.environ, capsys)
 
 
-def shown_by(state: State) -> Page:
+def shown_by(state: RunHistory) -> Page:
     return page_of(state)
 
 
-def daemon(deployment: Deployment) -> tuple[Loop, State, Any]:
+def daemon(deployment: Deployment) -> tuple[Loop, RunHistory, Any]:
     """A daemon's loop, its state, and a client of what it serves."""
-    state = State(dict.fromkeys(deployment.app_ids, ""), deployment.refresher().policy, deployment.clock)
+    state = RunHistory(dict.fromkeys(deployment.app_ids, ""), deployment.refresher().policy, deployment.clock)
 
     metrics = Metrics(state)
 
@@ -69,7 +69,7 @@ def daemon(deployment: Deployment) -> tuple[Loop, State, Any]:
 
     loop = Loop(make, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran)
     app = create_app(state, metrics.text)
-    app.register_blueprint(page.blueprint(state))
+    app.register_blueprint(blueprint(state))
     return loop, state, app.test_client()
 
 
@@ -156,10 +156,10 @@ def test_while_a_run_is_at_work_the_page_says_no_code_and_the_doctor_that_it_is_
 # -- the refresher dies -----------------------------------------------------------------------
 
 
-def reading(deployment: Deployment) -> State:
+def reading(deployment: Deployment) -> RunHistory:
     """What `status --serve` knows after a look at Redis."""
-    state = State(dict.fromkeys(deployment.app_ids, ""), deployment.refresher().policy, deployment.clock)
-    sample(state, deployment.refresher())
+    state = RunHistory(dict.fromkeys(deployment.app_ids, ""), deployment.refresher().policy, deployment.clock)
+    read_once(state, deployment.refresher())
     return state
 
 
@@ -181,7 +181,7 @@ def test_the_page_alone_never_calls_its_own_reading_a_run(deployment: Deployment
     deployment.run()
     state = reading(deployment)
     client = create_app(state)
-    client.register_blueprint(page.blueprint(state))
+    client.register_blueprint(blueprint(state))
     text = re.sub("<[^>]*>", "", client.test_client().get("/").text)
     assert "Last run" not in text
     assert re.search(r"Last refresh\s+\d s ago\s+· read\s+\d s ago", text)

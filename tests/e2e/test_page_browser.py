@@ -32,10 +32,9 @@ from support.guards import see
 from support.planted import plant
 from token_refresher.domain.model import Kind, Secret
 from token_refresher.domain.report import Report
-from token_refresher.web.history import State
-from token_refresher.web.page import api as page
+from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import HEADERS
-from token_refresher.web.page.routes import with_headers
+from token_refresher.web.page.routes import blueprint, with_headers
 from token_refresher.web.server import Endpoint
 from web.page.test_page import NAMES, NOW, failing, healthy, on_fire, with_history
 
@@ -131,14 +130,14 @@ def serving() -> Iterator[Serve]:
         yield lambda *arguments, **more: open_until_the_end.enter_context(served(*arguments, **more)).url
 
 
-def served(known: page.Source, token: Secret | None = None, **more: Any) -> Endpoint:
+def served(known: RunHistory, token: Secret | None = None, **more: Any) -> Endpoint:
     app = Flask("browser", static_folder=None)
-    app.register_blueprint(page.blueprint(known, token=token, **more))
+    app.register_blueprint(blueprint(known, token=token, **more))
     app.after_request(with_headers)
     return Endpoint(app, "127.0.0.1", 0)
 
 
-def burning() -> State:
+def burning() -> RunHistory:
     return with_history(on_fire(), (_WARNING,))
 
 
@@ -184,7 +183,7 @@ def wait_for(driver: webdriver.Chrome, condition: Callable[[webdriver.Chrome], o
 @pytest.mark.parametrize(("scheme", "width"), _LOOKS)
 @pytest.mark.parametrize("made", [lambda: with_history(healthy()), burning], ids=["healthy", "on fire"])
 def test_it_fits_can_be_read_and_violates_nothing(
-    browser: webdriver.Chrome, serving: Serve, tmp_path: Path, scheme: str, width: int, made: Callable[[], State]
+    browser: webdriver.Chrome, serving: Serve, tmp_path: Path, scheme: str, width: int, made: Callable[[], RunHistory]
 ) -> None:
     look(browser, scheme, width)
     browser.get(serving(made()))

@@ -97,15 +97,15 @@ class _Tags(HTMLParser):
 
 def test_from_redis_to_the_page_it_stays_text(deployment: Deployment) -> None:
     pytest.importorskip("flask", reason="NOT TESTED, the extra `daemon` is not installed")
-    from token_refresher.web.history import State
-    from token_refresher.web.page.standalone import create_app, sample
+    from token_refresher.web.history import RunHistory
+    from token_refresher.web.page.standalone import create_app, read_once
     from token_refresher.web.server import Endpoint
 
     deployment.run()
     deployment.world.redis.client().hset(_lease(deployment), "outcome", _HOSTILE)
     refresher = deployment.refresher()
-    state = State({deployment.app_ids[0]: ""}, refresher.policy, deployment.clock)
-    sample(state, refresher)
+    state = RunHistory({deployment.app_ids[0]: ""}, refresher.policy, deployment.clock)
+    read_once(state, refresher)
     with Endpoint(create_app(state, None), "127.0.0.1", 0) as endpoint:
         connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=_WAIT_S)
         connection.request("GET", "/")

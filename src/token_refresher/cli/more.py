@@ -107,7 +107,7 @@ def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen
     if options.json or options.app or options.kind or options.shard:
         raise CommandError("--serve shows everything: it goes with --listen, --token-file and --allow-host only")
     try:
-        from token_refresher.web.page.api import serve
+        from token_refresher.web.page.standalone import serve
     except ModuleNotFoundError as missing:
         what = f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]'"
         raise CommandError(what) from None

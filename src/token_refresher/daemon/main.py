@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from token_refresher.domain.model import Secret
     from token_refresher.refresh.run import Refresher
     from token_refresher.settings.loader import Settings
-    from token_refresher.web.history import State
+    from token_refresher.web.history import RunHistory
     from token_refresher.web.metrics import Metrics
     from token_refresher.web.server import Endpoint
 
@@ -78,17 +78,17 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with Stop(options.stop_timeout) as stop, contextlib.ExitStack() as open_until_the_end:
         from token_refresher.platforms.http.call import steady
         from token_refresher.settings.loader import read
-        from token_refresher.web.history import State
+        from token_refresher.web.history import RunHistory
 
         settings = read(environ)
-        state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
-        metrics = None if options.no_http else _metrics(state)
+        history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+        metrics = None if options.no_http else _metrics(history)
         token = token_in(options.token_file)
         configure = _logging(options.log_format)
         configure(settings)
-        program = _program(settings, state, metrics, stop.asked.is_set, configure)
-        loop = _loop(program.current, state, metrics)
-        endpoint = None if metrics is None else _endpoint(state, metrics, options, token, loop.soon)
+        program = _program(settings, history, metrics, stop.asked.is_set, configure)
+        loop = _loop(program.current, history, metrics)
+        endpoint = None if metrics is None else _endpoint(history, metrics, options, token, loop.soon)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
             _log.warning("%s", warning)
@@ -121,7 +121,7 @@ def _logging(form: str) -> Callable[[Settings], None]:
 
 def _program(
     settings: Settings,
-    state: State,
+    history: RunHistory,
     metrics: Metrics | None,
     stopping: Callable[[], bool],
     changed: Callable[[Settings], None],
@@ -134,12 +134,12 @@ def _program(
     import_module("requests")
 
     def watched(plain: Refresher) -> Refresher:
-        return instrumented(plain, metrics, state.redis_answered, stopping)
+        return instrumented(plain, metrics, history.redis_answered, stopping)
 
-    return Program(settings, state, watched=watched, changed=changed)
+    return Program(settings, history, watched=watched, changed=changed)
 
 
-def _loop(make: Callable[[], Refresher], state: State, metrics: Metrics | None) -> Loop:
+def _loop(make: Callable[[], Refresher], history: RunHistory, metrics: Metrics | None) -> Loop:
     from random import SystemRandom
 
     from token_refresher.bootstrap import new_id
@@ -149,34 +149,39 @@ def _loop(make: Callable[[], Refresher], state: State, metrics: Metrics | None) 
     # From the kernel: two replicas that were forked from one process draw different numbers, too.
     chance = SystemRandom().random
     if metrics is None:
-        return Loop(make, state, clock=steady, chance=chance, new_id=new_id)
-    return Loop(make, state, clock=steady, chance=chance, new_id=new_id, on_run=metrics.ran)
+        return Loop(make, history, clock=steady, chance=chance, new_id=new_id)
+    return Loop(make, history, clock=steady, chance=chance, new_id=new_id, on_run=metrics.ran)
 
 
-def _metrics(state: State) -> Metrics:
+def _metrics(history: RunHistory) -> Metrics:
     try:
         from token_refresher.web.metrics import Metrics
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
-    return Metrics(state)
+    return Metrics(history)
 
 
 def _endpoint(
-    state: State, metrics: Metrics, options: argparse.Namespace, token: Secret | None, refresh: Callable[[], object]
+    history: RunHistory,
+    metrics: Metrics,
+    options: argparse.Namespace,
+    token: Secret | None,
+    refresh: Callable[[], object],
 ) -> Endpoint:
     """What is served, with its address taken. Raises CommandError."""
     try:
-        from token_refresher.web.page import api as page
+        from token_refresher.web.page.auth import check_names, needs_token
+        from token_refresher.web.page.routes import blueprint
         from token_refresher.web.server import Endpoint, create_app
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
     host, port = options.listen
-    page.check_names(options.allow_host)
+    check_names(options.allow_host)
     hosts = (host, *options.allow_host)
-    app = create_app(state, metrics.text, hosts)
+    app = create_app(history, metrics.text, hosts)
     # Health has to be seen from outside; the page beyond loopback only with a token.
-    if token or not page.needs_token(host):
-        app.register_blueprint(page.blueprint(state, token=token, refresh=refresh, hosts=hosts))
+    if token or not needs_token(host):
+        app.register_blueprint(blueprint(history, token=token, refresh=refresh, hosts=hosts))
     else:
         _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
     try:

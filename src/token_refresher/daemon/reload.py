@@ -12,7 +12,7 @@ from token_refresher.current import look
 if TYPE_CHECKING:
     from token_refresher.refresh.run import Refresher
     from token_refresher.settings.loader import Settings
-    from token_refresher.web.history import State
+    from token_refresher.web.history import RunHistory
 
 
 class Program:
@@ -24,12 +24,12 @@ class Program:
     def __init__(
         self,
         settings: Settings,
-        state: State,
+        history: RunHistory,
         *,
         watched: Callable[[Refresher], Refresher],
         changed: Callable[[Settings], None],
     ) -> None:
-        self._settings, self._state = settings, state
+        self._settings, self._history = settings, history
         self._watched, self._changed = watched, changed
         self._built: tuple[Refresher, Refresher] | None = None
         self._asked = threading.Event()
@@ -51,9 +51,9 @@ class Program:
         settings, found = look(self._settings, plain, asked=asked)
         if settings is not self._settings:
             self._settings = settings
-            self._state.reconfigured({app.app_id: app.name for app in settings.apps}, settings.policy)
+            self._history.reconfigured({app.app_id: app.name for app in settings.apps}, settings.policy)
             self._changed(settings)
-        self._state.mistakes = settings.origin.refused
+        self._history.mistakes = settings.origin.refused
         if self._built is None or found is not plain:
             found = found or wiring.refresher(settings)
             self._built = found, self._watched(found)

@@ -12,7 +12,7 @@ from token_refresher.daemon.json_logs import place
 from token_refresher.domain.errors import InputError, StoreError, TokenRefresherError
 from token_refresher.domain.model import Command
 from token_refresher.domain.report import Failure, Report
-from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, State
+from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
 
 if TYPE_CHECKING:
     from token_refresher.refresh.run import Refresher
@@ -32,20 +32,20 @@ class Loop:
     `make` gives the program, before each run and again after a refused secret; where that is another one by then, it
     runs within the same tick. `clock` is steady (seconds), `chance`
     gives numbers from 0 to 1, `new_id` names a run that brought no report. `on_run` is told of the end of each run: its
-    result (one of `daemon_state.RESULTS`), and the report, if there is one.
+    result (one of `web.history.RESULTS`), and the report, if there is one.
     """
 
     def __init__(
         self,
         make: Callable[[], Refresher],
-        state: State,
+        history: RunHistory,
         *,
         clock: Callable[[], float],
         chance: Callable[[], float],
         new_id: Callable[[], str],
         on_run: Callable[[str, Report | None], None] = lambda result, report: None,
     ) -> None:
-        self._make, self._state, self._clock = make, state, clock
+        self._make, self._history, self._clock = make, history, clock
         self._chance, self._new_id, self._on_run = chance, new_id, on_run
         self._next_at = clock()
         self._woken = threading.Event()
@@ -60,7 +60,7 @@ class Loop:
             while not stop.is_set() and (left_s := self.next_delay()) > 0:
                 self._woken.wait(min(left_s, _LOOK_S))
                 self._woken.clear()
-                self._state.turned()
+                self._history.heartbeat()
 
     def next_delay(self) -> float:
         """Duration (seconds) until the next run is to begin; 0 when it is time."""
@@ -80,8 +80,8 @@ class Loop:
 
         Raises SettingsError.
         """
-        self._next_at = self._clock() + self._state.policy.tick_s * (1 - JITTER * self._chance())
-        self._state.turned()
+        self._next_at = self._clock() + self._history.policy.tick_s * (1 - JITTER * self._chance())
+        self._history.heartbeat()
         try:
             return self._runs()
         except InputError:
@@ -93,7 +93,7 @@ class Loop:
             where = f"unexpected {type(error).__name__} in {place(error.__traceback__)}"
             self._failed(DEFECT, TokenRefresherError(where))
         finally:
-            self._state.turned()
+            self._history.heartbeat()
         return None
 
     def _runs(self) -> Report:
@@ -104,7 +104,7 @@ class Loop:
             return report
         corrected = self._make()
         if corrected is not program:
-            self._state.turned()
+            self._history.heartbeat()
             report = corrected.run_once(Command())
             self._ended(report)
         if secret_refused(report):
@@ -114,7 +114,7 @@ class Loop:
     def _ended(self, report: Report) -> None:
         error = report.alarm()
         result = DANGER if error else OK
-        self._state.add(report, result)
+        self._history.add(report, result)
         self._on_run(result, report)
         told = report.summary()
         message = str(error) if error else f"{told['targets']} codes, {told['fetches']} fetched, {report.took_ms} ms"
@@ -123,6 +123,6 @@ class Loop:
 
     def _failed(self, result: str, error: TokenRefresherError) -> None:
         run_id = self._new_id()
-        self._state.failed(result, run_id, Failure.of(error))
+        self._history.failed(result, run_id, Failure.of(error))
         self._on_run(result, None)
         _log.error("the run failed: %s", error, extra={"run_id": run_id})

@@ -1,6 +1,6 @@
-"""What the daemon knows: the latest report, a day of history, and whether all is well. Thread-safe.
+"""The runs so far: the latest report, a day of samples of each target, and whether all is well. Thread-safe.
 
-The loop writes, everything that is served reads; nothing in here can start a run. Holds what reports hold, so
+The scheduler writes, everything that is served reads; nothing in here can start a run. Holds what reports hold, so
 fingerprints and never codes, and of the settings only names and policy.
 """
 
@@ -21,16 +21,19 @@ from token_refresher.domain.report import Failure, Report, TargetReport
 OK, DANGER, REDIS, DEFECT = RESULTS = ("ok", "danger", "redis", "defect")
 
 _DAY_S = 86400
-# Memory: one point takes some 200 bytes, so that thousands of applications stay below 20 MB in all.
-_POINTS, _MOST_EACH, _LEAST_EACH = 100_000, 600, 24
+# Memory: one sample takes some 200 bytes, so that thousands of applications stay below 20 MB in all.
+_SAMPLES, _MOST_EACH, _LEAST_EACH = 100_000, 600, 24
 # A day of runs, at a tick of a minute.
 _RUNS = 1440
-# More sentences than this help nobody.
+# More sentences than this help no one.
 _REASONS = 10
 
 
-class Point(NamedTuple):
-    """One target after one run. `at` (instant, unix seconds) is by Redis's clock; `outcome` and `error` may be ""."""
+class Sample(NamedTuple):
+    """One target after one run. `at` (instant, unix seconds) is by Redis's clock; `outcome` and `error` may be "".
+
+    `error` is a key of CATALOGUE. Another `fence` or `fingerprint` is another code.
+    """
 
     at: int
     seconds_left: int
@@ -72,11 +75,12 @@ class Latest(NamedTuple):
         return int(self.report.at + self.age_s)
 
 
-class State:
-    """What is known by now; `names` (id to name) and `policy` change with the settings, all else with each run.
+class RunHistory:
+    """What the runs so far have shown.
 
-    `mistakes` are those of changed settings that were refused, empty when there are none.
-    `clock` is steady (seconds), `now` gives unix seconds. Every method may be called by any thread.
+    `names` (id to name) and `policy` change with the settings, all else with each run. `mistakes` are those of changed
+    settings that were refused, empty when there are none. `clock` is steady (seconds), `now` gives unix seconds.
+    Every method may be called by any thread.
     """
 
     def __init__(
@@ -91,26 +95,26 @@ class State:
         self.mistakes: tuple[str, ...] = ()
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
-        self._turned_at = clock()
+        self._beaten_at = clock()
         self._read_at: float | None = None
         self._report: tuple[Report, float] | None = None
         self._failure: Failure | None = None
         self._runs: deque[Run] = deque(maxlen=_RUNS)
-        self._history: dict[Target, deque[Point]] = {}
-        self._room = max(_LEAST_EACH, min(_MOST_EACH, _POINTS // max(1, 2 * len(names))))
+        self._samples: dict[Target, deque[Sample]] = {}
+        self._room = max(_LEAST_EACH, min(_MOST_EACH, _SAMPLES // max(1, 2 * len(names))))
 
-    # -- for the loop ------------------------------------------------------------------------
+    # -- for the scheduler ------------------------------------------------------------------------
 
-    def turned(self) -> None:
-        """The loop is alive."""
+    def heartbeat(self) -> None:
+        """The scheduler is alive."""
         with self._lock:
-            self._turned_at = self._clock()
+            self._beaten_at = self._clock()
 
     def reconfigured(self, names: Mapping[str, str], policy: Policy) -> None:
         """The settings have changed; what is known of applications that are gone is forgotten."""
         with self._lock:
             self.names, self.policy = MappingProxyType(dict(names)), policy
-            self._history = {each: points for each, points in self._history.items() if each.app_id in names}
+            self._samples = {each: samples for each, samples in self._samples.items() if each.app_id in names}
 
     def redis_answered(self) -> None:
         """All targets were just read from Redis."""
@@ -134,9 +138,9 @@ class State:
 
     def _remember(self, target: TargetReport, at: int) -> None:
         """Keep whatever happened; of the quiet runs between only so many that a day fits into half the room."""
-        points = self._history.setdefault(target.target, deque(maxlen=self._room))
-        last = points[-1] if points else None
-        point = Point(
+        samples = self._samples.setdefault(target.target, deque(maxlen=self._room))
+        last = samples[-1] if samples else None
+        sample = Sample(
             at,
             target.seconds_left,
             target.reason,
@@ -146,13 +150,13 @@ class State:
             target.fingerprint or "",
             target.fence,
         )
-        changed = last is None or point[2:] != last[2:]
+        changed = last is None or sample[2:] != last[2:]
         if changed or last is None or at - last.at >= 2 * _DAY_S / self._room:
-            points.append(point)
-        while points and at - points[0].at > _DAY_S:
-            points.popleft()
+            samples.append(sample)
+        while samples and at - samples[0].at > _DAY_S:
+            samples.popleft()
 
-    # -- for everybody -----------------------------------------------------------------------
+    # -- for what is served ------------------------------------------------------------------
 
     @property
     def latest(self) -> Latest | None:
@@ -171,17 +175,17 @@ class State:
         with self._lock:
             return tuple(self._runs)
 
-    def history(self, target: Target) -> tuple[Point, ...]:
-        """A day of one target, oldest first: every change, and between changes a point now and then."""
+    def samples(self, target: Target) -> tuple[Sample, ...]:
+        """A day of one target, oldest first: every change, and between changes a sample now and then."""
         with self._lock:
-            return tuple(self._history.get(target, ()))
+            return tuple(self._samples.get(target, ()))
 
     def warnings(self) -> tuple[str, ...]:
         """What ought to be looked at although all may be well, as sentences."""
         mistakes = "; ".join(self.mistakes)
         return (f"changed settings are refused, the old ones stay in use: {mistakes}",) if mistakes else ()
 
-    def reasons(self) -> tuple[str, ...]:
+    def unhealthy_reasons(self) -> tuple[str, ...]:
         """Why not all is well, as sentences; empty when it is.
 
         It is when Redis was read within the last two ticks and no code is in danger, now and not only when the latest
@@ -211,7 +215,7 @@ class State:
         return tuple(found)
 
     @property
-    def alive(self) -> bool:
-        """Whether the loop turns: it has to within a tick and a run, and twice that is waited for."""
+    def is_live(self) -> bool:
+        """Whether the scheduler gave a heartbeat: it has to within a tick and a run, and twice that is waited for."""
         with self._lock:
-            return self._clock() - self._turned_at < 2 * (self.policy.tick_s + 2 * self.policy.work_s)
+            return self._clock() - self._beaten_at < 2 * (self.policy.tick_s + 2 * self.policy.work_s)

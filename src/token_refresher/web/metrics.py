@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Report
-from token_refresher.web.history import RESULTS, State
+from token_refresher.web.history import RESULTS, RunHistory
 
 # From a proxy nearby to the limit of one request.
 _FETCH_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 10)
@@ -34,7 +34,7 @@ _RUN_S = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60)
 class Metrics:
     """Counts what happens. Every method may be called by any thread."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, history: RunHistory) -> None:
         # Without a second series beside each counter, of when it began; Prometheus has no use for it in this format.
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self.registry = one = CollectorRegistry()
@@ -66,7 +66,7 @@ class Metrics:
         Info(f"{name}_build", "What is running.", registry=one).info(
             {"version": _version(), "python": platform.python_version()}
         )
-        one.register(_Known(state))
+        one.register(_Known(history))
         ProcessCollector(registry=one)
         # Known from the start, so that a rate has something to begin from.
         for result in RESULTS:
@@ -109,8 +109,8 @@ class Metrics:
 class _Known:
     """Seconds left and danger as of now, since time goes on without runs; and whether changed settings are refused."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
@@ -121,7 +121,7 @@ class _Known:
         danger = GaugeMetricFamily(
             "token_refresher_in_danger", "1 when the code is missing or nearly expired.", labels=["app_id", "kind"]
         )
-        latest = self._state.latest
+        latest = self._history.latest
         for each in latest.report.targets if latest else ():
             labels = [each.target.app_id, each.target.kind.value]
             family.add_metric(labels, latest.seconds_left(each) if latest else 0)
@@ -129,7 +129,7 @@ class _Known:
         yield family
         yield danger
         refused = "1 while changed settings are refused and the old ones stay in use, else 0."
-        yield GaugeMetricFamily("token_refresher_settings_refused", refused, value=bool(self._state.mistakes))
+        yield GaugeMetricFamily("token_refresher_settings_refused", refused, value=bool(self._history.mistakes))
 
 
 def _version() -> str:

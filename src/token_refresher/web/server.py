@@ -1,6 +1,6 @@
 """What the daemon serves: health and metrics. No request starts a run or reaches the platform.
 
-    app = create_app(state, metrics.text)     # a Flask application; pages are added to it as blueprints
+    app = create_app(history, metrics.text)     # a Flask application; pages are added to it as blueprints
     with Endpoint(app, "127.0.0.1", 8080):    # waitress, in a thread of its own
         ...
 
@@ -9,8 +9,6 @@
 | `/healthz` | 200 when Redis was read within two ticks and no code is in danger, else 503 with reasons   |
 | `/livez`   | 200 while the loop turns, else 503: only a restart helps                                   |
 | `/metrics` | the metrics, for Prometheus; where there are any                                           |
-
-A blueprint finds the state (`daemon_state.State`) as `current_app.extensions["token_refresher"]`.
 """
 
 from __future__ import annotations
@@ -27,10 +25,9 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import knows_host
 
-EXTENSION = "token_refresher"
 # The text format of Prometheus, which every version of it reads.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _THREADS = 4
@@ -42,15 +39,14 @@ _LARGEST_REQUEST = 16384
 _STOP_S = 2
 
 
-def create_app(state: State, metrics: Callable[[], bytes] | None = None, hosts: Collection[str] = ()) -> Flask:
-    """The application over `state`; without `metrics` (everything in Prometheus's text format) there is no /metrics.
+def create_app(history: RunHistory, metrics: Callable[[], bytes] | None = None, hosts: Collection[str] = ()) -> Flask:
+    """The application over `history`; without `metrics` (everything in Prometheus's text format) there is no /metrics.
 
     It answers under addresses, localhost and the names in `hosts`: another site may have a name point here, and its
     scripts would read what is served.
     """
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST
-    app.extensions[EXTENSION] = state
 
     @app.before_request
     def known() -> Response | None:
@@ -60,14 +56,14 @@ def create_app(state: State, metrics: Callable[[], bytes] | None = None, hosts: 
 
     @app.get("/healthz")
     def healthz() -> tuple[Response, int]:
-        reasons = state.reasons()
+        reasons = history.unhealthy_reasons()
         status = "unhealthy" if reasons else "ok"
-        return jsonify(status=status, reasons=list(reasons), warnings=list(state.warnings())), 503 if reasons else 200
+        return jsonify(status=status, reasons=list(reasons), warnings=list(history.warnings())), 503 if reasons else 200
 
     @app.get("/livez")
     def livez() -> tuple[Response, int]:
-        alive = state.alive
-        return jsonify(status="ok" if alive else "the loop stands still"), 200 if alive else 503
+        live = history.is_live
+        return jsonify(status="ok" if live else "the loop stands still"), 200 if live else 503
 
     if metrics is not None:
 

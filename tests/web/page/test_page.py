@@ -32,12 +32,13 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.settings.loader import Settings, read
-from token_refresher.web.history import State
-from token_refresher.web.page import api as page
-from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard
+from token_refresher.web import page
+from token_refresher.web.history import RunHistory
+from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, check_binding, needs_token
 from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, span_s
+from token_refresher.web.page.routes import blueprint
 from token_refresher.web.page.severity import Tone, state
-from token_refresher.web.page.standalone import address, create_app, sample, serve
+from token_refresher.web.page.standalone import address, create_app, read_once, serve
 from token_refresher.web.page.throttle import Guesses
 from token_refresher.web.page.view import page as page_of
 from token_refresher.web.server import Endpoint
@@ -100,17 +101,17 @@ class Clock:
         return self.now
 
 
-def state_of(reports: list[Any], clock: Callable[[], float] | None = None, at: int = NOW, **more: Any) -> State:
+def state_of(reports: list[Any], clock: Callable[[], float] | None = None, at: int = NOW, **more: Any) -> RunHistory:
     """The daemon's state after one run with these reports; `more` are names, or warnings of the run."""
     names = more.get("names", NAMES | {each.target.app_id: "" for each in reports if each.target.app_id not in NAMES})
-    known = State(names, Policy(), clock or Clock(), lambda: at)
+    known = RunHistory(names, Policy(), clock or Clock(), lambda: at)
     known.add(Report("9f2c61d07be3a845", "refresh", at, 412, tuple(reports), more.get("warnings", ())), "ok")
     return known
 
 
-def with_history(reports: list[Any], warnings: tuple[str, ...] = (), names: dict[str, str] = NAMES) -> State:
+def with_history(reports: list[Any], warnings: tuple[str, ...] = (), names: dict[str, str] = NAMES) -> RunHistory:
     """A day of saws that ends with these reports."""
-    known = State(names, Policy(), Clock(), lambda: NOW)
+    known = RunHistory(names, Policy(), Clock(), lambda: NOW)
     for at in range(NOW - 86400, NOW, 300):
         past = []
         for number, each in enumerate(reports):
@@ -122,9 +123,9 @@ def with_history(reports: list[Any], warnings: tuple[str, ...] = (), names: dict
     return known
 
 
-def client_of(known: page.Source, token: Secret | None = None, **more: Any) -> FlaskClient:
+def client_of(known: RunHistory, token: Secret | None = None, **more: Any) -> FlaskClient:
     app = Flask("test", static_folder=None)
-    app.register_blueprint(page.blueprint(known, token=token, **more))
+    app.register_blueprint(blueprint(known, token=token, **more))
     return app.test_client()
 
 
@@ -245,7 +246,7 @@ def test_a_run_without_report_is_shown_with_what_to_do_and_what_was_known() -> N
 
 
 def test_before_the_first_run_the_page_says_so() -> None:
-    text = html_of(client_of(State(NAMES, Policy(), Clock())))
+    text = html_of(client_of(RunHistory(NAMES, Policy(), Clock())))
     assert "Waiting for the first run" in text
     assert "<table" not in text
 
@@ -278,7 +279,7 @@ def test_each_state_has_a_word_and_a_tone(each: TargetReport, tone: Tone, word: 
 def test_a_ttl_that_is_cut_and_restored_is_no_renewal_in_the_chart() -> None:
     known = state_of([target_report(left_s=600, settled=False, fence=1)], at=NOW - 1200)
     known.add(Report("r", "refresh", NOW - 600, 1, (target_report(left_s=4000, fence=1),)), "ok")
-    drawn = chart(known.history(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
+    drawn = chart(known.samples(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
     assert drawn is not None
     assert drawn.told.startswith("0 renewals")
 
@@ -298,7 +299,7 @@ def test_a_chart_falls_by_a_second_each_second_and_jumps_when_a_code_is_renewed(
     known.add(
         Report("r", "refresh", NOW - 600, 1, (target_report(left_s=7200, fence=2, outcome=Outcome.ISSUED),)), "ok"
     )
-    drawn = chart(known.history(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
+    drawn = chart(known.samples(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
     assert drawn is not None
     assert drawn.line == "M160 26.3L200 29.5L200 1L240 4.2"
     assert drawn.told == "1 renewal, lowest 30 min"
@@ -308,7 +309,7 @@ def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
     known = state_of([target_report(left_s=300)], at=NOW - 1200)
     gone = failing("100027", Kind.ACCESS_TOKEN, "wrong_secret", "no")
     known.add(Report("r", "refresh", NOW - 600, 1, (gone,)), "ok")
-    drawn = chart(known.history(gone.target), NOW, 3600, Policy())
+    drawn = chart(known.samples(gone.target), NOW, 3600, Policy())
     assert drawn is not None
     assert drawn.failures == (200.0,)
     assert drawn.told == "0 renewals, 1 failure, ran out"
@@ -424,7 +425,7 @@ def token() -> Secret:
     return Secret(plant("token-of-the-page"))
 
 
-def signed_in(known: page.Source, token: Secret, **more: Any) -> FlaskClient:
+def signed_in(known: RunHistory, token: Secret, **more: Any) -> FlaskClient:
     client = client_of(known, token, **more)
     assert client.post("/login", data={"token": token.reveal()}, headers=_SAME).status_code == 303
     return client
@@ -586,7 +587,7 @@ class _Someone:
 
 def _slow(token: Secret, clock: Clock) -> Flask:
     app = Flask("test", static_folder=None)
-    app.register_blueprint(page.blueprint(state_of(healthy()), token=token, clock=clock))
+    app.register_blueprint(blueprint(state_of(healthy()), token=token, clock=clock))
     return app
 
 
@@ -635,7 +636,7 @@ def test_a_program_with_an_old_token_does_not_lock_its_address_out(token: Secret
 
 def test_no_guess_is_counted_where_there_is_no_token() -> None:
     app = Flask("test", static_folder=None)
-    app.register_blueprint(page.blueprint(state_of(healthy())))
+    app.register_blueprint(blueprint(state_of(healthy())))
     for number in range(100):
         assert _Someone(app, "127.0.0.1").bears(f"a-guess-at-the-token-{number}").status_code == 200
 
@@ -809,14 +810,14 @@ def test_what_does_not_exist_has_the_headers_too() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0:0", "10.1.2.3:8081", "[::]:8081", "status.internal:8081"])
 def test_other_machines_are_let_in_only_with_a_token(host: str) -> None:
     with pytest.raises(CommandError, match="give a token"):
-        page.check_binding(address(host)[0], None)
-    page.check_binding(address(host)[0], Secret("a-token-of-enough-letters"))
+        check_binding(address(host)[0], None)
+    check_binding(address(host)[0], Secret("a-token-of-enough-letters"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
 def test_on_the_loopback_no_token_is_needed(host: str) -> None:
-    page.check_binding(host, None)
-    assert not page.needs_token(host)
+    check_binding(host, None)
+    assert not needs_token(host)
 
 
 @pytest.mark.parametrize(
@@ -863,11 +864,11 @@ def test_alone_it_reads_redis_and_never_fetches(redis_server: RedisServer, simul
 def test_a_sample_shows_what_another_process_stored(redis_server: RedisServer, simulator: Simulator) -> None:
     settings = settings_of(redis_server, simulator, "app0007")
     program = refresher(settings)
-    known = State({"app0007": "<i>shop</i>"}, settings.policy, Clock())
-    sample(known, program)
+    known = RunHistory({"app0007": "<i>shop</i>"}, settings.policy, Clock())
+    read_once(known, program)
     assert "2 of 2 codes need you" in html_of(client_of(known))
     program.run_once(Command(Action.REFRESH))
-    sample(known, program)
+    read_once(known, program)
     text = html_of(client_of(known))
     assert "All 2 codes are fine" in text
     assert "&lt;i&gt;shop" in text
@@ -877,9 +878,9 @@ def test_a_sample_shows_what_another_process_stored(redis_server: RedisServer, s
 def test_a_redis_that_is_gone_is_shown(start_redis: Callable[..., RedisServer], simulator: Simulator) -> None:
     server = start_redis()
     settings = settings_of(server, simulator, "app0007")
-    program, known = refresher(settings), State({"app0007": ""}, settings.policy, Clock())
+    program, known = refresher(settings), RunHistory({"app0007": ""}, settings.policy, Clock())
     server.stop()
-    sample(known, program)
+    read_once(known, program)
     text = html_of(client_of(known))
     assert "The last run failed" in text
     assert "redis_unreachable" in text
@@ -893,8 +894,8 @@ def test_a_defect_is_shown_without_its_words_and_ends_nothing() -> None:
         def new_id(self) -> str:
             return "0123456789abcdef"
 
-    known: Any = State({"app0007": ""}, Policy(), Clock())
-    sample(known, Stumbling())  # type: ignore[arg-type]
+    known: Any = RunHistory({"app0007": ""}, Policy(), Clock())
+    read_once(known, Stumbling())  # type: ignore[arg-type]
     text = html_of(client_of(known))
     assert "unexpected KeyError" in text
     assert "internal_error" in text

@@ -1,0 +1,15 @@
+"""The status page: every code with its state, the time that is left, and its last day. Shows fingerprints, never codes.
+
+Needs Flask, Jinja2 and waitress (the extra "daemon").
+
+| module       | what it is for                                                         |
+|--------------|------------------------------------------------------------------------|
+| `routes`     | the page as a Flask blueprint                                          |
+| `auth`       | token, sessions, forms, Host header, headers                           |
+| `throttle`   | how long an address that sent wrong tokens waits                       |
+| `severity`   | how bad it is: of one code, and of all together                        |
+| `chart`      | the history of a code as lines                                         |
+| `view`       | all of it together, in the words that the template shows               |
+| `standalone` | the page without the daemon                                            |
+| `assets/`    | templates, style, script, icon                                         |
+"""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from token_refresher.domain.humanize import counted, duration
 from token_refresher.domain.policy import Policy
-from token_refresher.web.source import Point
+from token_refresher.web.history import Sample
 
 WIDTH, HEIGHT = 240, 40
-# Charts begin at the oldest point, but at one of these (hours), so that they all share a scale that has a name.
+# Charts begin at the oldest sample, but at one of these (hours), so that they all share a scale that has a name.
 _SPANS_H = (1, 3, 6, 12, 24)
 _HOUR_S = 3600
 # More marks than this cannot be told apart in the width of a chart.
@@ -34,19 +34,19 @@ class Chart(NamedTuple):
 
 
 def span_s(oldest_at: int, now: int) -> int:
-    """How much time the charts show (duration): the shortest span that holds the oldest point, at most a day."""
+    """How much time the charts show (duration): the shortest span that holds the oldest sample, at most a day."""
     age_s = now - oldest_at
     return next((hours for hours in _SPANS_H if age_s <= hours * _HOUR_S), _SPANS_H[-1]) * _HOUR_S
 
 
 def chart(
-    points: Sequence[Point], now: int, width_s: int, policy: Policy, life_s: float = 0, margin_s: float = 0
+    samples: Sequence[Sample], now: int, width_s: int, policy: Policy, life_s: float = 0, margin_s: float = 0
 ) -> Chart | None:
     """The chart of `width_s` until `now` (unix seconds); None when there is nothing to show.
 
     Life and margin are those of the code, where they are known.
     """
-    shown = [each for each in points if 0 <= now - each.at <= width_s]
+    shown = [each for each in samples if 0 <= now - each.at <= width_s]
     if not shown:
         return None
     scale = _Scale(now, width_s, life_s or policy.lifetime_s)
@@ -78,20 +78,20 @@ class _Scale(NamedTuple):
         return round(HEIGHT - 1 - (HEIGHT - 2) * part, 1)
 
 
-def _corners(points: Sequence[Point], now: int, scale: _Scale) -> list[tuple[float, float]]:
-    """Between two points a code has only aged: it falls by a second each second, and then jumps to what was seen."""
+def _corners(samples: Sequence[Sample], now: int, scale: _Scale) -> list[tuple[float, float]]:
+    """Between two samples a code has only aged: it falls by a second each second, and then jumps to what was seen."""
     corners: list[tuple[float, float]] = []
-    before: Point | None = None
-    for point in points:
+    before: Sample | None = None
+    for sample in samples:
         if before is not None:
-            corners += _fallen(before, point.at, scale)
-        corners.append((scale.x(point.at), scale.y(point.seconds_left)))
-        before = point
+            corners += _fallen(before, sample.at, scale)
+        corners.append((scale.x(sample.at), scale.y(sample.seconds_left)))
+        before = sample
     return corners + (_fallen(before, now, scale) if before else [])
 
 
-def _fallen(point: Point, until: int, scale: _Scale) -> list[tuple[float, float]]:
-    gone_at = point.at + point.seconds_left
+def _fallen(sample: Sample, until: int, scale: _Scale) -> list[tuple[float, float]]:
+    gone_at = sample.at + sample.seconds_left
     if gone_at <= until:
         return [(scale.x(gone_at), scale.y(0)), (scale.x(until), scale.y(0))]
     return [(scale.x(until), scale.y(gone_at - until))]
@@ -115,21 +115,21 @@ def _on_the_way(a: tuple[float, float], b: tuple[float, float], c: tuple[float, 
     return a[0] < b[0] < c[0] and abs(a[1] + (c[1] - a[1]) * (b[0] - a[0]) / (c[0] - a[0]) - b[1]) < 0.25
 
 
-def _marks(points: Sequence[Point], scale: _Scale) -> tuple[float, ...]:
+def _marks(samples: Sequence[Sample], scale: _Scale) -> tuple[float, ...]:
     """Where marks stand, no two in one place."""
     step = WIDTH / _MARKS
-    places = {round(scale.x(each.at) / step) for each in points}
+    places = {round(scale.x(each.at) / step) for each in samples}
     return tuple(round(place * step, 1) for place in sorted(places))
 
 
-def _told(points: Sequence[Point], now: int, failed: int, others: int) -> str:
-    nexts = points[1:]
+def _told(samples: Sequence[Sample], now: int, failed: int, others: int) -> str:
+    nexts = samples[1:]
     ends = [*(each.at for each in nexts), now]
-    lowest = min(each.seconds_left - (end - each.at) for each, end in zip(points, ends, strict=True))
+    lowest = min(each.seconds_left - (end - each.at) for each, end in zip(samples, ends, strict=True))
     # A TTL that was cut and is restored is no renewal.
-    renewed = sum(each.outcome == "issued" for each in points) or sum(
+    renewed = sum(each.outcome == "issued" for each in samples) or sum(
         bool(after.fingerprint) and (after.fence, after.fingerprint) != (before.fence, before.fingerprint)
-        for before, after in zip(points[:-1], nexts, strict=True)
+        for before, after in zip(samples[:-1], nexts, strict=True)
     )
     parts = [counted(renewed, "renewal")]
     parts += [counted(failed, "failure")] if failed else []

@@ -8,11 +8,11 @@ from token_refresher.domain.humanize import Instant, duration, instant
 from token_refresher.domain.model import Outcome
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import TargetReport
+from token_refresher.web.history import RunHistory
 from token_refresher.web.page import chart as page_chart
 from token_refresher.web.page import severity as page_state
 from token_refresher.web.page.chart import Chart
 from token_refresher.web.page.severity import State, Tone, Trouble
-from token_refresher.web.source import Source
 
 # A message may hold anything; more than this is not read at a glance.
 _LONGEST_MESSAGE = 400
@@ -65,7 +65,7 @@ class Code:
 class Moment:
     """What every code of one page shares."""
 
-    source: Source
+    history: RunHistory
     now: int
     age_s: float
     span_s: int
@@ -81,7 +81,7 @@ def code(each: TargetReport, state: State, moment: Moment) -> Code:
     told_anew = each.reason != Reason.FRESH.value and each.sentence != meaning
     trouble = page_state.trouble(each)
     # The moment of this run's own outcome is that of the report.
-    ended_at = moment.source.latest.report.at if each.outcome and moment.source.latest else each.last_outcome_at
+    ended_at = moment.history.latest.report.at if each.outcome and moment.history.latest else each.last_outcome_at
     return Code(
         id=f"code-{slug(each.target.app_id)}-{each.target.kind.value}",
         kind=each.target.kind.value,
@@ -107,7 +107,7 @@ def code(each: TargetReport, state: State, moment: Moment) -> Code:
 
 
 def _chart(each: TargetReport, moment: Moment) -> Chart | None:
-    points, policy = moment.source.history(each.target), moment.source.policy
+    points, policy = moment.history.samples(each.target), moment.history.policy
     return page_chart.chart(points, moment.now, moment.span_s, policy, each.life_s, each.margin_s)
 
 
@@ -118,7 +118,7 @@ def _meaning(each: TargetReport) -> str:
 
 
 def _bar(each: TargetReport, left_s: int, moment: Moment) -> Bar:
-    policy, at = moment.source.policy, moment.now - int(moment.age_s)
+    policy, at = moment.history.policy, moment.now - int(moment.age_s)
     life_s, margin_s = each.life_s or policy.lifetime_s, each.margin_s or policy.margin_s
     grace_s = min(policy.grace_s, margin_s)
     told = f"{duration(left_s)} left" if left_s else "nothing left"

@@ -21,11 +21,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from token_refresher.domain.model import Secret
 from token_refresher.platforms.http.call import steady
+from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, from_own_page
 from token_refresher.web.page.severity import Tone
 from token_refresher.web.page.throttle import Guesses
 from token_refresher.web.page.view import page
-from token_refresher.web.source import Source
 
 _LONGEST_QUERY = 128
 _LARGEST_FORM = 4096
@@ -37,21 +37,21 @@ Answer = Response | Any
 
 
 def blueprint(
-    source: Source,
+    history: RunHistory,
     *,
     token: Secret | None = None,
     refresh: Callable[[], object] | None = None,
     hosts: Collection[str] = (),
     clock: Callable[[], float] = steady,
 ) -> Blueprint:
-    """The page about `source`, to be registered in a Flask application.
+    """The page about `history`, to be registered in a Flask application.
 
     With a `token` it is asked for. `refresh` asks for a normal run and returns at once; its button needs a token.
     `hosts` are names under which the page is asked for, besides addresses and localhost. `clock` is steady (seconds):
     wrong tokens from one address have to wait by it. Raises CommandError for a token that will not do.
     """
     own = Blueprint("page", __name__, static_folder=None, template_folder=None)
-    routes = _Routes(source, Guard(token, hosts), Guesses(clock), refresh if token else None)
+    routes = _Routes(history, Guard(token, hosts), Guesses(clock), refresh if token else None)
     own.before_request(routes.guarded)
     own.after_request(with_headers)
     own.add_url_rule("/", "index", routes.index)
@@ -74,8 +74,10 @@ def _file(name: str) -> str:
 
 
 class _Routes:
-    def __init__(self, source: Source, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None) -> None:
-        self._source, self._guard, self._guesses, self._refresh = source, guard, guesses, refresh
+    def __init__(
+        self, history: RunHistory, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None
+    ) -> None:
+        self._history, self._guard, self._guesses, self._refresh = history, guard, guesses, refresh
         # Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
         self._templates = Environment(
             loader=FunctionLoader(_file),
@@ -84,7 +86,7 @@ class _Routes:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        every_s = source.policy.tick_s / 2
+        every_s = history.policy.tick_s / 2
         self._every_s = int(min(_SLOWEST_S, max(_FASTEST_S, every_s)))
 
     # -- before anything else ----------------------------------------------------------------
@@ -149,7 +151,7 @@ class _Routes:
         # Only what matters goes on to the next time: that a run was asked for is said once.
         kept = {"q": query or None, "still": "1" if still else None}
         text = self._templates.get_template("status.html").render(
-            page=page(self._source, query),
+            page=page(self._history, query),
             every_s=0 if still else self._every_s,
             asked=request.args.get("asked") == "1",
             csrf=self._guard.csrf(self._cookie) if session else "",

@@ -14,11 +14,10 @@ from token_refresher.domain.report import Failure
 from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
-from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, State
+from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
 from token_refresher.web.page.auth import check_binding, check_names
 from token_refresher.web.page.routes import blueprint, with_headers
 from token_refresher.web.server import Endpoint
-from token_refresher.web.source import Source
 
 LISTEN = "127.0.0.1:8081"
 
@@ -42,8 +41,8 @@ def serve(
     host, port = address(listen)
     check_binding(host, token)
     check_names(hosts)
-    state = State({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
-    app = create_app(state, token, (host, *hosts))
+    history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+    app = create_app(history, token, (host, *hosts))
     try:
         endpoint = Endpoint(app, host, port)
     except OSError as error:
@@ -52,29 +51,29 @@ def serve(
     with endpoint:
         started(endpoint.url)
         while not until.is_set():
-            sample(state, refresher)
+            read_once(history, refresher)
             until.wait(settings.policy.tick_s)
 
 
-def create_app(source: Source, token: Secret | None, hosts: Collection[str] = ()) -> Flask:
+def create_app(history: RunHistory, token: Secret | None, hosts: Collection[str] = ()) -> Flask:
     """A Flask application with the page and nothing else; `hosts` are names under which it is asked for."""
     app = Flask(__name__, static_folder=None, template_folder=None)
-    app.register_blueprint(blueprint(source, token=token, hosts=hosts))
+    app.register_blueprint(blueprint(history, token=token, hosts=hosts))
     app.after_request(with_headers)
     return app
 
 
-def sample(state: State, refresher: Refresher) -> None:
+def read_once(history: RunHistory, refresher: Refresher) -> None:
     """Read all stored codes once. What goes wrong is shown on the page, and ends nothing."""
     try:
         report = refresher.run_once(Command(Action.STATUS))
     except TokenRefresherError as error:
-        state.failed(REDIS if isinstance(error, StoreError) else DEFECT, refresher.new_id(), Failure.of(error))
+        history.failed(REDIS if isinstance(error, StoreError) else DEFECT, refresher.new_id(), Failure.of(error))
     except Exception as error:
         defect = TokenRefresherError(f"unexpected {type(error).__name__} while reading Redis")
-        state.failed(DEFECT, refresher.new_id(), Failure.of(defect))
+        history.failed(DEFECT, refresher.new_id(), Failure.of(defect))
     else:
-        state.add(report, DANGER if report.alarm() else OK)
+        history.add(report, DANGER if report.alarm() else OK)
 
 
 def address(listen: str) -> tuple[str, int]:

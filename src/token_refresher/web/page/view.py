@@ -1,4 +1,4 @@
-"""From what a source knows to what the template shows: everything is worded here, nothing is escaped. Pure."""
+"""From what a history knows to what the template shows: everything is worded here, nothing is escaped. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from token_refresher.domain.humanize import Instant, counted, duration, instant
 from token_refresher.domain.model import Action
 from token_refresher.domain.report import TargetReport
+from token_refresher.web.history import RunHistory
 from token_refresher.web.page import chart as page_chart
 from token_refresher.web.page import severity as page_state
 from token_refresher.web.page.code_view import Code, Moment, code, cut, slug
 from token_refresher.web.page.severity import Headline, State, Tone, Trouble
-from token_refresher.web.source import Source
 
 # So many applications in trouble are shown, and so many others; who looks for one of the rest filters.
 _TROUBLED, _OTHERS = 300, 200
@@ -79,18 +79,18 @@ class Page:
     grace: str
 
 
-def page(source: Source, query: str = "") -> Page:
-    """The page about `source`; `query` keeps applications whose id or name contains it, in any case."""
-    latest, failure, policy = source.latest, source.failure, source.policy
+def page(history: RunHistory, query: str = "") -> Page:
+    """The page about `history`; `query` keeps applications whose id or name contains it, in any case."""
+    latest, failure, policy = history.latest, history.failure, history.policy
     failed = page_state.of_failure(failure) if failure else None
     report = latest.report if latest else None
     age_s = latest.age_s if latest else 0.0
     now = int(report.at + age_s) if report else 0
     states = [page_state.state(each, report.at, age_s) for each in report.targets] if report else []
     last = page_state.refreshed(report, now) if report else page_state.Refreshed(0, False)
-    groups = _groups(report.targets if report else (), states, source, query)
+    groups = _groups(report.targets if report else (), states, history, query)
     shown = _limited(groups)
-    oldest = _oldest(shown, source)
+    oldest = _oldest(shown, history)
     span_s = page_chart.span_s(oldest, now) if oldest is not None else 0
     warnings = report.warnings if report else ()
     age = age_s if latest else None
@@ -104,12 +104,12 @@ def page(source: Source, query: str = "") -> Page:
         failed=failed,
         silent=duration(age_s) if age_s > page_state.silent_s(policy) else "",
         warnings=tuple(Warned(cut(_readable(each, now)), page_state.advice(each)) for each in warnings),
-        applications=tuple(_application(app_id, codes, Moment(source, now, age_s, span_s)) for app_id, codes in shown),
+        applications=tuple(_application(app_id, codes, Moment(history, now, age_s, span_s)) for app_id, codes in shown),
         found=len(groups),
-        configured=len(source.names),
+        configured=len(history.names),
         not_shown=len(groups) - len(shown),
         query=query,
-        filtered=bool(query) or len(source.names) > _WORTH_FILTERING,
+        filtered=bool(query) or len(history.names) > _WORTH_FILTERING,
         charts=counted(span_s // 3600, "hour") if span_s else "",
         since=instant(oldest, now) if oldest is not None else None,
         margin=duration(policy.margin_s),
@@ -121,7 +121,7 @@ _Codes = list[tuple[TargetReport, State]]
 
 
 def _groups(
-    targets: Sequence[TargetReport], states: Sequence[State], source: Source, query: str
+    targets: Sequence[TargetReport], states: Sequence[State], history: RunHistory, query: str
 ) -> list[tuple[str, _Codes]]:
     """The codes by application, those in trouble first, else in the order of the settings."""
     wanted, found = query.casefold(), dict[str, _Codes]()
@@ -130,7 +130,7 @@ def _groups(
     kept = [
         (app_id, codes)
         for app_id, codes in found.items()
-        if wanted in app_id.casefold() or wanted in source.names.get(app_id, "").casefold()
+        if wanted in app_id.casefold() or wanted in history.names.get(app_id, "").casefold()
     ]
     return sorted(kept, key=lambda group: _worst(group[1]).tone.rank)
 
@@ -140,10 +140,10 @@ def _limited(groups: Sequence[tuple[str, _Codes]]) -> list[tuple[str, _Codes]]:
     return [*troubled[:_TROUBLED], *groups[len(troubled) :][:_OTHERS]]
 
 
-def _oldest(groups: Sequence[tuple[str, _Codes]], source: Source) -> int | None:
-    """The instant of the oldest point of any chart."""
-    histories = (source.history(each.target) for _, codes in groups for each, _ in codes)
-    return min((points[0].at for points in histories if points), default=None)
+def _oldest(groups: Sequence[tuple[str, _Codes]], history: RunHistory) -> int | None:
+    """The instant of the oldest sample of any chart."""
+    kept = (history.samples(each.target) for _, codes in groups for each, _ in codes)
+    return min((samples[0].at for samples in kept if samples), default=None)
 
 
 def _worst(codes: _Codes) -> State:
@@ -154,7 +154,7 @@ def _application(app_id: str, codes: _Codes, moment: Moment) -> Application:
     return Application(
         id=f"app-{slug(app_id)}",
         app_id=app_id,
-        name=cut(moment.source.names.get(app_id, ""), _LONGEST_NAME),
+        name=cut(moment.history.names.get(app_id, ""), _LONGEST_NAME),
         state=_worst(codes),
         codes=tuple(code(each, state, moment) for each, state in codes),
     )
