@@ -120,7 +120,7 @@ def test_health_and_page_of_two_daemons_say_the_same_in_each_tick(deployment: De
             assert client.get("/healthz").status_code == 503
             shown = shown_by(state)
             assert shown.headline.text == "2 of 2 codes need you"
-            assert [code.state.word for code in shown.applications[0].codes] == ["No code"] * 2
+            assert [each.status.word for each in shown.applications[0].credentials] == ["No code"] * 2
         deployment.world.advance(30)
 
 
@@ -217,7 +217,7 @@ def test_while_a_fetch_is_out_it_is_shown_what_readers_have_and_why(
         child.kill()
     assert "readers have it for" in stored.says
     assert re.search(r"access_token .* (9m 5\ds|10m 00s), a fetch may be out ", shown)
-    token, ticket = shown_by(state).applications[0].codes
+    token, ticket = shown_by(state).applications[0].credentials
     assert re.fullmatch(r"9 min 5\d s|10 min", token.left)
     assert ticket.left == "28 min"
     assert "for as long as a fetch may be out" in token.cut
@@ -240,8 +240,8 @@ def test_a_platform_that_issues_300_s_gives_no_false_alarm(short: Deployment) ->
         loop.run_once()
         assert client.get("/healthz").status_code == 200
         shown = shown_by(state)
-        assert [code.state.word for code in shown.applications[0].codes] == ["Fresh"] * 2
-        assert {code.bar.tone.value for code in shown.applications[0].codes} == {"good"}
+        assert [each.status.word for each in shown.applications[0].credentials] == ["Fresh"] * 2
+        assert {each.bar.severity.value for each in shown.applications[0].credentials} == {"good"}
         report = short.refresher().run_once(STATUS)
         assert not report.in_danger
         assert {each.light for each in examined(short, "code stored")} == {Light.GREEN}
@@ -252,7 +252,7 @@ def test_a_platform_that_issues_300_s_gives_no_false_alarm(short: Deployment) ->
 def test_a_short_life_is_shown_as_the_part_of_it_that_is_left(short: Deployment) -> None:
     short.run()
     short.world.advance(60)
-    (code, _) = shown_by(reading(short)).applications[0].codes
+    (code, _) = shown_by(reading(short)).applications[0].credentials
     assert code.bar.lifetime_s == 300
     assert 75 < code.bar.percent <= 80
     assert code.bar.margin == 50.0
@@ -366,7 +366,7 @@ def test_what_was_not_sent_is_counted_as_that_and_not_as_fetched(deployment: Dep
     loop.run_once()
     text = client.get("/metrics").text
     assert 'token_refresher_outcomes_total{error="not_sent_connect",kind="access_token",outcome="not_sent"} 1.0' in text
-    (token, _) = shown_by(state).applications[0].codes
+    (token, _) = shown_by(state).applications[0].credentials
     assert token.outcome == "not sent"
 
 

@@ -35,9 +35,9 @@ from token_refresher.settings.loader import Settings, read
 from token_refresher.web import page
 from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, check_binding, needs_token
-from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, span_s
+from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, common_span_s
 from token_refresher.web.page.routes import blueprint
-from token_refresher.web.page.severity import Tone, state
+from token_refresher.web.page.severity import Severity, status_of
 from token_refresher.web.page.standalone import address, create_app, read_once, serve
 from token_refresher.web.page.throttle import Guesses
 from token_refresher.web.page.view import page as page_of
@@ -252,28 +252,28 @@ def test_before_the_first_run_the_page_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("each", "tone", "word"),
+    ("each", "severity", "word"),
     [
-        (target_report(), Tone.GOOD, "Fresh"),
-        (target_report(left_s=0, reason="MISSING"), Tone.BAD, "No code"),
-        (target_report(left_s=0, reason="LOCKED"), Tone.BAD, "No code"),
-        (target_report(left_s=3000, reason="LOCKED"), Tone.CALM, "Waiting"),
-        (target_report(left_s=700, reason="YIELDING"), Tone.CALM, "Waiting"),
-        (target_report(left_s=500, expires_at=NOW + 5000, safe_for_s=200, in_danger=False), Tone.GOOD, "Fresh"),
-        (target_report(left_s=280, safe_for_s=255, margin_s=150, in_danger=False), Tone.GOOD, "Fresh"),
-        (target_report(left_s=500, reason="NEAR_EXPIRY"), Tone.BAD, "Expires soon"),
-        (target_report(left_s=1700, reason="NEAR_EXPIRY"), Tone.SOON, "Due"),
-        (target_report(reason="NEAR_EXPIRY", outcome=Outcome.ISSUED), Tone.GOOD, "Fresh"),
-        (target_report(last_outcome="refused: wrong_secret"), Tone.BAD, "Failing"),
-        (target_report(last_outcome="unknown: no_answer"), Tone.SOON, "Failing"),
-        (target_report(reason="SUPERSEDED"), Tone.SOON, "Superseded"),
-        (target_report(superseded_at=(NOW - 4000,)), Tone.GOOD, "Fresh"),
-        (target_report(warnings=("the platform handed out the same code again",)), Tone.SOON, "Look"),
-        (target_report(reason="NOT_READ"), Tone.BAD, "Not read"),
+        (target_report(), Severity.GOOD, "Fresh"),
+        (target_report(left_s=0, reason="MISSING"), Severity.BAD, "No code"),
+        (target_report(left_s=0, reason="LOCKED"), Severity.BAD, "No code"),
+        (target_report(left_s=3000, reason="LOCKED"), Severity.CALM, "Waiting"),
+        (target_report(left_s=700, reason="YIELDING"), Severity.CALM, "Waiting"),
+        (target_report(left_s=500, expires_at=NOW + 5000, safe_for_s=200, in_danger=False), Severity.GOOD, "Fresh"),
+        (target_report(left_s=280, safe_for_s=255, margin_s=150, in_danger=False), Severity.GOOD, "Fresh"),
+        (target_report(left_s=500, reason="NEAR_EXPIRY"), Severity.BAD, "Expires soon"),
+        (target_report(left_s=1700, reason="NEAR_EXPIRY"), Severity.SOON, "Due"),
+        (target_report(reason="NEAR_EXPIRY", outcome=Outcome.ISSUED), Severity.GOOD, "Fresh"),
+        (target_report(last_outcome="refused: wrong_secret"), Severity.BAD, "Failing"),
+        (target_report(last_outcome="unknown: no_answer"), Severity.SOON, "Failing"),
+        (target_report(reason="SUPERSEDED"), Severity.SOON, "Superseded"),
+        (target_report(superseded_at=(NOW - 4000,)), Severity.GOOD, "Fresh"),
+        (target_report(warnings=("the platform handed out the same code again",)), Severity.SOON, "Look"),
+        (target_report(reason="NOT_READ"), Severity.BAD, "Not read"),
     ],
 )
-def test_each_state_has_a_word_and_a_tone(each: TargetReport, tone: Tone, word: str) -> None:
-    assert state(each, NOW, 0) == (tone, word)
+def test_each_status_has_a_word_and_a_severity(each: TargetReport, severity: Severity, word: str) -> None:
+    assert status_of(each, NOW, 0) == (severity, word)
 
 
 def test_a_ttl_that_is_cut_and_restored_is_no_renewal_in_the_chart() -> None:
@@ -317,7 +317,7 @@ def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
 
 
 def test_charts_share_the_shortest_scale_that_has_a_name() -> None:
-    assert [span_s(NOW - age, NOW) // 3600 for age in (5, 3600, 3601, 40_000, 90_000)] == [1, 1, 3, 12, 24]
+    assert [common_span_s(NOW - age, NOW) // 3600 for age in (5, 3600, 3601, 40_000, 90_000)] == [1, 1, 3, 12, 24]
     assert WIDTH == 240
 
 

@@ -33,7 +33,7 @@ class Chart(NamedTuple):
     told: str
 
 
-def span_s(oldest_at: int, now: int) -> int:
+def common_span_s(oldest_at: int, now: int) -> int:
     """How much time the charts show (duration): the shortest span that holds the oldest sample, at most a day."""
     age_s = now - oldest_at
     return next((hours for hours in _SPANS_H if age_s <= hours * _HOUR_S), _SPANS_H[-1]) * _HOUR_S

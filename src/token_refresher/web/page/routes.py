@@ -23,7 +23,7 @@ from token_refresher.domain.model import Secret
 from token_refresher.platforms.http.call import steady
 from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, from_own_page
-from token_refresher.web.page.severity import Tone
+from token_refresher.web.page.severity import Severity
 from token_refresher.web.page.throttle import Guesses
 from token_refresher.web.page.view import page
 
@@ -200,9 +200,9 @@ class _Routes:
         """A file of the page's own; icons are one file in four colours."""
         if name in _TYPES:
             return Response(_file(name), mimetype=_TYPES[name])
-        tone = name.removeprefix("icon-").removesuffix(".svg")
-        if name == f"icon-{tone}.svg" and tone in {each.value for each in Tone}:
-            text = self._templates.get_template("icon.svg").render(tone=tone)
+        severity = name.removeprefix("icon-").removesuffix(".svg")
+        if name == f"icon-{severity}.svg" and severity in {each.value for each in Severity}:
+            text = self._templates.get_template("icon.svg").render(severity=severity)
             return Response(text, mimetype=_TYPES["icon.svg"])
         return _plain("There is no such file.", 404)
 

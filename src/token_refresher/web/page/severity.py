@@ -1,4 +1,4 @@
-"""How bad is it, in one word and one tone: of a single code, and of all together. Pure."""
+"""How bad is it: of a single code, in one word, and of all together, in a headline. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from token_refresher.refresh.run import SICK_COPY
 _MEANINGS = {reason.value: reason.meaning for reason in Reason}
 _DUE = {reason.value for reason in Reason if reason.due}
 _WAITING = {each.value for each in (Reason.LOCKED, Reason.BACKING_OFF, Reason.YIELDING, Reason.COOLING_DOWN)}
-# A page that nobody feeds looks healthy for ever: this many ticks without news is news.
+# A page that gets no reports looks healthy for ever: this many ticks without news is news.
 _SILENT_TICKS = 3
 
 
-class Tone(str, Enum):
+class Severity(str, Enum):
     """How urgent something is, the worst first. The value is the name of a style and of an icon."""
 
     BAD = "bad"
@@ -32,13 +32,13 @@ class Tone(str, Enum):
 
     @property
     def rank(self) -> int:
-        return list(Tone).index(self)
+        return list(Severity).index(self)
 
 
-class State(NamedTuple):
-    """One code in a word (`word`), with its tone."""
+class CredentialStatus(NamedTuple):
+    """How one access_token or js_ticket is, in a word (`word`), and how urgent that is."""
 
-    tone: Tone
+    severity: Severity
     word: str
 
 
@@ -51,8 +51,8 @@ class Trouble(NamedTuple):
     retryable: bool
 
 
-def meaning(reason: str) -> str:
-    """What a reason means, in the words of `plan.Reason`."""
+def reason_meaning(reason: str) -> str:
+    """What a reason means, in the words of `domain.reasons.Reason`."""
     return _MEANINGS.get(reason, "")
 
 
@@ -66,46 +66,46 @@ def recorded_left(each: TargetReport, at: int, age_s: float) -> int:
     return max(0, int((each.expires_at or 0) - at - age_s))
 
 
-def trouble(each: TargetReport) -> Trouble | None:
+def trouble_of(each: TargetReport) -> Trouble | None:
     """What went wrong with this target in the run reported, or in the last attempt of any run."""
     if each.failure:
-        return of_failure(each.failure)
+        return failure_trouble(each.failure)
     code = each.last_outcome.partition(": ")[2]
     if code not in CATALOGUE:
         return None
     return Trouble(code, "", CATALOGUE[code].advice, CATALOGUE[code].retryable)
 
 
-def of_failure(failure: Failure) -> Trouble:
+def failure_trouble(failure: Failure) -> Trouble:
     return Trouble(failure.code, failure.message, failure.advice, failure.retryable)
 
 
 def recent(each: TargetReport, at: int) -> tuple[int, ...]:
-    """When, within the hour before `at`, somebody else's refresh of this code was noticed (instants)."""
+    """When, within the hour before `at`, another program's refresh of this code was noticed (instants)."""
     return life.recent(each.superseded_at, at)
 
 
-def state(each: TargetReport, at: int, age_s: float) -> State:
-    """The state of one code, `age_s` after it was reported at `at`."""
-    left_s, failed = seconds_left(each, age_s), trouble(each)
+def status_of(each: TargetReport, at: int, age_s: float) -> CredentialStatus:
+    """The status of one code, `age_s` after it was reported at `at`."""
+    left_s, failed = seconds_left(each, age_s), trouble_of(each)
     if each.reason == Reason.NOT_READ.value:
-        return State(Tone.BAD, "Not read")
+        return CredentialStatus(Severity.BAD, "Not read")
     if each.in_danger_after(age_s):
-        return State(Tone.BAD, "Expires soon" if left_s else "No code")
+        return CredentialStatus(Severity.BAD, "Expires soon" if left_s else "No code")
     if failed:
-        return State(Tone.SOON if failed.retryable else Tone.BAD, "Failing")
+        return CredentialStatus(Severity.SOON if failed.retryable else Severity.BAD, "Failing")
     if each.reason in (Reason.SUPERSEDED.value, Reason.REFUSED.value) and not each.outcome:
-        return State(Tone.SOON, each.reason.capitalize())
+        return CredentialStatus(Severity.SOON, each.reason.capitalize())
     aged = each.reason == Reason.FRESH.value and recorded_left(each, at, age_s) < each.margin_s
     if aged or (each.reason in _DUE and not each.outcome):
-        return State(Tone.SOON, "Due")
+        return CredentialStatus(Severity.SOON, "Due")
     if recent(each, at):
-        return State(Tone.SOON, "Superseded")
+        return CredentialStatus(Severity.SOON, "Superseded")
     if each.warnings:
-        return State(Tone.SOON, "Look")
+        return CredentialStatus(Severity.SOON, "Look")
     if each.reason in _WAITING:
-        return State(Tone.CALM, "Waiting")
-    return State(Tone.GOOD, "Fresh")
+        return CredentialStatus(Severity.CALM, "Waiting")
+    return CredentialStatus(Severity.GOOD, "Fresh")
 
 
 class Refreshed(NamedTuple):
@@ -133,13 +133,13 @@ def advice(warning: str) -> str:
 class Headline(NamedTuple):
     """All together: a sentence (`text`) and a shorter one (`brief`, for the window's title)."""
 
-    tone: Tone
+    severity: Severity
     text: str
     brief: str
 
 
 def headline(
-    states: Sequence[State],
+    statuses: Sequence[CredentialStatus],
     failed: Trouble | None,
     age_s: float | None,
     policy: Policy,
@@ -150,24 +150,24 @@ def headline(
 
     `dead_s` is how long ago the last refresh was, where that is too long.
     """
-    bad = sum(each.tone is Tone.BAD for each in states)
-    soon = sum(each.tone is Tone.SOON for each in states)
+    bad = sum(each.severity is Severity.BAD for each in statuses)
+    soon = sum(each.severity is Severity.SOON for each in statuses)
     if age_s is None and not failed:
-        return Headline(Tone.CALM, "Waiting for the first run", "waiting")
+        return Headline(Severity.CALM, "Waiting for the first run", "waiting")
     if bad:
         need = "needs" if bad == 1 else "need"
-        return Headline(Tone.BAD, f"{bad} of {counted(len(states), 'code')} {need} you", f"{bad} in trouble")
+        return Headline(Severity.BAD, f"{bad} of {counted(len(statuses), 'code')} {need} you", f"{bad} in trouble")
     if failed:
-        return Headline(Tone.BAD, "The last run failed", "run failed")
+        return Headline(Severity.BAD, "The last run failed", "run failed")
     if age_s is not None and age_s > silent_s(policy):
-        return Headline(Tone.BAD, f"No run for {duration(age_s)}", "no run")
+        return Headline(Severity.BAD, f"No run for {duration(age_s)}", "no run")
     if dead_s is not None:
-        return Headline(Tone.BAD, f"No refresh for {duration(dead_s)}", "no refresh")
+        return Headline(Severity.BAD, f"No refresh for {duration(dead_s)}", "no refresh")
     if soon or warned:
         what = f"{counted(soon, 'code')} to keep an eye on" if soon else "with a warning"
-        return Headline(Tone.SOON, f"No code is in danger, {what}", "keep an eye on it")
-    every = "The code is" if len(states) == 1 else f"All {len(states)} codes are"
-    return Headline(Tone.GOOD, f"{every} fine", "all fine")
+        return Headline(Severity.SOON, f"No code is in danger, {what}", "keep an eye on it")
+    every = "The code is" if len(statuses) == 1 else f"All {len(statuses)} codes are"
+    return Headline(Severity.GOOD, f"{every} fine", "all fine")
 
 
 def silent_s(policy: Policy) -> float:
