@@ -41,7 +41,7 @@ from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.run import Refresher
 from token_refresher.web.history import RunHistory
 from token_refresher.web.metrics import Metrics
-from token_refresher.web.server import Endpoint, create_app
+from token_refresher.web.server import HttpServer, create_app
 
 _TOKEN_PATH, _TICKET_PATH = "/OAuth2/token", "/OAuth2/ticket"
 _TIMER = b'{"triggerTime": "2026-10-01T00:00:00Z", "triggerName": "minute", "payload": ""}'
@@ -621,7 +621,7 @@ _BEGINNINGS = {
 @pytest.mark.parametrize("beginning", _BEGINNINGS)
 def test_connections_that_ask_for_nothing_shut_no_one_out(beginning: str) -> None:
     app = create_app(RunHistory({}, Policy(), time.monotonic), lambda: b"metrics")
-    with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
+    with HttpServer(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
         first = held.enter_context(socket.create_connection((host, int(port)), 30))
         for _ in range(300):
@@ -642,7 +642,7 @@ def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
         return b"all of it"
 
     app = create_app(RunHistory({}, Policy(), time.monotonic), slow)
-    with Endpoint(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
+    with HttpServer(app, "127.0.0.1", 0) as endpoint, contextlib.ExitStack() as held:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
         asking = held.enter_context(socket.create_connection((host, int(port)), 30))
         asking.sendall(b"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
@@ -657,10 +657,10 @@ def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
 
 def test_an_endpoint_frees_its_address_when_it_ends() -> None:
     app = create_app(RunHistory({}, Policy(), time.monotonic))
-    with Endpoint(app, "127.0.0.1", 0) as endpoint:
+    with HttpServer(app, "127.0.0.1", 0) as endpoint:
         assert _get(f"{endpoint.url}/livez")[0] == 200
         port = int(endpoint.url.rpartition(":")[2])
-    with Endpoint(app, "127.0.0.1", port) as endpoint:
+    with HttpServer(app, "127.0.0.1", port) as endpoint:
         assert _get(f"{endpoint.url}/livez")[0] == 200
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if "waitress" in name or "http" in name]

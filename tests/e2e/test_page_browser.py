@@ -35,7 +35,7 @@ from token_refresher.domain.report import Report
 from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import HEADERS
 from token_refresher.web.page.routes import blueprint, with_headers
-from token_refresher.web.server import Endpoint
+from token_refresher.web.server import HttpServer
 from web.page.test_page import NAMES, NOW, failing, healthy, on_fire, with_history
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -130,11 +130,11 @@ def serving() -> Iterator[Serve]:
         yield lambda *arguments, **more: open_until_the_end.enter_context(served(*arguments, **more)).url
 
 
-def served(known: RunHistory, token: Secret | None = None, **more: Any) -> Endpoint:
+def served(known: RunHistory, token: Secret | None = None, **more: Any) -> HttpServer:
     app = Flask("browser", static_folder=None)
     app.register_blueprint(blueprint(known, token=token, **more))
     app.after_request(with_headers)
-    return Endpoint(app, "127.0.0.1", 0)
+    return HttpServer(app, "127.0.0.1", 0)
 
 
 def burning() -> RunHistory:

@@ -99,14 +99,14 @@ def test_from_redis_to_the_page_it_stays_text(deployment: Deployment) -> None:
     pytest.importorskip("flask", reason="NOT TESTED, the extra `daemon` is not installed")
     from token_refresher.web.history import RunHistory
     from token_refresher.web.page.standalone import create_app, read_once
-    from token_refresher.web.server import Endpoint
+    from token_refresher.web.server import HttpServer
 
     deployment.run()
     deployment.world.redis.client().hset(_lease(deployment), "outcome", _HOSTILE)
     refresher = deployment.refresher()
     state = RunHistory({deployment.app_ids[0]: ""}, refresher.policy, deployment.clock)
     read_once(state, refresher)
-    with Endpoint(create_app(state, None), "127.0.0.1", 0) as endpoint:
+    with HttpServer(create_app(state, None), "127.0.0.1", 0) as endpoint:
         connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=_WAIT_S)
         connection.request("GET", "/")
         text = connection.getresponse().read().decode()
@@ -267,7 +267,7 @@ def test_the_page_shows_no_traceback_even_where_the_environment_asks_for_debuggi
 ) -> None:
     pytest.importorskip("flask", reason="NOT TESTED, the extra `daemon` is not installed")
     from token_refresher.web.page.standalone import create_app
-    from token_refresher.web.server import Endpoint
+    from token_refresher.web.server import HttpServer
 
     class Broken:
         policy = deployment.refresher().policy
@@ -278,7 +278,7 @@ def test_the_page_shows_no_traceback_even_where_the_environment_asks_for_debuggi
     monkeypatch.setenv("FLASK_DEBUG", "1")
     app = create_app(Broken(), None)  # type: ignore[arg-type] # broken on purpose
     assert app.debug
-    with Endpoint(app, "127.0.0.1", 0) as endpoint:
+    with HttpServer(app, "127.0.0.1", 0) as endpoint:
         connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=_WAIT_S)
         for path in ("/", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/console"):
             connection.request("GET", path)

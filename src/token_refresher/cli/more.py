@@ -112,11 +112,11 @@ def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen
         what = f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]'"
         raise CommandError(what) from None
     from token_refresher.bootstrap import refresher
-    from token_refresher.daemon.main import token_in
     from token_refresher.settings.loader import read
+    from token_refresher.web.page.auth import read_token
 
     settings = read(environ)
-    token, hosts = token_in(options.token_file), options.allow_host
+    token, hosts = read_token(options.token_file), options.allow_host
     serve(settings, refresher(settings), options.listen, token, hosts=hosts, started=screen.note)
     return WELL
 

@@ -14,7 +14,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.errors import CommandError
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from token_refresher.settings.loader import Settings
     from token_refresher.web.history import RunHistory
     from token_refresher.web.metrics import Metrics
-    from token_refresher.web.server import Endpoint
+    from token_refresher.web.server import HttpServer
 
 # Loopback: who can reach the endpoint sees the ids of all applications.
 _LISTEN = "127.0.0.1:8080"
@@ -79,22 +78,23 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         from token_refresher.platforms.http.call import steady
         from token_refresher.settings.loader import read
         from token_refresher.web.history import RunHistory
+        from token_refresher.web.page.auth import read_token
 
         settings = read(environ)
         history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
         metrics = None if options.no_http else _metrics(history)
-        token = token_in(options.token_file)
+        token = read_token(options.token_file)
         configure = _logging(options.log_format)
         configure(settings)
         program = _program(settings, history, metrics, stop.asked.is_set, configure)
         loop = _loop(program.current, history, metrics)
-        endpoint = None if metrics is None else _endpoint(history, metrics, options, token, loop.soon)
+        server = None if metrics is None else _server(history, metrics, options, token, loop.soon)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
             _log.warning("%s", warning)
-        if endpoint:
-            open_until_the_end.enter_context(endpoint)
-            _log.info("listening on %s", endpoint.url)
+        if server:
+            open_until_the_end.enter_context(server)
+            _log.info("listening on %s", server.url)
 
         def reload() -> None:
             program.ask()
@@ -161,18 +161,18 @@ def _metrics(history: RunHistory) -> Metrics:
     return Metrics(history)
 
 
-def _endpoint(
+def _server(
     history: RunHistory,
     metrics: Metrics,
     options: argparse.Namespace,
     token: Secret | None,
     refresh: Callable[[], object],
-) -> Endpoint:
+) -> HttpServer:
     """What is served, with its address taken. Raises CommandError."""
     try:
-        from token_refresher.web.page.auth import check_names, needs_token
+        from token_refresher.web.hosts import check_names, needs_token
         from token_refresher.web.page.routes import blueprint
-        from token_refresher.web.server import Endpoint, create_app
+        from token_refresher.web.server import HttpServer, create_app
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
     host, port = options.listen
@@ -185,24 +185,9 @@ def _endpoint(
     else:
         _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
     try:
-        return Endpoint(app, host, port)
+        return HttpServer(app, host, port)
     except OSError as error:
         raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or 'not an address'}") from None
-
-
-def token_in(path: str | None) -> Secret | None:
-    """The token in a file; None without a file. Raises CommandError for one that holds none: it must not mean open."""
-    from token_refresher.domain.model import Secret
-
-    if path is None:
-        return None
-    try:
-        token = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise CommandError("the token's file cannot be read") from None
-    if not token:
-        raise CommandError("the token's file is empty")
-    return Secret(token)
 
 
 def _extra(missing: ModuleNotFoundError) -> CommandError:

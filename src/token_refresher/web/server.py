@@ -1,7 +1,7 @@
 """What the daemon serves: health and metrics. No request starts a run or reaches the platform.
 
     app = create_app(history, metrics.text)     # a Flask application; pages are added to it as blueprints
-    with Endpoint(app, "127.0.0.1", 8080):    # waitress, in a thread of its own
+    with HttpServer(app, "127.0.0.1", 8080):    # waitress, in a thread of its own
         ...
 
 | path       | answer                                                                                     |
@@ -26,7 +26,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from token_refresher.web.history import RunHistory
-from token_refresher.web.page.auth import knows_host
+from token_refresher.web.hosts import knows_host
 
 # The text format of Prometheus, which every version of it reads.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -93,7 +93,7 @@ def _let_in(server: Any, sock: socket.socket, address: Any, adjustments: Any, ma
         next(idle, older[0]).handle_close()
 
 
-class Endpoint:
+class HttpServer:
     """A server for `app` on `host` and `port` (0: any free one), from entering the context until leaving it.
 
     The address is taken at once: raises OSError when it cannot be had. `url` says where it is.
@@ -125,7 +125,7 @@ class Endpoint:
         self._server.channel_class = _let_in
         self._thread = threading.Thread(target=self._server.run, name="token-refresher-http", daemon=True)
 
-    def __enter__(self) -> Endpoint:
+    def __enter__(self) -> HttpServer:
         self._thread.start()
         return self
 

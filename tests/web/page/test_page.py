@@ -34,14 +34,15 @@ from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.settings.loader import Settings, read
 from token_refresher.web import page
 from token_refresher.web.history import RunHistory
-from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, check_binding, needs_token
+from token_refresher.web.hosts import check_binding, needs_token
+from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth
 from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, common_span_s
 from token_refresher.web.page.routes import blueprint
 from token_refresher.web.page.severity import Severity, status_of
 from token_refresher.web.page.standalone import address, create_app, read_once, serve
-from token_refresher.web.page.throttle import Guesses
+from token_refresher.web.page.throttle import LoginThrottle
 from token_refresher.web.page.view import page as page_of
-from token_refresher.web.server import Endpoint
+from token_refresher.web.server import HttpServer
 
 NOW = 1_795_000_000
 NAMES = {"100027": "商城（测试）", "100031": "Help desk", "100044": ""}
@@ -551,21 +552,21 @@ def test_signing_out_without_the_form_s_own_code_ends_nothing(token: Secret) -> 
 
 def test_ended_sessions_are_remembered_in_bounded_memory(token: Secret) -> None:
     now = [1_000_000_000.0]
-    guard = Guard(token, now=lambda: now[0])
+    auth = PageAuth(token, now=lambda: now[0])
     ended = []
     for _ in range(3000):
         now[0] += 1
-        ended.append(guard.new_session())
-        guard.end_session(ended[-1])
-    assert len(guard._ended) <= 1000
-    assert not any(map(guard.is_session, ended))
+        ended.append(auth.new_session())
+        auth.end_session(ended[-1])
+    assert len(auth._ended) <= 1000
+    assert not any(map(auth.is_session, ended))
     # A session that begins now is good.
-    assert guard.is_session(guard.new_session())
+    assert auth.is_session(auth.new_session())
     for made_up in ("", "a.b.c", f"{int(now[0]) + 99}.{'0' * 32}.{'0' * 64}"):
-        guard.end_session(made_up)
+        auth.end_session(made_up)
     now[0] += SESSION_S
-    guard.end_session(guard.new_session())
-    assert len(guard._ended) == 1
+    auth.end_session(auth.new_session())
+    assert len(auth._ended) == 1
 
 
 class _Someone:
@@ -643,27 +644,27 @@ def test_no_guess_is_counted_where_there_is_no_token() -> None:
 
 def test_guesses_are_remembered_in_bounded_memory_and_by_network() -> None:
     clock = Clock()
-    guesses = Guesses(clock)
+    throttle = LoginThrottle(clock)
     for number in range(5000):
-        guesses.wrong(f"10.0.{number // 256}.{number % 256}", "guess")
-    assert len(guesses._made) <= 1000
+        throttle.wrong(f"10.0.{number // 256}.{number % 256}", "guess")
+    assert len(throttle._made) <= 1000
     for number in range(10):
-        guesses.wrong(f"2001:db8:1:2::{number}", str(number))
+        throttle.wrong(f"2001:db8:1:2::{number}", str(number))
     # A client with one IPv6 address has the whole network of 64 bits.
-    assert guesses.wait_s("2001:db8:1:2:ffff::1") > 0
-    assert guesses.wait_s("2001:db8:1:3::1") == 0
+    assert throttle.wait_s("2001:db8:1:2:ffff::1") > 0
+    assert throttle.wait_s("2001:db8:1:3::1") == 0
     clock.now += 3601
-    assert guesses.wait_s("2001:db8:1:2::1") == 0
-    guesses.wrong("2001:db8:1:2::1", "one more")
-    assert guesses.wait_s("2001:db8:1:2::1") == 0
-    assert len(guesses._made) == 1
+    assert throttle.wait_s("2001:db8:1:2::1") == 0
+    throttle.wrong("2001:db8:1:2::1", "one more")
+    assert throttle.wait_s("2001:db8:1:2::1") == 0
+    assert len(throttle._made) == 1
 
 
 def test_a_session_ends_and_cannot_be_made_up(token: Secret) -> None:
     now = [1_000_000_000.0]
-    guard = Guard(token, now=lambda: now[0])
-    session = guard.new_session()
-    assert guard.is_session(session)
+    auth = PageAuth(token, now=lambda: now[0])
+    session = auth.new_session()
+    assert auth.is_session(session)
     expiry, nonce, signature = session.split(".")
     for forged in (
         f"{int(expiry) + 9}.{nonce}.{signature}",
@@ -672,11 +673,11 @@ def test_a_session_ends_and_cannot_be_made_up(token: Secret) -> None:
         "a.b.c",
         token.reveal(),
     ):
-        assert not guard.is_session(forged)
-    assert not Guard(Secret("another-token-of-enough-letters"), now=lambda: now[0]).is_session(session)
-    assert Guard(token, now=lambda: now[0]).is_session(session), "replicas with one token know each other's sessions"
+        assert not auth.is_session(forged)
+    assert not PageAuth(Secret("another-token-of-enough-letters"), now=lambda: now[0]).is_session(session)
+    assert PageAuth(token, now=lambda: now[0]).is_session(session), "replicas with one token know each other's sessions"
     now[0] += SESSION_S
-    assert not guard.is_session(session)
+    assert not auth.is_session(session)
 
 
 @pytest.mark.parametrize(
@@ -690,10 +691,10 @@ def test_a_token_that_will_not_do_is_refused_at_once_and_not_quoted(value: str) 
 
 def test_the_token_is_compared_in_constant_time(token: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: set[tuple[int, int]] = set()
-    guard = Guard(token)
+    auth = PageAuth(token)
     monkeypatch.setattr("token_refresher.web.page.auth.hmac.compare_digest", lambda a, b: lengths.add((len(a), len(b))))
     for given in ("", "x", "x" * 500, token.reveal()):
-        guard.is_token(given)
+        auth.is_token(given)
     assert lengths == {(32, 32)}
 
 
@@ -780,7 +781,7 @@ def test_without_script_the_page_reloads_itself_until_it_is_paused() -> None:
 
 @contextmanager
 def answering(app: Flask) -> Iterator[tuple[str, int]]:
-    with Endpoint(app, "127.0.0.1", 0) as endpoint:
+    with HttpServer(app, "127.0.0.1", 0) as endpoint:
         host, _, port = endpoint.url.removeprefix("http://").rpartition(":")
         yield host, int(port)
 

@@ -5,7 +5,7 @@ Needs Flask, Jinja2 and waitress (the extra "daemon").
 | module       | what it is for                                                         |
 |--------------|------------------------------------------------------------------------|
 | `routes`     | the page as a Flask blueprint                                          |
-| `auth`       | token, sessions, forms, Host header, headers                           |
+| `auth`       | token, sessions, forms, headers                                        |
 | `throttle`   | how long an address that sent wrong tokens waits                       |
 | `severity`   | how bad it is: of one code, and of all together                        |
 | `chart`      | the history of a code as lines                                         |

@@ -2,8 +2,8 @@
 
 | threat                                 | answer                                                                      |
 |----------------------------------------|-----------------------------------------------------------------------------|
-| anybody who reaches the port           | loopback only, else a token is needed                                       |
-| guessing the token, or timing it       | 16 characters at least; compared in constant time; guesses wait (`Guesses`) |
+| anyone who reaches the port            | loopback only, else a token is needed                                       |
+| guessing the token, or timing it       | 16 characters at least; compared in constant time; `LoginThrottle`  |
 | a stolen cookie telling the token      | the cookie is a signed expiry; its key is slow to derive from the token     |
 | a cookie that was copied before        | signing out ends the session in this process                                |
 | another site's form or script          | SameSite=Strict, Sec-Fetch-Site or Origin, and a CSRF token in each form    |
@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 from token_refresher.domain.errors import CommandError
 from token_refresher.domain.model import Secret
+from token_refresher.web.hosts import knows_host
 
 COOKIE = "token_refresher_page"
-# A working day and some: who looks longer signs in again.
+# A working day and some more: after that people sign in again.
 SESSION_S = 12 * 3600
 # Sessions that were ended are remembered until they would be over. Of more than this many, all older ones are over too.
 _MOST_ENDED = 1000
@@ -35,8 +36,6 @@ _SHORTEST_TOKEN = 16
 # About a tenth of a second, once at start; a guess at the token from a cookie costs the same each time.
 _ROUNDS = 200_000
 _SESSION = re.compile(r"([0-9]{10,12})\.([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
 
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -51,45 +50,24 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-def needs_token(host: str) -> bool:
-    """Whether an address to listen on may be reached from other machines; of a name it is not known, so it may."""
-    if host.lower() == "localhost":
-        return False
+def read_token(path: str | None) -> Secret | None:
+    """The token in a file; None without a file. Raises CommandError for one that holds none: it must not mean open."""
+    if path is None:
+        return None
     try:
-        return not ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return True
+        token = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CommandError("the token's file cannot be read") from None
+    if not token:
+        raise CommandError("the token's file is empty")
+    return Secret(token)
 
 
-def check_binding(host: str, token: Secret | None) -> None:
-    """Raises CommandError when the page would be open to other machines without a token."""
-    if needs_token(host) and not token:
-        raise CommandError(f"{host} may be reached from other machines: give a token, or listen on 127.0.0.1")
+class PageAuth:
+    """Decides who may see the page and push its buttons.
 
-
-def check_names(names: Collection[str]) -> None:
-    """Raises CommandError for what is not a host name. It is not quoted: it may be a secret in the wrong place."""
-    if not all(_NAME.fullmatch(name) for name in names):
-        raise CommandError("--allow-host takes a host name without a port, as in status.example.com")
-
-
-def knows_host(header: str, names: Collection[str]) -> bool:
-    """Whether a Host header names us. An address does: only names can be made to point elsewhere.
-
-    `names` are known besides localhost.
-    """
-    found = _HOST.fullmatch(header)
-    name = found[1].strip("[]").lower().removesuffix(".") if found else ""
-    try:
-        return bool(name) and bool(name in ("localhost", *map(str.lower, names)) or ipaddress.ip_address(name))
-    except ValueError:
-        return False
-
-
-class Guard:
-    """Decides about requests. `hosts` are names under which the page may be asked for, besides addresses.
-
-    `now` gives unix seconds. Raises CommandError for a token that is too short or cannot be sent in a header.
+    `hosts` are names under which the page may be asked for, besides addresses. `now` gives unix seconds. Raises
+    CommandError for a token that is too short or cannot be sent in a header.
     """
 
     def __init__(self, token: Secret | None, hosts: Collection[str] = (), now: Callable[[], float] = time.time) -> None:
@@ -108,7 +86,7 @@ class Guard:
 
     @property
     def open(self) -> bool:
-        """Whether everybody who reaches the page may see it."""
+        """Whether everyone who reaches the page may see it."""
         return not self._key
 
     def knows_host(self, header: str) -> bool:
@@ -126,7 +104,7 @@ class Guard:
         return given.strip() if scheme.lower() == "bearer" and not self.open else ""
 
     def new_session(self) -> str:
-        """A cookie's value for somebody who has shown the token."""
+        """A cookie's value for one who has shown the token."""
         content = f"{int(self._now()) + SESSION_S}.{secrets.token_hex(16)}"
         return f"{content}.{self._sign('session', content)}"
 

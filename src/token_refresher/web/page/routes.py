@@ -22,9 +22,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from token_refresher.domain.model import Secret
 from token_refresher.platforms.http.call import steady
 from token_refresher.web.history import RunHistory
-from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, Guard, from_own_page
+from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth, from_own_page
 from token_refresher.web.page.severity import Severity
-from token_refresher.web.page.throttle import Guesses
+from token_refresher.web.page.throttle import LoginThrottle
 from token_refresher.web.page.view import page
 
 _LONGEST_QUERY = 128
@@ -51,12 +51,12 @@ def blueprint(
     wrong tokens from one address have to wait by it. Raises CommandError for a token that will not do.
     """
     own = Blueprint("page", __name__, static_folder=None, template_folder=None)
-    routes = _Routes(history, Guard(token, hosts), Guesses(clock), refresh if token else None)
+    routes = _Routes(history, PageAuth(token, hosts), LoginThrottle(clock), refresh if token else None)
     own.before_request(routes.guarded)
     own.after_request(with_headers)
     own.add_url_rule("/", "index", routes.index)
     own.add_url_rule("/login", "login", routes.login, methods=["POST"])
-    own.add_url_rule("/login", "door", routes.door)
+    own.add_url_rule("/login", "login_form", routes.login_form)
     own.add_url_rule("/logout", "logout", routes.logout, methods=["POST"])
     own.add_url_rule("/refresh", "refresh", routes.refresh, methods=["POST"])
     own.add_url_rule("/page/<name>", "file", routes.file)
@@ -75,9 +75,9 @@ def _file(name: str) -> str:
 
 class _Routes:
     def __init__(
-        self, history: RunHistory, guard: Guard, guesses: Guesses, refresh: Callable[[], object] | None
+        self, history: RunHistory, auth: PageAuth, throttle: LoginThrottle, refresh: Callable[[], object] | None
     ) -> None:
-        self._history, self._guard, self._guesses, self._refresh = history, guard, guesses, refresh
+        self._history, self._auth, self._throttle, self._refresh = history, auth, throttle, refresh
         # Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
         self._templates = Environment(
             loader=FunctionLoader(_file),
@@ -94,34 +94,34 @@ class _Routes:
     def guarded(self) -> Answer | None:
         """Refuse what is not meant for us, comes from elsewhere, or shows no token."""
         request.max_content_length = _LARGEST_FORM
-        if not self._guard.knows_host(request.headers.get("Host", "")):
+        if not self._auth.knows_host(request.headers.get("Host", "")):
             return _plain("This page is not known under that name.", 421)
-        shown = self._guard.token_in(request.headers.get("Authorization", ""))
+        shown = self._auth.token_in(request.headers.get("Authorization", ""))
         wait_s = self._wait_s() if shown else 0
         bears = bool(shown) and self._is_token(shown)
-        if wait_s and not self._guard.is_session(self._cookie):
+        if wait_s and not self._auth.is_session(self._cookie):
             return _plain(f"Too many wrong tokens came from this address. {_later(wait_s)}", 429, _retry(wait_s))
         if request.method == "POST" and not self._may_post(bears):
             return _plain("This did not come from the page itself. Open the page anew and try again.", 403)
-        if request.endpoint and request.endpoint.rpartition(".")[2] in ("file", "login", "door"):
+        if request.endpoint and request.endpoint.rpartition(".")[2] in ("file", "login", "login_form"):
             return None
-        if self._guard.open or bears or self._guard.is_session(self._cookie):
+        if self._auth.open or bears or self._auth.is_session(self._cookie):
             return None
         if request.method == "GET" and request.accept_mimetypes.accept_html and not self._is_fragment:
-            return redirect(url_for(".door"), 303)
+            return redirect(url_for(".login_form"), 303)
         return _plain("The token of this page is needed.", 401, {"WWW-Authenticate": 'Bearer realm="token-refresher"'})
 
     def _wait_s(self) -> int:
         """Duration (whole seconds) until a token from this address is looked at."""
-        return math.ceil(self._guesses.wait_s(request.remote_addr or ""))
+        return math.ceil(self._throttle.wait_s(request.remote_addr or ""))
 
     def _is_token(self, given: str) -> bool:
         """Whether this is the token; never while its address has to wait. A wrong one counts."""
         if self._wait_s():
             return False
-        right = self._guard.is_token(given)
+        right = self._auth.is_token(given)
         if not right and given:
-            self._guesses.wrong(request.remote_addr or "", given)
+            self._throttle.wrong(request.remote_addr or "", given)
         return right
 
     def _may_post(self, bears: bool) -> bool:
@@ -130,9 +130,9 @@ class _Routes:
         plain = bears and site is None and not origin
         if not plain and not from_own_page(site, origin, request.headers.get("Host", "")):
             return False
-        if bears or request.endpoint == f"{request.blueprint}.login" or not self._guard.is_session(self._cookie):
+        if bears or request.endpoint == f"{request.blueprint}.login" or not self._auth.is_session(self._cookie):
             return True
-        return self._guard.is_csrf(request.form.get("csrf", ""), self._cookie)
+        return self._auth.is_csrf(request.form.get("csrf", ""), self._cookie)
 
     @property
     def _cookie(self) -> str:
@@ -147,14 +147,14 @@ class _Routes:
     def index(self) -> Answer:
         query = request.args.get("q", "").strip()[:_LONGEST_QUERY]
         still = request.args.get("still") == "1"
-        session = self._guard.is_session(self._cookie)
+        session = self._auth.is_session(self._cookie)
         # Only what matters goes on to the next time: that a run was asked for is said once.
         kept = {"q": query or None, "still": "1" if still else None}
         text = self._templates.get_template("status.html").render(
             page=page(self._history, query),
             every_s=0 if still else self._every_s,
             asked=request.args.get("asked") == "1",
-            csrf=self._guard.csrf(self._cookie) if session else "",
+            csrf=self._auth.csrf(self._cookie) if session else "",
             can_refresh=session and self._refresh is not None,
             url_for=url_for,
             here=_address(**kept),
@@ -170,12 +170,12 @@ class _Routes:
             return self._form("That is not the token.", 401)
         response = redirect(url_for(".index"), 303)
         response.set_cookie(
-            COOKIE, self._guard.new_session(), SESSION_S, httponly=True, samesite="Strict", secure=request.is_secure
+            COOKIE, self._auth.new_session(), SESSION_S, httponly=True, samesite="Strict", secure=request.is_secure
         )
         return response
 
-    def door(self) -> Answer:
-        if self._guard.open or self._guard.is_session(self._cookie):
+    def login_form(self) -> Answer:
+        if self._auth.open or self._auth.is_session(self._cookie):
             return redirect(url_for(".index"), 303)
         return self._form("", 200)
 
@@ -185,7 +185,7 @@ class _Routes:
         return Response(text, status, headers, mimetype="text/html")
 
     def logout(self) -> Answer:
-        self._guard.end_session(self._cookie)
+        self._auth.end_session(self._cookie)
         response = redirect(url_for(".index"), 303)
         response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure)
         return response

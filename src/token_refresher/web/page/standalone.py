@@ -15,9 +15,9 @@ from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
-from token_refresher.web.page.auth import check_binding, check_names
+from token_refresher.web.hosts import check_binding, check_names
 from token_refresher.web.page.routes import blueprint, with_headers
-from token_refresher.web.server import Endpoint
+from token_refresher.web.server import HttpServer
 
 LISTEN = "127.0.0.1:8081"
 
@@ -44,12 +44,12 @@ def serve(
     history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
     app = create_app(history, token, (host, *hosts))
     try:
-        endpoint = Endpoint(app, host, port)
+        server = HttpServer(app, host, port)
     except OSError as error:
         raise CommandError(f"cannot listen on {listen}: {error.strerror or 'not an address'}") from None
     until = stop or threading.Event()
-    with endpoint:
-        started(endpoint.url)
+    with server:
+        started(server.url)
         while not until.is_set():
             read_once(history, refresher)
             until.wait(settings.policy.tick_s)

@@ -1,4 +1,4 @@
-"""Wrong tokens, by the address that they come from: how long it has to wait before its next one is looked at.
+"""How long an address that sent wrong tokens waits before its next one is looked at.
 
 A wait holds for one address, so guesses from one keep no other out. It refuses tokens alone: sessions go on.
 """
@@ -32,8 +32,8 @@ class _Made(NamedTuple):
     digest: bytes
 
 
-class Guesses:
-    """`clock` is steady (seconds). Any thread may ask."""
+class LoginThrottle:
+    """How long each address waits after wrong tokens. `clock` is steady (seconds). Any thread may ask."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
