@@ -33,7 +33,7 @@ from support.world import World
 from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
 from token_refresher.daemon.instrumentation import instrumented
-from token_refresher.daemon.scheduler import JITTER, Loop
+from token_refresher.daemon.scheduler import JITTER, Scheduler
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
 from token_refresher.domain.model import Action, Kind, Outcome, Secret, Target
 from token_refresher.domain.policy import Policy
@@ -61,11 +61,11 @@ class Daemon:
         program = functools.cache(
             lambda: instrumented(deployment.refresher(), self.metrics, self.state.redis_answered, lambda: self.stopping)
         )
-        self.loop = Loop(
+        self.scheduler = Scheduler(
             program,
             self.state,
             clock=self.clock,
-            chance=chance,
+            random=chance,
             new_id=lambda: "0123456789abcdef",
             on_run=self.metrics.ran,
         )
@@ -116,14 +116,14 @@ def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     with ThreadPoolExecutor(3) as pool:
         while deployment.clock() - began < _DAY_S:
             # Those whose time comes within a few seconds of each other really run at once.
-            work = [pool.submit(each.loop.run_once) for each in daemons if each.loop.next_delay() < 5]
+            work = [pool.submit(each.scheduler.run_once) for each in daemons if each.scheduler.next_delay() < 5]
             if timer_at - deployment.clock() < 5:
                 work.append(pool.submit(index.handler, _TIMER, SimpleNamespace()))
                 timer_at += tick_s
             for each in work:
                 each.result()
             deployment.look()
-            waits = [timer_at - deployment.clock(), *(each.loop.next_delay() for each in daemons)]
+            waits = [timer_at - deployment.clock(), *(each.scheduler.next_delay() for each in daemons)]
             deployment.world.advance(max(0.0, min(waits)))
     assert deployment.dead == []
     assert deployment.missing == 0
@@ -142,18 +142,18 @@ def test_a_tick_is_never_longer_than_the_policy_says_and_at_most_a_tenth_shorter
     one = Daemon(deployment, lambda: next(numbers))
     tick_s, delays = Policy().tick_s, []
     for _ in range(3):
-        one.loop.run_once()
-        delays.append(one.loop.next_delay())
+        one.scheduler.run_once()
+        delays.append(one.scheduler.next_delay())
     for delay, most in zip(delays, (tick_s, tick_s * (1 - JITTER), tick_s * (1 - JITTER / 2)), strict=True):
         assert most - 5 < delay <= most
 
 
 def test_the_first_run_comes_at_once_and_after_a_long_run_the_next(deployment: Deployment) -> None:
     one = Daemon(deployment)
-    assert one.loop.next_delay() == 0
-    one.loop.run_once()
+    assert one.scheduler.next_delay() == 0
+    one.scheduler.run_once()
     deployment.world.advance(61)
-    assert one.loop.next_delay() == 0
+    assert one.scheduler.next_delay() == 0
 
 
 def test_the_loop_runs_until_it_is_told_to_stop(deployment: Deployment) -> None:
@@ -166,7 +166,8 @@ def test_the_loop_runs_until_it_is_told_to_stop(deployment: Deployment) -> None:
             stop.set()
 
     state = RunHistory({}, Policy(), deployment.clock)
-    Loop(deployment.refresher, state, clock=deployment.clock, chance=lambda: 0.5, new_id=str, on_run=on_run).run(stop)
+    clock = deployment.clock
+    Scheduler(deployment.refresher, state, clock=clock, random=lambda: 0.5, new_id=str, on_run=on_run).run(stop)
     assert seen == ["ok", "ok", "ok"]
 
 
@@ -174,20 +175,20 @@ def test_redis_going_and_coming_back_is_counted_and_shown_and_ends_nothing(world
     deployment = Deployment(world, redis_timeout_s=0.2)
     one = Daemon(deployment)
     assert one.health() == (503, ["Redis has not been read yet"])
-    assert one.loop.run_once() is not None
+    assert one.scheduler.run_once() is not None
     assert one.health() == (200, [])
     world.redis.pause()
-    assert one.loop.run_once() is None
+    assert one.scheduler.run_once() is None
     assert one.health() == (200, []), "one missed reading is no reason to wake anybody"
     world.advance(130)
-    assert one.loop.run_once() is None
+    assert one.scheduler.run_once() is None
     status, reasons = one.health()
     assert status == 503
     assert len(reasons) == 1
     assert reasons[0].startswith("Redis was last read 13")
     assert reasons[0].endswith("s ago (redis_timeout)")
     world.redis.resume()
-    assert one.loop.run_once() is not None
+    assert one.scheduler.run_once() is not None
     assert one.health() == (200, [])
     samples = one.samples()
     assert samples["token_refresher_runs_total{result=redis}"] == 2
@@ -197,10 +198,10 @@ def test_redis_going_and_coming_back_is_counted_and_shown_and_ends_nothing(world
 
 def test_a_platform_that_is_gone_is_counted_and_shown_when_a_code_is_in_danger(deployment: Deployment) -> None:
     one = Daemon(deployment)
-    one.loop.run_once()
+    one.scheduler.run_once()
     deployment.world.advance(7200 - 300)
     deployment.simulator.stop()
-    one.loop.run_once()
+    one.scheduler.run_once()
     status, reasons = one.health()
     assert status == 503
     assert [reason.split(": ")[1].split(" (")[1] for reason in reasons] == ["not_sent_connect)"] * 2
@@ -209,7 +210,7 @@ def test_a_platform_that_is_gone_is_counted_and_shown_when_a_code_is_in_danger(d
     assert samples["token_refresher_runs_total{result=danger}"] == 1
     deployment.simulator.start()
     deployment.world.advance(60)
-    one.loop.run_once()
+    one.scheduler.run_once()
     assert one.health() == (200, [])
 
 
@@ -220,7 +221,7 @@ def test_a_program_that_cannot_be_made_is_tried_again_and_wrong_settings_are_not
         raise next(problems)
 
     state = RunHistory({}, Policy(), time.monotonic)
-    loop = Loop(make, state, clock=time.monotonic, chance=lambda: 0.0, new_id=lambda: "id")
+    loop = Scheduler(make, state, clock=time.monotonic, random=lambda: 0.0, new_id=lambda: "id")
     assert loop.run_once() is None
     assert state.unhealthy_reasons() == ("Redis has not been read yet (redis_unreachable)",)
     with pytest.raises(SettingsError):
@@ -235,7 +236,7 @@ def test_a_defect_is_logged_by_type_and_place_and_the_loop_goes_on(caplog: pytes
 
     state = RunHistory({}, Policy(), time.monotonic)
     state.redis_answered()
-    loop = Loop(make, state, clock=time.monotonic, chance=lambda: 0.0, new_id=lambda: "id")
+    loop = Scheduler(make, state, clock=time.monotonic, random=lambda: 0.0, new_id=lambda: "id")
     assert loop.run_once() is None
     assert "unexpected ValueError in test_main.py" in caplog.text
     assert state.unhealthy_reasons() == ("the last run was stopped by a defect (internal_error)",)
@@ -245,7 +246,7 @@ def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deplo
     one = Daemon(deployment)
     gate = deployment.simulator.hold(_TOKEN_PATH, "after")
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(one.loop.run_once)
+        run = pool.submit(one.scheduler.run_once)
         gate.wait_reached()
         one.stopping = True
         gate.release()
@@ -391,7 +392,7 @@ import json, os
 from support.child import say
 from token_refresher.web import server as daemon_http
 from token_refresher import bootstrap as wiring
-from token_refresher.daemon.scheduler import Loop
+from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.history import RunHistory
 from token_refresher.daemon.instrumentation import instrumented
@@ -408,7 +409,7 @@ metrics = Metrics(state)
 plain = wiring.refresher(settings, clock=clock, pause=lambda seconds: None)
 plain.store.load([])
 program = instrumented(plain, metrics, state.redis_answered, lambda: False)
-loop = Loop(lambda: program, state, clock=clock, chance=lambda: 0.0, new_id=wiring.new_id, on_run=metrics.ran)
+loop = Scheduler(lambda: program, state, clock=clock, random=lambda: 0.0, new_id=wiring.new_id, on_run=metrics.ran)
 daemon_http.create_app(state, metrics.text)
 children = []
 for _ in range(2):
@@ -491,7 +492,7 @@ def test_the_function_imports_nothing_of_this() -> None:
 
 def test_metrics_hold_what_happened(deployment: Deployment) -> None:
     one = Daemon(deployment)
-    one.loop.run_once()
+    one.scheduler.run_once()
     deployment.world.advance(100)
     samples, app_id = one.samples(), deployment.app_ids[0]
     for kind in Kind:
@@ -515,7 +516,7 @@ def test_waiting_for_another_runs_lease_is_counted(deployment: Deployment) -> No
     snapshot = store.load([target])[0]
     assert not isinstance(snapshot, StoreError)
     store.acquire(snapshot, "another-attempt", "another-copy")
-    one.loop.run_once()
+    one.scheduler.run_once()
     assert one.samples()["token_refresher_lease_waits_total{kind=access_token}"] == 1
 
 
@@ -534,17 +535,17 @@ def test_somebody_elses_refreshes_are_counted_once_each_and_only_those_since_the
     deployment.world.advance(250)
     one, other = Daemon(deployment), Daemon(deployment)
     for each in (one, other):
-        each.loop.run_once()
+        each.scheduler.run_once()
     another_fetches(Kind.JS_TICKET)
     for each in (one, other, one):
-        each.loop.run_once()
+        each.scheduler.run_once()
     for each in (one, other):
         assert each.samples()["token_refresher_supersessions_total{kind=js_ticket}"] == 1
 
 
 def test_the_time_left_goes_on_falling_when_no_run_brings_news(deployment: Deployment) -> None:
     one = Daemon(deployment)
-    one.loop.run_once()
+    one.scheduler.run_once()
     deployment.world.advance(8000)
     name = f"token_refresher_seconds_to_expiry{{app_id={deployment.app_ids[0]},kind=js_ticket}}"
     assert one.samples()[name] == 0
@@ -564,7 +565,7 @@ def test_a_loop_that_stands_still_is_not_alive(deployment: Deployment) -> None:
     assert one.client.get("/livez").status_code == 200
     deployment.world.advance(2 * (60 + 60) + 1)
     assert one.client.get("/livez").status_code == 503
-    one.loop.run_once()
+    one.scheduler.run_once()
     assert one.client.get("/livez").status_code == 200
 
 

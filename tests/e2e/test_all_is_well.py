@@ -18,7 +18,7 @@ from support.flow import Deployment, holding, of
 from support.planted import plant
 from support.world import World
 from token_refresher.daemon.instrumentation import instrumented
-from token_refresher.daemon.scheduler import Loop
+from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.doctor.examine import Finding, Light, examine
 from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
 from token_refresher.reader.sync_reader import Reader
@@ -58,7 +58,7 @@ def shown_by(state: RunHistory) -> Page:
     return page_of(state)
 
 
-def daemon(deployment: Deployment) -> tuple[Loop, RunHistory, Any]:
+def daemon(deployment: Deployment) -> tuple[Scheduler, RunHistory, Any]:
     """A daemon's loop, its state, and a client of what it serves."""
     state = RunHistory(dict.fromkeys(deployment.app_ids, ""), deployment.refresher().policy, deployment.clock)
 
@@ -67,7 +67,7 @@ def daemon(deployment: Deployment) -> tuple[Loop, RunHistory, Any]:
     def make() -> Refresher:
         return instrumented(deployment.refresher(), metrics, state.redis_answered, lambda: False)
 
-    loop = Loop(make, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran)
+    loop = Scheduler(make, state, clock=deployment.clock, random=lambda: 0.0, new_id=lambda: "id", on_run=metrics.ran)
     app = create_app(state, metrics.text)
     app.register_blueprint(blueprint(state))
     return loop, state, app.test_client()

@@ -20,7 +20,7 @@ from token_refresher.domain.errors import CommandError
 
 if TYPE_CHECKING:
     from token_refresher.daemon.reload import Program
-    from token_refresher.daemon.scheduler import Loop
+    from token_refresher.daemon.scheduler import Scheduler
     from token_refresher.domain.model import Secret
     from token_refresher.refresh.run import Refresher
     from token_refresher.settings.loader import Settings
@@ -71,10 +71,10 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     Raises SettingsError for wrong settings, CommandError when the endpoint's packages are missing or its address cannot
     be had. What Redis or the platform do is logged, counted and shown, and ends nothing.
     """
-    from token_refresher.daemon.signals import Stop
+    from token_refresher.daemon.signals import GracefulShutdown
 
     # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
-    with Stop(options.stop_timeout) as stop, contextlib.ExitStack() as open_until_the_end:
+    with GracefulShutdown(options.stop_timeout) as shutdown, contextlib.ExitStack() as open_until_the_end:
         from token_refresher.platforms.http.call import steady
         from token_refresher.settings.loader import read
         from token_refresher.web.history import RunHistory
@@ -86,9 +86,9 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         token = read_token(options.token_file)
         configure = _logging(options.log_format)
         configure(settings)
-        program = _program(settings, history, metrics, stop.asked.is_set, configure)
-        loop = _loop(program.current, history, metrics)
-        server = None if metrics is None else _server(history, metrics, options, token, loop.soon)
+        program = _program(settings, history, metrics, shutdown.requested.is_set, configure)
+        scheduler = _scheduler(program.current, history, metrics)
+        server = None if metrics is None else _server(history, metrics, options, token, scheduler.run_now)
         _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
         for warning in settings.warnings:
             _log.warning("%s", warning)
@@ -97,11 +97,11 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             _log.info("listening on %s", server.url)
 
         def reload() -> None:
-            program.ask()
-            loop.soon()
+            program.reload()
+            scheduler.run_now()
 
-        stop.watch(reload, loop.wake)
-        loop.run(stop.asked)
+        shutdown.watch(reload, scheduler.wake)
+        scheduler.run(shutdown.requested)
         _log.info("stopped")
     return 0
 
@@ -139,18 +139,18 @@ def _program(
     return Program(settings, history, watched=watched, changed=changed)
 
 
-def _loop(make: Callable[[], Refresher], history: RunHistory, metrics: Metrics | None) -> Loop:
+def _scheduler(make: Callable[[], Refresher], history: RunHistory, metrics: Metrics | None) -> Scheduler:
     from random import SystemRandom
 
     from token_refresher.bootstrap import new_id
-    from token_refresher.daemon.scheduler import Loop
+    from token_refresher.daemon.scheduler import Scheduler
     from token_refresher.platforms.http.call import steady
 
     # From the kernel: two replicas that were forked from one process draw different numbers, too.
-    chance = SystemRandom().random
+    random = SystemRandom().random
     if metrics is None:
-        return Loop(make, history, clock=steady, chance=chance, new_id=new_id)
-    return Loop(make, history, clock=steady, chance=chance, new_id=new_id, on_run=metrics.ran)
+        return Scheduler(make, history, clock=steady, random=random, new_id=new_id)
+    return Scheduler(make, history, clock=steady, random=random, new_id=new_id, on_run=metrics.ran)
 
 
 def _metrics(history: RunHistory) -> Metrics:

@@ -1,4 +1,4 @@
-"""What the loop runs: the program under the settings as they are now."""
+"""The program under the settings as they are now: what the scheduler runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from token_refresher import bootstrap as wiring
+from token_refresher import bootstrap
 from token_refresher.current import look
 
 if TYPE_CHECKING:
@@ -32,29 +32,29 @@ class Program:
         self._settings, self._history = settings, history
         self._watched, self._changed = watched, changed
         self._built: tuple[Refresher, Refresher] | None = None
-        self._asked = threading.Event()
+        self._reload = threading.Event()
 
-    def ask(self) -> None:
-        """Read the files at the next call of `current`, even if none has changed. Any thread may ask, repeatedly."""
-        self._asked.set()
+    def reload(self) -> None:
+        """Read the files at the next call of `current`, even if none has changed. Any thread may call it."""
+        self._reload.set()
 
     def current(self) -> Refresher:
         """The same program as before, unless the settings have changed.
 
         Raises StoreError when Redis cannot be reached and has to be, SettingsError for the first settings alone.
         """
-        asked = self._asked.is_set()
-        if asked:
-            # Before the files are read: who asks from now on wants them read once more.
-            self._asked.clear()
+        forced = self._reload.is_set()
+        if forced:
+            # Before the files are read: a call of `reload` from now on wants them read once more.
+            self._reload.clear()
         plain = self._built[0] if self._built else None
-        settings, found = look(self._settings, plain, asked=asked)
+        settings, found = look(self._settings, plain, asked=forced)
         if settings is not self._settings:
             self._settings = settings
             self._history.reconfigured({app.app_id: app.name for app in settings.apps}, settings.policy)
             self._changed(settings)
         self._history.mistakes = settings.origin.refused
         if self._built is None or found is not plain:
-            found = found or wiring.refresher(settings)
+            found = found or bootstrap.refresher(settings)
             self._built = found, self._watched(found)
         return self._built[1]

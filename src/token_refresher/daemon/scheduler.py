@@ -1,4 +1,4 @@
-"""The loop around `run_once`: one run in each tick, whatever becomes of it."""
+"""One run in each tick, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 # A tick is shortened by up to this part, never lengthened: the policy's inequalities count on a tick at the latest
 # every `tick_s`. A tenth of a minute is enough for replicas to drift apart within some ticks.
 JITTER = 0.1
-# How often a waiting loop looks at the clock, which goes on while the machine is suspended; a wait does not.
+# How often a waiting scheduler looks at the clock, which goes on while the machine is suspended; a wait does not.
 _LOOK_S = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-class Loop:
-    """Runs, and the times between them.
+class Scheduler:
+    """Begins runs, and waits between them.
 
     `make` gives the program, before each run and again after a refused secret; where that is another one by then, it
-    runs within the same tick. `clock` is steady (seconds), `chance`
-    gives numbers from 0 to 1, `new_id` names a run that brought no report. `on_run` is told of the end of each run: its
-    result (one of `web.history.RESULTS`), and the report, if there is one.
+    runs within the same tick. `clock` is steady (seconds), `random` gives numbers from 0 to 1, `new_id` names a run
+    that brought no report. `on_run` is called at the end of each run, with its result (one of `history.RESULTS`) and
+    the report, if there is one.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Loop:
         history: RunHistory,
         *,
         clock: Callable[[], float],
-        chance: Callable[[], float],
+        random: Callable[[], float],
         new_id: Callable[[], str],
         on_run: Callable[[str, Report | None], None] = lambda result, report: None,
     ) -> None:
         self._make, self._history, self._clock = make, history, clock
-        self._chance, self._new_id, self._on_run = chance, new_id, on_run
+        self._random, self._new_id, self._on_run = random, new_id, on_run
         self._next_at = clock()
         self._woken = threading.Event()
 
@@ -66,7 +66,7 @@ class Loop:
         """Duration (seconds) until the next run is to begin; 0 when it is time."""
         return max(0.0, self._next_at - self._clock())
 
-    def soon(self) -> None:
+    def run_now(self) -> None:
         """Begin the next run now; during a run, right after it. Any thread may ask."""
         self._next_at = self._clock()
         self.wake()
@@ -80,7 +80,7 @@ class Loop:
 
         Raises SettingsError.
         """
-        self._next_at = self._clock() + self._history.policy.tick_s * (1 - JITTER * self._chance())
+        self._next_at = self._clock() + self._history.policy.tick_s * (1 - JITTER * self._random())
         self._history.heartbeat()
         try:
             return self._runs()
@@ -89,7 +89,7 @@ class Loop:
         except TokenRefresherError as error:
             self._failed(REDIS if isinstance(error, StoreError) else DEFECT, error)
         except Exception as error:
-            # A defect of ours, or no memory: the next run may fare better, and nobody else would start it.
+            # A defect of ours, or no memory: the next run may fare better, and nothing else would start it.
             where = f"unexpected {type(error).__name__} in {place(error.__traceback__)}"
             self._failed(DEFECT, TokenRefresherError(where))
         finally:
@@ -116,8 +116,9 @@ class Loop:
         result = DANGER if error else OK
         self._history.add(report, result)
         self._on_run(result, report)
-        told = report.summary()
-        message = str(error) if error else f"{told['targets']} codes, {told['fetches']} fetched, {report.took_ms} ms"
+        counts = report.summary()
+        done = f"{counts['targets']} codes, {counts['fetches']} fetched, {report.took_ms} ms"
+        message = str(error) if error else done
         level = logging.ERROR if error else logging.INFO
         _log.log(level, "%s", message, extra={"run_id": report.run_id, "report": report.as_dict()})
 

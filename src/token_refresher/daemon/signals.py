@@ -16,12 +16,12 @@ from types import TracebackType
 _log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# How long the last line may take: whoever reads the log may have stopped reading.
+# How long the last line may take: what reads the log may have stopped reading.
 _LAST_LINE_S = 1.0
 
 
-class Stop:
-    """Sets `asked` at the first signal; at the second, or `timeout_s` (duration, seconds) later, ends the process.
+class GracefulShutdown:
+    """Sets `requested` at the first signal; at the second, or `timeout_s` (duration, seconds) later, ends the process.
 
     SIGHUP stops nothing: it reloads. It is heard also under nohup, which wants a process to outlive its terminal: this
     one does.
@@ -31,12 +31,12 @@ class Stop:
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self._timeout_s = timeout_s
         # A background job of a script ignores SIGINT, and so does this.
         self._signals = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> GracefulShutdown:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, [*self._signals, signal.SIGHUP])
         self._deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         if self._deaf:
@@ -47,13 +47,13 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.asked.is_set():
+        if not self.requested.is_set():
             if self._deaf:
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def watch(self, reload: Callable[[], None], wake: Callable[[], None]) -> None:
-        """Read the signals, in a thread of its own: `reload` is called after SIGHUP, `wake` once `asked` is set."""
+        """Read the signals, in a thread of its own: `reload` is called after SIGHUP, `wake` once `requested` is set."""
         arguments = (reload, wake)
         threading.Thread(target=self._watch, args=arguments, name="token-refresher-signals", daemon=True).start()
 
@@ -63,7 +63,7 @@ class Stop:
             reload()
         first = signal.Signals(number)
         _say(logging.INFO, f"stopping ({first.name}): what is under way may end within {self._timeout_s:g} s")
-        self.asked.set()
+        self.requested.set()
         wake()
         again = signal.sigtimedwait(self._signals, self._timeout_s)
         why = signal.Signals(again.si_signo).name if again else f"{self._timeout_s:g} s are over"
