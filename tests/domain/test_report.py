@@ -8,11 +8,10 @@ from dataclasses import fields, replace
 import pytest
 
 from token_refresher.domain.errors import RefreshFailedError, StoreError
-from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, fingerprint
-from token_refresher.domain.report import Failure, Report, TargetReport, of_snapshot
+from token_refresher.domain.model import Kind, Outcome, Target
+from token_refresher.domain.report import Failure, Report, TargetReport
 
 NOW_S = 1_700_000_000
-CODE = "a-code-that-nobody-may-see"
 FAILURE = Failure("wrong_secret", 'the platform answered 4001 "secret is wrong"', "check the secret", False)
 
 
@@ -186,29 +185,6 @@ def test_of_many_targets_those_in_trouble_are_listed_first() -> None:
     told = run(*issued, missing(1_000)).as_dict()
     assert told["targets"][0]["app_id"] == "app1000"
     assert len(told["targets"]) == 500
-
-
-# -- from what Redis holds -------------------------------------------------------------------
-
-
-def test_a_live_code_is_shown_by_its_fingerprint() -> None:
-    lease = Lease(True, fence=7, mark="", outcome="issued", outcome_at=NOW_S * 1000, superseded=(NOW_S * 1000 - 1,))
-    raw = json.dumps({"server_access_token": CODE}).encode()
-    snapshot = Snapshot(target(), NOW_S * 1000, Record(CODE, NOW_S + 50, NOW_S - 9, 7), lease, raw)
-    report = of_snapshot(snapshot, "FRESH", "50 s left", questions=1)
-    assert report.fingerprint == fingerprint(CODE)
-    assert (report.expires_at, report.seconds_left, report.fence) == (NOW_S + 50, 50, 7)
-    assert (report.settled, report.last_outcome, report.last_outcome_at) == (True, "issued", NOW_S)
-    assert (report.superseded_at, report.questions) == ((NOW_S - 1,), 1)
-    for text in (json.dumps(report.as_dict()), repr(report), repr(snapshot)):
-        assert CODE not in text
-
-
-@pytest.mark.parametrize("record", [None, Unreadable("not JSON"), Record(CODE, NOW_S, NOW_S - 7200, 7)])
-def test_without_a_live_code_nothing_is_left(record: Record | Unreadable | None) -> None:
-    report = of_snapshot(Snapshot(target(), NOW_S * 1000, record), "MISSING", "nothing")
-    assert (report.fingerprint, report.expires_at, report.seconds_left, report.fence) == (None, None, 0, 0)
-    assert not report.settled
 
 
 # -- the alarm -------------------------------------------------------------------------------

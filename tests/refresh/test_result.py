@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from token_refresher.domain.decision import Decision
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Word
+from token_refresher.domain.model import Kind, Lease, Outcome, Record, Snapshot, Target, Unreadable, Word, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.result import Result
@@ -18,6 +19,7 @@ NOW_S = 1_700_000_000
 TARGET = Target("app0000", Kind.ACCESS_TOKEN)
 DECISION = Decision(TARGET, Reason.NEAR_EXPIRY, "600 s left, less than the margin")
 POLICY = Policy()
+CODE = "a-code-that-no-one-may-see"
 
 
 def result(seconds_left: int = 600, ttl_s: float | None = None, **lease: Any) -> Result:
@@ -85,3 +87,26 @@ def test_a_word_of_checkcode_is_over_with_another_value_or_another_attempt(
     fresh = replace(one.snapshot, now_ms=one.snapshot.now_ms + 1, **changed)
     one.see(fresh, 6.0)
     assert (one.word, one.asked, one.snapshot, one.read_at) == (word, asked, fresh, 6.0)
+
+
+# -- what Redis holds of it ------------------------------------------------------------------
+
+
+def test_a_live_code_is_shown_by_its_fingerprint() -> None:
+    lease = Lease(True, fence=7, mark="", outcome="issued", outcome_at=NOW_S * 1000, superseded=(NOW_S * 1000 - 1,))
+    raw = json.dumps({"server_access_token": CODE}).encode()
+    snapshot = Snapshot(TARGET, NOW_S * 1000, Record(CODE, NOW_S + 50, NOW_S - 9, 7), lease, raw)
+    report = Result(snapshot, 5.0, DECISION, questions=1).report(POLICY)
+    assert report.fingerprint == fingerprint(CODE)
+    assert (report.expires_at, report.seconds_left, report.fence) == (NOW_S + 50, 50, 7)
+    assert (report.settled, report.last_outcome, report.last_outcome_at) == (True, "issued", NOW_S)
+    assert (report.superseded_at, report.questions) == ((NOW_S - 1,), 1)
+    for text in (json.dumps(report.as_dict()), repr(report), repr(snapshot)):
+        assert CODE not in text
+
+
+@pytest.mark.parametrize("record", [None, Unreadable("not JSON"), Record(CODE, NOW_S, NOW_S - 7200, 7)])
+def test_without_a_live_code_nothing_is_left(record: Record | Unreadable | None) -> None:
+    report = Result(Snapshot(TARGET, NOW_S * 1000, record), 5.0, DECISION).report(POLICY)
+    assert (report.fingerprint, report.expires_at, report.seconds_left, report.fence) == (None, None, 0, 0)
+    assert not report.settled

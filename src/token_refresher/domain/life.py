@@ -54,9 +54,9 @@ def ends_at_issue(record: Record, ends_at: int, policy: Policy) -> bool:
     return issued_at is not None and issued_at < ends_at <= issued_at + policy.grace_s + policy.audit_tolerance_s
 
 
-def safe_for_s(snapshot: Snapshot, policy: Policy) -> float:
-    """Seconds until a code is in danger, if nothing happens; below 0 it is."""
-    margin_s = margin_of(snapshot, policy)
+def safe_for_s(snapshot: Snapshot, policy: Policy, margin_s: float | None = None) -> float:
+    """Seconds until a code is in danger, if nothing happens; below 0 it is. `margin_s` is `margin_of`, where known."""
+    margin_s = margin_of(snapshot, policy) if margin_s is None else margin_s
     # With a margin below one tick a code may end before the next run, however well this one went.
     alarm_s = policy.tick_s if margin_s < policy.tick_s else min(policy.alarm_for(snapshot.lease.life_s), margin_s)
     # While the TTL is cut because a fetch may be out, each word of checkCode prolongs it; and what a newer code ended

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from token_refresher.domain.errors import RefreshFailedError, TokenRefresherError
-from token_refresher.domain.model import Outcome, Snapshot, Target
+from token_refresher.domain.model import Outcome, Target
 
 # A report lists every target up to this many; of more, only eventful ones, those in trouble first, up to the second.
 _LISTED, _MOST_LISTED = 100, 500
@@ -153,23 +153,3 @@ class Report:
             "in_danger": len(self.in_danger),
             **counts,
         }
-
-
-def of_snapshot(snapshot: Snapshot, reason: str, sentence: str, **more: Any) -> TargetReport:
-    """A target's report from what Redis holds of it; `more` are further fields of TargetReport."""
-    live, lease = snapshot.live, snapshot.lease
-    return TargetReport(
-        snapshot.target,
-        reason,
-        sentence,
-        fingerprint=live.fingerprint if live else None,
-        expires_at=live.expires_at if live else None,
-        seconds_left=snapshot.readable_s,
-        fence=live.fence if live else 0,
-        settled=lease.settled,
-        last_outcome=lease.outcome,
-        last_outcome_at=lease.outcome_at // 1000,
-        superseded_at=tuple(at // 1000 for at in lease.superseded),
-        life_s=lease.life_s,
-        **more,
-    )

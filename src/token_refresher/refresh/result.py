@@ -12,7 +12,7 @@ from token_refresher.domain.life import margin_of, safe_for_s
 from token_refresher.domain.model import Outcome, Snapshot, Word
 from token_refresher.domain.outlook import quiet_s, traced_at
 from token_refresher.domain.policy import Policy
-from token_refresher.domain.report import Failure, TargetReport, of_snapshot
+from token_refresher.domain.report import Failure, TargetReport
 
 
 @dataclass
@@ -52,20 +52,32 @@ class Result:
 
     def report(self, policy: Policy) -> TargetReport:
         """The target after the run."""
-        traced_ms, safe_s = traced_at(self.snapshot, policy), safe_for_s(self.snapshot, policy)
-        return of_snapshot(
-            self.snapshot,
-            self.decision.reason.value,
-            self.decision.sentence,
+        snapshot, lease, live = self.snapshot, self.snapshot.lease, self.snapshot.live
+        margin_s = margin_of(snapshot, policy)
+        safe_s = safe_for_s(snapshot, policy, margin_s)
+        refreshed_at = traced_at(snapshot, policy) // 1000
+        return TargetReport(
+            target=snapshot.target,
+            reason=self.decision.reason.value,
+            sentence=self.decision.sentence,
             outcome=self.outcome,
             failure=self.failure,
             warnings=tuple(self.warnings),
-            would=self.would,
+            fingerprint=live.fingerprint if live else None,
+            expires_at=live.expires_at if live else None,
+            seconds_left=snapshot.readable_s,
+            fence=live.fence if live else 0,
             fetches=self.fetches,
             questions=self.questions,
             in_danger=safe_s < 0,
-            margin_s=margin_of(self.snapshot, policy),
+            settled=lease.settled,
+            last_outcome=lease.outcome,
+            last_outcome_at=lease.outcome_at // 1000,
+            superseded_at=tuple(at // 1000 for at in lease.superseded),
+            would=self.would,
+            life_s=lease.life_s,
+            margin_s=margin_s,
             safe_for_s=math.floor(safe_s),
-            refreshed_at=traced_ms // 1000,
-            refresh_by=traced_ms // 1000 + round(quiet_s(self.snapshot, policy)) if traced_ms else 0,
+            refreshed_at=refreshed_at,
+            refresh_by=refreshed_at + round(quiet_s(snapshot, policy)) if refreshed_at else 0,
         )
