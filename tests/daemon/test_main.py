@@ -32,6 +32,7 @@ from support.processes import Child
 from support.world import World
 from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
+from token_refresher.daemon.arguments import add_arguments
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Scheduler
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
@@ -265,8 +266,9 @@ def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deplo
 _MAIN = """
 import argparse, os, sys
 from token_refresher.daemon import main as daemon
+from token_refresher.daemon.arguments import add_arguments
 parser = argparse.ArgumentParser()
-daemon.add_arguments(parser)
+add_arguments(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))
 """
 
@@ -429,7 +431,7 @@ say("both ended " + " ".join(str(os.waitpid(pid, 0)[1]) for pid in children))
 
 def _options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    daemon.add_arguments(parser)
+    add_arguments(parser)
     return parser.parse_args(arguments)
 
 

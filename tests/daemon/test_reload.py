@@ -26,8 +26,9 @@ _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
 import argparse, os, sys
 from token_refresher.daemon import main as daemon
+from token_refresher.daemon.arguments import add_arguments
 parser = argparse.ArgumentParser()
-daemon.add_arguments(parser)
+add_arguments(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))
 """
 _WAIT_S = 30.0

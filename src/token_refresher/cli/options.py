@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from token_refresher.daemon import main as daemon
+from token_refresher.daemon import arguments as daemon
 from token_refresher.domain.model import Kind
 
 Add = Callable[[argparse.ArgumentParser], None]

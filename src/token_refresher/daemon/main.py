@@ -8,10 +8,8 @@ prometheus_client (the extra "daemon") are imported when it starts to listen.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -19,6 +17,8 @@ from typing import TYPE_CHECKING
 from token_refresher.domain.errors import CommandError
 
 if TYPE_CHECKING:
+    import argparse
+
     from token_refresher.daemon.reload import Program
     from token_refresher.daemon.scheduler import Scheduler
     from token_refresher.domain.model import Secret
@@ -28,41 +28,7 @@ if TYPE_CHECKING:
     from token_refresher.web.metrics import Metrics
     from token_refresher.web.server import HttpServer
 
-# Loopback: who can reach the endpoint sees the ids of all applications.
-_LISTEN = "127.0.0.1:8080"
-# Less than the 30 s that Kubernetes leaves a container; more than one request and its storing take.
-_STOP_TIMEOUT_S = 25.0
-
 _log = logging.getLogger(__name__)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--listen",
-        type=_address,
-        default=_LISTEN,
-        metavar="HOST:PORT",
-        help="where the status page, /healthz, /livez and /metrics are served (%(default)s)",
-    )
-    where.add_argument("--no-http", action="store_true", help="serve nothing")
-    parser.add_argument(
-        "--token-file", metavar="FILE", help="the status page asks for the token in it; beyond loopback it needs one"
-    )
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="answer under this name too; may be repeated"
-    )
-    parser.add_argument(
-        "--log-format", choices=("json", "text"), default="json", help="of the log on standard output (%(default)s)"
-    )
-    parser.add_argument(
-        "--stop-timeout",
-        type=_seconds,
-        default=_STOP_TIMEOUT_S,
-        metavar="SECONDS",
-        help="how long a run in flight may take to end after a signal (%(default)g)",
-    )
 
 
 def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -199,18 +165,3 @@ def _extra(missing: ModuleNotFoundError) -> CommandError:
 def _secrets(settings: Settings) -> list[Secret]:
     """What must not stand in any line of the log."""
     return [*(app.secret for app in settings.apps), settings.redis.url, *settings.proxies.values()]
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", host)
-    whole = bracketed or re.fullmatch(r"[^\s:\[\]]+", host)
-    if not whole or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise argparse.ArgumentTypeError("not HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
-    return bracketed[1] if bracketed else host, int(port)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
-        raise argparse.ArgumentTypeError("not a number of seconds")
-    return float(text)
