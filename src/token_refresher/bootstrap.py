@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import App
-from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
@@ -32,7 +32,7 @@ def store(settings: Settings) -> Store:
     return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
 
 
-def platform(settings: Settings, clock: Callable[[], float] = steady) -> OpenPlatform:
+def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> OpenPlatform:
     """Connections to the platform for one run; to be closed at its end."""
     from token_refresher.platforms.yuanzhibang.client import OpenPlatform  # only when something is due
 
@@ -59,7 +59,7 @@ def caller_of(settings: Settings, host: str, app: App) -> str:
 def refresher(
     settings: Settings,
     on_done: Callable[[str], None] = lambda app_id: None,
-    clock: Callable[[], float] = steady,
+    clock: Callable[[], float] = steady_clock,
     wall: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> Refresher:

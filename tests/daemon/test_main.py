@@ -398,12 +398,12 @@ from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.history import RunHistory
 from token_refresher.daemon.instrumentation import instrumented
-from token_refresher.platforms.http.call import steady
+from token_refresher.domain.clock import steady_clock
 from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
-        return steady() + float(file.read())
+        return steady_clock() + float(file.read())
 
 settings = read(os.environ)
 state = RunHistory({}, settings.policy, clock)

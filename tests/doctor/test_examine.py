@@ -31,8 +31,8 @@ from token_refresher.cli.output import Screen
 from token_refresher.doctor.checks import redis_server as doctor_redis
 from token_refresher.doctor.examine import CHECKS, Finding, Light, examine, exit_code
 from token_refresher.doctor.finding import gathered
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Command, Kind, Target
-from token_refresher.platforms.http.call import steady
 from token_refresher.store import redis_store as store
 from token_refresher.store.keys import keys_of
 
@@ -561,8 +561,8 @@ def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServ
     server = start_redis({"cluster-enabled": "yes", "appendonly": "yes"}, password=plant("cluster-password"))
     client: Any = server.client()
     client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-    deadline = steady() + 20
-    while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")) and steady() < deadline:
+    deadline = steady_clock() + 20
+    while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")) and steady_clock() < deadline:
         pass
     url = f"redis+cluster://:{server.password}@127.0.0.1:{server.port}"
     environ = {"APP_ID": APP, "APP_SECRET": plant("any"), "REDIS_URL": url, "PLATFORM_BASE_URL": simulator.url}

@@ -29,14 +29,14 @@ import json, os, resource, threading
 from support.child import say
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
-from token_refresher.platforms.http.call import steady
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Action, Command
 from token_refresher.settings.loader import read
 
 moved_s = 0.0
 
 def clock():
-    return steady() + moved_s
+    return steady_clock() + moved_s
 
 def look_at_the_clock():
     # Before a run, which may have no file to spare for it.

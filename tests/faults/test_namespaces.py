@@ -64,12 +64,12 @@ RUN = """
 import json, os
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
-from token_refresher.platforms.http.call import steady
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Command
 from token_refresher.settings.loader import read
 
 try:
-    clock = lambda: steady() + float(os.environ["OFFSET"])
+    clock = lambda: steady_clock() + float(os.environ["OFFSET"])
     report = wiring.refresher(read(os.environ), clock=clock, pause=lambda seconds: None).run_once(Command())
     print("report:" + json.dumps(report.as_dict()), flush=True)
 except TokenRefresherError as error:
@@ -278,13 +278,14 @@ for line in sys.stdin:
 HELD_RUN = """
 import json, os, sys
 from token_refresher import bootstrap as wiring
-from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.domain.clock import steady_clock
+from token_refresher.platforms.http.call import Flight
 from token_refresher.domain.model import Command
 from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
-        return steady() + float(file.read())
+        return steady_clock() + float(file.read())
 
 depart = Flight.depart
 def held(flight):

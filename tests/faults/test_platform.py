@@ -165,13 +165,13 @@ MEASURED = """
 import json, os
 from support.child import say
 from token_refresher import bootstrap as wiring
-from token_refresher.platforms.http.call import steady
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Command, Kind
 from token_refresher.settings.loader import read
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
-        return steady() + float(file.read())
+        return steady_clock() + float(file.read())
 
 def peak_kb():
     with open("/proc/self/status") as file:

@@ -7,9 +7,9 @@ from typing import Any
 
 from platform_simulator import Simulator
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Command, Kind, Target
 from token_refresher.domain.report import Report, TargetReport
-from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
 
@@ -49,7 +49,7 @@ class Deployment:
 
     def clock(self) -> float:
         """Steady, and moved along with the World's clock."""
-        return steady() + self.world.redis.offset_s
+        return steady_clock() + self.world.redis.offset_s
 
     def pause(self, seconds: float) -> None:
         """What a run waits, the World's clock goes on by; nothing sleeps."""
@@ -129,7 +129,8 @@ import json, os, threading, time
 from support.child import ask, point, say, wrap
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
-from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.domain.clock import steady_clock
+from token_refresher.platforms.http.call import Flight
 from token_refresher.domain.model import Action, Command, Kind, Snapshot, Target
 from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.settings.loader import read
@@ -144,7 +145,7 @@ def about(arguments, kind):
 
 def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
-        return steady() + float(file.read())
+        return steady_clock() + float(file.read())
 
 def pause(seconds):
     # Only the test moves the clock: a run that waits looks again at once, as often as it may.

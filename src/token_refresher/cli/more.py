@@ -25,7 +25,7 @@ _LONGEST_INPUT = 5000
 def open_id(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Print who stands behind a login-free code. Raises CommandError, SettingsError, PlatformError."""
     from token_refresher.bootstrap import platform
-    from token_refresher.platforms.http.call import steady
+    from token_refresher.domain.clock import steady_clock
     from token_refresher.settings.loader import read
 
     settings = read(environ)
@@ -34,7 +34,7 @@ def open_id(options: argparse.Namespace, environ: Mapping[str, str], screen: Scr
     if not code.strip():
         raise CommandError("no login-free code was given")
     with platform(settings) as connections:
-        user = connections.exchange(app, code.strip(), steady() + settings.policy.request_total_s)
+        user = connections.exchange(app, code.strip(), steady_clock() + settings.policy.request_total_s)
     if options.json:
         told = {"open_id": user.open_id, "scope": user.scope, "lifetime_s": user.lifetime_s}
         screen.document({"app_id": app.app_id, **told})

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, StoreError
 from token_refresher.domain.model import Acquired, App, Kind, Record, Snapshot, Target
-from token_refresher.platforms.http.call import steady
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,11 +46,11 @@ def _ignore(what: str, seconds: float) -> None:
 
 @contextlib.contextmanager
 def _timed(observe: Observe, what: str) -> Iterator[None]:
-    began = steady()
+    began = steady_clock()
     try:
         yield
     finally:
-        observe(what, steady() - began)
+        observe(what, steady_clock() - began)
 
 
 class InstrumentedStore:

@@ -41,13 +41,13 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
     with GracefulShutdown(options.stop_timeout) as shutdown, contextlib.ExitStack() as open_until_the_end:
-        from token_refresher.platforms.http.call import steady
+        from token_refresher.domain.clock import steady_clock
         from token_refresher.settings.loader import read
         from token_refresher.web.history import RunHistory
         from token_refresher.web.page.auth import read_token
 
         settings = read(environ)
-        history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+        history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady_clock)
         metrics = None if options.no_http else _metrics(history)
         token = read_token(options.token_file)
         configure = _logging(options.log_format)
@@ -110,13 +110,13 @@ def _scheduler(make: Callable[[], Refresher], history: RunHistory, metrics: Metr
 
     from token_refresher.bootstrap import new_id
     from token_refresher.daemon.scheduler import Scheduler
-    from token_refresher.platforms.http.call import steady
+    from token_refresher.domain.clock import steady_clock
 
     # From the kernel: two replicas that were forked from one process draw different numbers, too.
     random = SystemRandom().random
     if metrics is None:
-        return Scheduler(make, history, clock=steady, random=random, new_id=new_id)
-    return Scheduler(make, history, clock=steady, random=random, new_id=new_id, on_run=metrics.ran)
+        return Scheduler(make, history, clock=steady_clock, random=random, new_id=new_id)
+    return Scheduler(make, history, clock=steady_clock, random=random, new_id=new_id, on_run=metrics.ran)
 
 
 def _metrics(history: RunHistory) -> Metrics:

@@ -11,9 +11,9 @@ from typing import Any
 import redis
 
 from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Secret
-from token_refresher.platforms.http.call import steady
 from token_refresher.settings.loader import Settings
 from token_refresher.store.errors import translated
 
@@ -34,7 +34,7 @@ class Clocks:
     """`wall` gives unix seconds of this machine; `steady` never steps (seconds), `until` is its instant of the end."""
 
     wall: Callable[[], float] = time.time
-    steady: Callable[[], float] = steady
+    steady: Callable[[], float] = steady_clock
     until: float = float("inf")
 
     @property

@@ -24,9 +24,9 @@ from token_refresher.doctor.checks.outgoing_address import address_in, outgoing
 from token_refresher.doctor.checks.redis_acl import rights
 from token_refresher.doctor.context import Bench, Clocks
 from token_refresher.doctor.finding import CHECKS, Finding, Light, exit_code, in_order, speaker
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.model import Kind, Snapshot, Target
-from token_refresher.platforms.http.call import steady
 from token_refresher.settings.loader import read
 from token_refresher.store.redis_store import Store
 
@@ -42,7 +42,7 @@ def examine(
     environ: Mapping[str, str],
     *,
     wall: Callable[[], float] = time.time,
-    clock: Callable[[], float] = steady,
+    clock: Callable[[], float] = steady_clock,
     make_id: Callable[[], str] = new_id,
     time_limit_s: float = _TIME_LIMIT_S,
 ) -> list[Finding]:

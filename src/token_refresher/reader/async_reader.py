@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NoCodeError, StoreError
 from token_refresher.domain.model import Kind, Secret, Target
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.http.call import steady
 from token_refresher.reader.cache import COMPLAINT_TTL_MS, Found, Reading, Shelf
 from token_refresher.reader.signing import CoreConfig, core_config
 from token_refresher.reader.sync_reader import TIMEOUT_S, Invoker
@@ -48,7 +48,7 @@ class AsyncReader:
         max_age_s: float = Policy.reader_cache_s,
         timeout_s: float = TIMEOUT_S,
         invoker: Invoker | None = None,
-        clock: Callable[[], float] = steady,
+        clock: Callable[[], float] = steady_clock,
         only_within_grace: bool = False,
         policy: Policy = _POLICY,
     ) -> None:

@@ -31,10 +31,10 @@ from platform_simulator import (
     Fault,
     Simulator,
 )
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.domain.model import App, Endpoints, Kind, Secret
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.http.call import steady
 from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 # Only a bug makes a test wait this long.
@@ -50,7 +50,7 @@ Behaviour = Callable[[socket.socket], None]
 
 
 def _never() -> float:
-    return steady() + 1000
+    return steady_clock() + 1000
 
 
 def _app(base: str) -> App:
@@ -233,13 +233,13 @@ def test_every_documented_style_of_answer_is_understood(
 ) -> None:
     sim.style = style
     app, platform = _app(sim.url), connect()
-    before = steady()
+    before = steady_clock()
     token = platform.server_token(app, _never())
     ticket = platform.js_ticket(app, token.code, _never())
     for kind, issued in ((Kind.ACCESS_TOKEN, token), (Kind.JS_TICKET, ticket)):
         assert sim.valid("app1", kind.value, issued.code)
         assert (issued.lifetime_s, issued.warnings) == (7200, ())
-        assert before <= issued.sent_at <= steady()
+        assert before <= issued.sent_at <= steady_clock()
         checked = platform.check_code(app, kind, issued.code, _never())
         assert checked.valid
         assert checked.expires_at == int(sim.valid_until("app1", kind.value, issued.code) or 0)
@@ -1190,7 +1190,7 @@ def test_an_open_connection_is_reserved_without_a_thread(
 def test_a_connection_that_is_ready_too_late_is_not_in_hand(
     connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
-    now = [steady()]
+    now = [steady_clock()]
 
     class Slow(Proxy):
         def _behave(self, sock: socket.socket) -> None:
@@ -1287,7 +1287,7 @@ def test_what_cannot_be_dialled_was_not_sent_and_says_why(
         (f"http://{dead}", {}, _never(), "not_sent_connect"),
         (stranger, {}, _never(), "not_sent_tls"),
         ("https://platform.invalid", {"proxies": proxied}, _never(), "not_sent_proxy"),
-        (stranger, {}, steady(), "not_sent_late"),
+        (stranger, {}, steady_clock(), "not_sent_late"),
         ("nonsense", {}, _never(), "not_sent_connect"),
     ]
     for url, settings, until, code in cases:
@@ -1315,8 +1315,8 @@ def _until_gone(sock: socket.socket) -> None:
 def test_an_open_connection_is_not_dialled_past_the_end(connect: Callable[..., OpenPlatform], sim: Simulator) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
-    _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, steady()), "not_sent_late")
-    _fails(lambda: platform.server_token(app, steady()), "not_sent_late")
+    _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, steady_clock()), "not_sent_late")
+    _fails(lambda: platform.server_token(app, steady_clock()), "not_sent_late")
     platform.close()
     _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, _never()), "not_sent_connect")
     assert sim.count() == 0

@@ -11,8 +11,8 @@ import index
 from support.planted import planted as secret_forms
 from support.world import World
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import CommandError, RefreshFailedError
-from token_refresher.platforms.http.call import steady
 from token_refresher.settings.loader import read
 
 from .hearing import listening
@@ -33,14 +33,14 @@ class Function:
         self._client = world.redis.client()
         index._warm.clear()
         settings = read(world.settings_env(2))
-        program = wiring.refresher(settings, clock=lambda: steady() + world.redis.offset_s, pause=world.advance)
+        program = wiring.refresher(settings, clock=lambda: steady_clock() + world.redis.offset_s, pause=world.advance)
         index._warm.append((settings, program))
         self._grow_late()
 
     def _grow_late(self) -> None:
         index.handler(b"", None)
         self._world.advance(_LATE_S)
-        self._settled_until = steady() + _SETTLED_S
+        self._settled_until = steady_clock() + _SETTLED_S
         self._before = self._state()
 
     def _state(self) -> tuple[int, Any]:
@@ -53,7 +53,7 @@ class Function:
 
     def __call__(self, data: bytes) -> None:
         """An event: a report without secrets, or CommandError with nothing asked of anybody and nothing changed."""
-        if steady() > self._settled_until:
+        if steady_clock() > self._settled_until:
             self._grow_late()
         secrets = self.secrets()
         told = attempt(lambda: self._handler(planted(data), None), (CommandError, RefreshFailedError), secrets)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.http.call import steady
 from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 
 from .answers import application, echoed
@@ -92,7 +92,7 @@ def connection(open_platform: Callable[..., OpenPlatform] = OpenPlatform) -> Ite
         def answer(data: bytes) -> None:
             mouth.answer, before = echoed(data), mouth.requests
             with open_platform(policy=Policy(), pool_size=1, ca_bundle=certificates) as platform:
-                until = steady() + _WAIT_S
+                until = steady_clock() + _WAIT_S
                 found = attempt(lambda: platform.server_token(app, until), PlatformError)
             hold(not isinstance(found, NotSentError), "the platform was there, and it is said that it was not asked")
             hold(mouth.requests - before == 1, "not exactly one request was sent")

@@ -13,7 +13,7 @@ import yaml
 from platform_simulator import Simulator
 from support.redis_server import RedisServer
 from support.world import World
-from token_refresher.platforms.http.call import steady
+from token_refresher.domain.clock import steady_clock
 from token_refresher.store.errors import client_errors
 
 # Loading all authorities takes longer than everything else in a run, and the simulator is asked without TLS.
@@ -92,7 +92,7 @@ class Place:
 
     def steady(self) -> float:
         """The clock for our function: steady, and moved along with the place."""
-        return steady() + self.world.redis.offset_s
+        return steady_clock() + self.world.redis.offset_s
 
     @property
     def clock_file(self) -> Path:

@@ -23,8 +23,9 @@ import index
 from support import cron_pattern
 from support.child import ask, point, say
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Kind, Snapshot
-from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.platforms.http.call import Flight
 from token_refresher.platforms.yuanzhibang.client import OpenPlatform
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
@@ -66,7 +67,7 @@ def ours() -> None:
     """Our function, as a warm instance."""
     _name_host()
     settings = read(os.environ)
-    index._warm.append((settings, refresher(settings, lambda: steady() + _ahead_s(), _pause)))
+    index._warm.append((settings, refresher(settings, lambda: steady_clock() + _ahead_s(), _pause)))
     _hold_ours(*_wanted())
     _serve(lambda order: index.handler(EVENTS[order], context(60)))
 
@@ -105,7 +106,7 @@ def _name_host() -> None:
 
 def _pause(seconds: float) -> None:
     """Have the lab let so much time pass, less what passes meanwhile because of others."""
-    if ask(f"pauses:{steady() + _ahead_s() + seconds:.3f}") != "go":
+    if ask(f"pauses:{steady_clock() + _ahead_s() + seconds:.3f}") != "go":
         sys.exit("the lab is gone")
 
 

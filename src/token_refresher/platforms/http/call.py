@@ -8,11 +8,9 @@ request was sent, or it never will be.
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -31,13 +29,6 @@ _MOST_UNRESOLVED = 64
 _LOOK_S = 1.0
 
 T = TypeVar("T")
-
-
-# An instant in seconds that never steps, and advances while the machine or the process is suspended. Readers ask for it
-# at each read.
-steady: Callable[[], float] = (
-    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-)
 
 
 class Phase(Enum):

@@ -15,11 +15,12 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.http.call import Flight, steady
+from token_refresher.platforms.http.call import Flight
 from token_refresher.platforms.http.errors import failure_words
 from token_refresher.platforms.http.transport import adapter, tls_context
 from token_refresher.platforms.yuanzhibang.response import (
@@ -74,7 +75,7 @@ class OpenPlatform:
         proxies: Mapping[str, Secret] = MappingProxyType({}),
         pool_size: int,
         ca_bundle: str | None = None,
-        clock: Callable[[], float] = steady,
+        clock: Callable[[], float] = steady_clock,
     ) -> None:
         self._policy, self._clock, self._pool_size = policy, clock, pool_size
         self._proxies, self._ca_bundle = dict(proxies), ca_bundle

@@ -19,8 +19,8 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Secret
-from token_refresher.platforms.http.call import steady
 from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth, from_own_page
 from token_refresher.web.page.severity import Severity
@@ -42,7 +42,7 @@ def blueprint(
     token: Secret | None = None,
     refresh: Callable[[], object] | None = None,
     hosts: Collection[str] = (),
-    clock: Callable[[], float] = steady,
+    clock: Callable[[], float] = steady_clock,
 ) -> Blueprint:
     """The page about `history`, to be registered in a Flask application.
 

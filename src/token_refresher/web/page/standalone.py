@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection
 
 from flask import Flask
 
+from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import CommandError, StoreError, TokenRefresherError
 from token_refresher.domain.model import Action, Command, Secret
 from token_refresher.domain.report import Failure
-from token_refresher.platforms.http.call import steady
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
@@ -41,7 +41,7 @@ def serve(
     host, port = address(listen)
     check_binding(host, token)
     check_names(hosts)
-    history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady)
+    history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, steady_clock)
     app = create_app(history, token, (host, *hosts))
     try:
         server = HttpServer(app, host, port)
