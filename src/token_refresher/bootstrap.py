@@ -19,7 +19,7 @@ from token_refresher.store.connection import connect
 from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
-    from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+    from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 
 def new_id() -> str:
@@ -32,11 +32,11 @@ def store(settings: Settings) -> Store:
     return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
 
 
-def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> OpenPlatform:
+def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> YuanzhibangPlatform:
     """Connections to the platform for one run; to be closed at its end."""
-    from token_refresher.platforms.yuanzhibang.client import OpenPlatform  # only when something is due
+    from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform  # only when something is due
 
-    return OpenPlatform(
+    return YuanzhibangPlatform(
         policy=settings.policy,
         proxies=settings.proxies,
         pool_size=settings.policy.concurrency,

@@ -209,8 +209,8 @@ def test_while_a_fetch_is_out_it_is_shown_what_readers_have_and_why(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment.age(1700)
-    with deployment.child(holding("OpenPlatform", "server_token")) as child:
-        child.wait_for("at:server_token")
+    with deployment.child(holding("YuanzhibangPlatform", "fetch_access_token")) as child:
+        child.wait_for("at:fetch_access_token")
         state = reading(deployment)
         (stored, _) = examined(deployment, "code stored")
         shown = caller(deployment.environ, capsys)("status").out

@@ -17,8 +17,8 @@ KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 STEPS = {
     "before it takes the lease": ("Store", "acquire", False),
     "after it took the lease": ("Store", "acquire", True),
-    "before it sends the request": ("Flight", "depart", False),
-    "between its last look and the send": ("Flight", "depart", True),
+    "before it sends the request": ("Call", "mark_sent", False),
+    "between its last look and the send": ("Call", "mark_sent", True),
     "after the answer came": ("Store", "finish", False),
     "after it stored the code": ("Store", "finish", True),
 }
@@ -36,11 +36,11 @@ def hold(step: str, kind: Kind) -> tuple[str, str]:
     """Driver code that holds a child at a step, and the line it says there."""
     owner, name, after = STEPS[step]
     line = f"{'after' if after else 'at'}:{name}"
-    if owner == "Flight":
-        # A flight does not know what it carries: the first is the token's, the second the ticket's.
+    if owner == "Call":
+        # A call does not know what it carries: the first is the token's, the second the ticket's.
         nth = KINDS.index(kind) + 1
-        counted = f"flights = iter(range(1, 9))\nwrap(Flight, {name!r}, before={not after}, after={after}"
-        return f"{counted}, when=lambda *a: next(flights) == {nth})", line
+        counted = f"calls = iter(range(1, 9))\nwrap(Call, {name!r}, before={not after}, after={after}"
+        return f"{counted}, when=lambda *a: next(calls) == {nth})", line
     return holding(owner, name, kind, after=after), line
 
 

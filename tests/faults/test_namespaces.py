@@ -279,7 +279,7 @@ HELD_RUN = """
 import json, os, sys
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
-from token_refresher.platforms.http.call import Flight
+from token_refresher.platforms.http.call import Call
 from token_refresher.domain.model import Command
 from token_refresher.settings.loader import read
 
@@ -287,13 +287,13 @@ def clock():
     with open(os.environ["CLOCK_FILE"]) as file:
         return steady_clock() + float(file.read())
 
-depart = Flight.depart
-def held(flight):
-    depart(flight)
+mark_sent = Call.mark_sent
+def held(call):
+    mark_sent(call)
     if os.environ.pop("HOLD", ""):
         print("departed", flush=True)
         sys.stdin.readline()
-Flight.depart = held
+Call.mark_sent = held
 report = wiring.refresher(read(os.environ), clock=clock, pause=lambda seconds: None).run_once(Command())
 print("report:" + json.dumps(report.as_dict()), flush=True)
 """

@@ -26,7 +26,7 @@ KINDS = [TOKEN, TICKET]
 POINTS = {
     "before the lease": (holding("Store", "acquire", TICKET), "at:acquire"),
     "after the lease": (holding("Store", "acquire", TICKET, after=True), "after:acquire"),
-    "before the send": ("wrap(Flight, 'depart', when=lambda *a, n=iter(range(9)): next(n) == 1)", "at:depart"),
+    "before the send": ("wrap(Call, 'mark_sent', when=lambda *a, n=iter(range(9)): next(n) == 1)", "at:mark_sent"),
     "after the answer": (holding("Store", "finish", TICKET), "at:finish"),
     "after the store": (holding("Store", "finish", TICKET, after=True), "after:finish"),
 }
@@ -137,9 +137,9 @@ def test_frozen_before_its_last_look_it_sends_nothing_when_it_thaws(deployment: 
 
 
 def test_sent_after_the_lease_by_one_that_dies_with_the_answer_it_costs_one_renewal(deployment: Deployment) -> None:
-    wraps = "wrap(Flight, 'depart', before=False, after=True, when=lambda *a, n=iter(range(9)): next(n) == 1)"
+    wraps = "wrap(Call, 'mark_sent', before=False, after=True, when=lambda *a, n=iter(range(9)): next(n) == 1)"
     with deployment.child(f"{wraps}\n{holding('Store', 'finish', TICKET)}") as child:
-        child.wait_for("after:depart")
+        child.wait_for("after:mark_sent")
         child.freeze()
         # The next one fetches after two minutes and a half; the late one is carried out two minutes after that.
         deployment.tick(5)
@@ -213,7 +213,7 @@ def test_told_to_end_and_then_killed_at_any_point_the_next_ticks_heal(deployment
     ("owner", "name", "when"),
     [
         ("Store", "acquire", "arguments[1].target == spoilt"),
-        ("OpenPlatform", "js_ticket", "arguments[1].app_id == spoilt.app_id"),
+        ("YuanzhibangPlatform", "fetch_js_ticket", "arguments[1].app_id == spoilt.app_id"),
         ("Store", "finish", "arguments[1].target == spoilt"),
     ],
     ids=["before the lease", "before the request", "before the store"],

@@ -30,7 +30,7 @@ from token_refresher.domain.model import (
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.renew import Renew, wait_is_for_another
 from token_refresher.refresh.result import Result
@@ -49,17 +49,17 @@ FORCE = Command(force=True)
 NEARLY_MS = 5000
 
 
-class Interrupted(OpenPlatform):
+class Interrupted(YuanzhibangPlatform):
     """The platform's client; something happens right before a token is fetched, or right after. Notes the deadline."""
 
     before: Callable[[], object] = staticmethod(lambda: None)
     after: Callable[[], object] = staticmethod(lambda: None)
     until = 0.0
 
-    def server_token(self, app: App, until: float) -> Issued:
+    def fetch_access_token(self, app: App, until: float) -> Issued:
         self.until = until
         self.before()
-        issued = super().server_token(app, until)
+        issued = super().fetch_access_token(app, until)
         self.after()
         return issued
 

@@ -31,7 +31,7 @@ from token_refresher.domain.model import (
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of
@@ -59,7 +59,7 @@ class Stage:
         self.done: list[str] = []
         self.now, self.step_s, self.opening_s = 1000.0, 0.0, 0.0
         self.platforms = 0
-        self.opens: type[OpenPlatform] = OpenPlatform
+        self.opens: type[YuanzhibangPlatform] = YuanzhibangPlatform
         self.pauses: list[float] = []
         self._ids = itertools.count(1)
         self._clients: list[Any] = []
@@ -91,7 +91,7 @@ class Stage:
         self._clients.append(client_of(f"redis://{user}127.0.0.1:{self.server.port}/0", POLICY))
         return Store(self._clients[-1], POLICY, "", lambda _seconds: None)
 
-    def platform(self) -> OpenPlatform:
+    def platform(self) -> YuanzhibangPlatform:
         self.platforms += 1
         self.now += self.opening_s
         return self.opens(policy=POLICY, pool_size=4, clock=self.clock)
@@ -394,10 +394,10 @@ def test_how_an_attempt_ended_is_reported_though_redis_fails_afterwards(
 ) -> None:
     stage = Stage(start_redis())
 
-    class Platform(OpenPlatform):
-        def server_token(self, app: App, until: float) -> Issued:
+    class Platform(YuanzhibangPlatform):
+        def fetch_access_token(self, app: App, until: float) -> Issued:
             try:
-                return super().server_token(app, until)
+                return super().fetch_access_token(app, until)
             finally:
                 stage.redis.replicaof("127.0.0.1", "1")
 

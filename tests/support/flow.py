@@ -130,9 +130,9 @@ from support.child import ask, point, say, wrap
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.clock import steady_clock
-from token_refresher.platforms.http.call import Flight
+from token_refresher.platforms.http.call import Call
 from token_refresher.domain.model import Action, Command, Kind, Snapshot, Target
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.settings.loader import read
 from token_refresher.store.redis_store import Store
 

@@ -25,7 +25,7 @@ from token_refresher.domain.errors import CommandError, SettingsError, SigningEr
 from token_refresher.domain.model import Action, Command, Kind, Record, Unreadable
 from token_refresher.domain.policy import Policy
 from token_refresher.function.event import read_event
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.reader.cache import Reading
 from token_refresher.reader.signing import sign, signed_url
 from token_refresher.reader.sync_reader import Reader
@@ -172,16 +172,16 @@ def _runs_before_it_reads(event: bytes, context: Any) -> dict[str, Any]:
     return told if not event else index.handler(event, context)
 
 
-class _AsksTwice(OpenPlatform):
-    def server_token(self, *arguments: Any) -> Any:
-        super().server_token(*arguments)
-        return super().server_token(*arguments)
+class _AsksTwice(YuanzhibangPlatform):
+    def fetch_access_token(self, *arguments: Any) -> Any:
+        super().fetch_access_token(*arguments)
+        return super().fetch_access_token(*arguments)
 
 
-class _TellsTheLog(OpenPlatform):
-    def server_token(self, app: Any, until: float) -> Any:
+class _TellsTheLog(YuanzhibangPlatform):
+    def fetch_access_token(self, app: Any, until: float) -> Any:
         logging.getLogger("token_refresher").debug("asking with %s", app.secret.reveal())
-        return super().server_token(app, until)
+        return super().fetch_access_token(app, until)
 
 
 def _connects_with_repeats(settings: RedisSettings, policy: Policy) -> Any:

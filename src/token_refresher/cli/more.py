@@ -34,7 +34,7 @@ def open_id(options: argparse.Namespace, environ: Mapping[str, str], screen: Scr
     if not code.strip():
         raise CommandError("no login-free code was given")
     with platform(settings) as connections:
-        user = connections.exchange(app, code.strip(), steady_clock() + settings.policy.request_total_s)
+        user = connections.exchange_login_code(app, code.strip(), steady_clock() + settings.policy.request_total_s)
     if options.json:
         told = {"open_id": user.open_id, "scope": user.scope, "lifetime_s": user.lifetime_s}
         screen.document({"app_id": app.app_id, **told})

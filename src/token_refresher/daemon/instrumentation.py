@@ -115,13 +115,13 @@ class _WrappedPlatform:
     def dial(self, app: App, kind: Kind, until: float) -> None:
         self._platform.dial(app, kind, until)
 
-    def server_token(self, app: App, until: float) -> Issued:
+    def fetch_access_token(self, app: App, until: float) -> Issued:
         with self._around(Kind.ACCESS_TOKEN.value):
-            return self._platform.server_token(app, until)
+            return self._platform.fetch_access_token(app, until)
 
-    def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
+    def fetch_js_ticket(self, app: App, access_token: str, until: float) -> Issued:
         with self._around(Kind.JS_TICKET.value):
-            return self._platform.js_ticket(app, access_token, until)
+            return self._platform.fetch_js_ticket(app, access_token, until)
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
         with self._around("check_code"):

@@ -106,10 +106,10 @@ class Platform(Protocol):
         Raises NotSentError alone.
         """
 
-    def server_token(self, app: App, until: float) -> Issued:
+    def fetch_access_token(self, app: App, until: float) -> Issued:
         """Fetch a new access_token."""
 
-    def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
+    def fetch_js_ticket(self, app: App, access_token: str, until: float) -> Issued:
         """Fetch a new js_ticket with a live access_token. RefusedError has the code token_invalid when it is dead."""
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:

@@ -131,9 +131,9 @@ class Renew:
         policy = self._policy
         try:
             if token is None or token.snapshot.live is None:
-                issued = self._platform.server_token(app, send_until)
+                issued = self._platform.fetch_access_token(app, send_until)
             else:
-                issued = self._platform.js_ticket(app, token.snapshot.live.code, send_until)
+                issued = self._platform.fetch_js_ticket(app, token.snapshot.live.code, send_until)
         except NotSentError as error:
             late = error.code == "not_sent_late"
             result.fail(Outcome.DEFERRED if late else Outcome.NOT_SENT, error)

@@ -1,4 +1,4 @@
-"""A request's flight: sent or never sent, and nobody waits longer than agreed."""
+"""A request's call: sent or never sent, and nobody waits longer than agreed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError, UnknownOutcomeError
-from token_refresher.platforms.http.call import AbandonedError, Cord, Flight, Phase, current
-from token_refresher.platforms.http.transport import prepare
+from token_refresher.platforms.http.call import AbortHandle, Call, CallCancelledError, Phase, current_call
+from token_refresher.platforms.http.transport import set_socket_options
 
 # Only a bug makes a test wait this long.
 _WAIT_S = 10.0
@@ -28,8 +28,8 @@ class Clock:
         return self.now
 
 
-def _flight(until: float, clock: Callable[[], float] = steady_clock) -> Flight[None]:
-    return Flight(until, clock)
+def _call(until: float, clock: Callable[[], float] = steady_clock) -> Call[None]:
+    return Call(until, clock)
 
 
 def _soon() -> float:
@@ -37,7 +37,7 @@ def _soon() -> float:
 
 
 def _flights() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "token-refresher-flight"]
+    return [thread for thread in threading.enumerate() if thread.name == "token-refresher-call"]
 
 
 def _all_landed() -> bool:
@@ -58,88 +58,88 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def test_what_the_work_returns_is_what_the_caller_gets() -> None:
-    flight: Flight[int] = Flight(steady_clock() + _WAIT_S, steady_clock)
-    assert flight.fly(lambda: 7) == 7
+    call: Call[int] = Call(steady_clock() + _WAIT_S, steady_clock)
+    assert call.run(lambda: 7) == 7
 
 
 def test_the_work_runs_in_a_daemon_thread_that_knows_its_flight() -> None:
-    flight: Flight[tuple[bool, object]] = Flight(steady_clock() + _WAIT_S, steady_clock)
-    assert flight.fly(lambda: (threading.current_thread().daemon, current())) == (True, flight)
-    assert current() is None
+    call: Call[tuple[bool, object]] = Call(steady_clock() + _WAIT_S, steady_clock)
+    assert call.run(lambda: (threading.current_thread().daemon, current_call())) == (True, call)
+    assert current_call() is None
 
 
 def test_nothing_is_begun_at_or_after_the_end() -> None:
     begun = threading.Event()
     clock = Clock()
     with pytest.raises(NotSentError) as caught:
-        _flight(clock.now, clock).fly(begun.set)
+        _call(clock.now, clock).run(begun.set)
     assert caught.value.code == "not_sent_late"
     assert not begun.is_set()
 
 
 def test_departure_is_noted_with_the_instant_just_before_it() -> None:
     clock = Clock()
-    flight = _flight(clock.now + 1, clock)
+    call = _call(clock.now + 1, clock)
     clock.now += 0.5
-    flight.depart()
-    assert flight.sent_at == 1000.5
+    call.mark_sent()
+    assert call.sent_at == 1000.5
 
 
 def test_departure_is_refused_at_the_end_and_not_only_after_it() -> None:
     clock = Clock()
-    flight = _flight(clock.now + 1, clock)
+    call = _call(clock.now + 1, clock)
     clock.now += 1
-    with pytest.raises(AbandonedError):
-        flight.depart()
-    assert flight.sent_at is None
+    with pytest.raises(CallCancelledError):
+        call.mark_sent()
+    assert call.sent_at is None
 
 
 def test_a_departure_refused_stays_refused_when_the_clock_goes_back() -> None:
     clock = Clock()
-    flight = _flight(clock.now, clock)
-    with pytest.raises(AbandonedError):
-        flight.depart()
+    call = _call(clock.now, clock)
+    with pytest.raises(CallCancelledError):
+        call.mark_sent()
     clock.now -= 100
-    with pytest.raises(AbandonedError):
-        flight.depart()
+    with pytest.raises(CallCancelledError):
+        call.mark_sent()
 
 
 def test_the_time_left_is_never_nothing() -> None:
     clock = Clock()
-    flight = _flight(clock.now + 2, clock)
-    left = [flight.left_s()]
+    call = _call(clock.now + 2, clock)
+    left = [call.remaining_s()]
     for _ in range(3):
         clock.now += 1
-        left.append(flight.left_s())
+        left.append(call.remaining_s())
     assert left == [2.0, 1.0, 0.001, 0.001]
 
 
 @pytest.mark.parametrize("past_s", [0.0, 0.5])
 def test_a_caller_leaves_when_the_clock_says_so(past_s: float) -> None:
     clock, go_on = Clock(), threading.Event()
-    flight = _flight(clock.now + 0.1, clock)
+    call = _call(clock.now + 0.1, clock)
 
     def work() -> None:
-        flight.enter(Phase.DNS)
-        clock.now = flight.until + past_s
+        call.enter_phase(Phase.DNS)
+        clock.now = call.until + past_s
         go_on.wait(_WAIT_S)
 
     with pytest.raises(NotSentError) as caught:
-        flight.fly(work)
+        call.run(work)
     assert caught.value.code == "not_sent_dns"
     go_on.set()
     assert _all_landed()
 
 
 def test_nothing_departs_twice() -> None:
-    flight = _flight(steady_clock() + _WAIT_S)
+    call = _call(steady_clock() + _WAIT_S)
 
     def work() -> None:
-        flight.depart()
-        flight.depart()
+        call.mark_sent()
+        call.mark_sent()
 
     with pytest.raises(UnknownOutcomeError):
-        flight.fly(work)
+        call.run(work)
 
 
 @pytest.mark.parametrize(
@@ -154,49 +154,49 @@ def test_nothing_departs_twice() -> None:
     ],
 )
 def test_a_caller_leaves_in_time_and_names_the_phase_that_hangs(phase: Phase, code: str) -> None:
-    flight = _flight(_soon())
+    call = _call(_soon())
     go_on, too_late = threading.Event(), threading.Event()
 
     def work() -> None:
-        flight.enter(phase)
+        call.enter_phase(phase)
         go_on.wait(_WAIT_S)
         try:
-            flight.depart()
-        except AbandonedError:
+            call.mark_sent()
+        except CallCancelledError:
             too_late.set()
             raise
 
     with pytest.raises(NotSentError) as caught:
-        flight.fly(work)
+        call.run(work)
     assert caught.value.code == code
     go_on.set()
     assert too_late.wait(_WAIT_S)
-    assert flight.sent_at is None
+    assert call.sent_at is None
     assert _all_landed()
 
 
 def test_no_new_phase_and_no_new_connection_begins_once_the_caller_has_left(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    flight = _flight(_soon())
+    call = _call(_soon())
     left, refused = threading.Event(), []
-    cord = Cord(pair[0], pair[0])
+    handle = AbortHandle(pair[0], pair[0])
 
     def work() -> None:
         left.wait(_WAIT_S)
-        steps: tuple[Callable[[], None], ...] = (lambda: flight.enter(Phase.TLS), lambda: flight.hold(cord))
+        steps: tuple[Callable[[], None], ...] = (lambda: call.enter_phase(Phase.TLS), lambda: call.attach(handle))
         for step in steps:
-            with contextlib.suppress(AbandonedError):
+            with contextlib.suppress(CallCancelledError):
                 step()
                 continue
             refused.append(step)
 
     with pytest.raises(NotSentError):
-        flight.fly(work)
+        call.run(work)
     left.set()
     assert _all_landed()
     assert len(refused) == 2
-    cord.release(pair[0])
+    handle.release(pair[0])
 
 
 def test_an_interrupted_caller_takes_its_request_along() -> None:
@@ -208,36 +208,36 @@ def test_an_interrupted_caller_takes_its_request_along() -> None:
             return next(calls)
         raise KeyboardInterrupt
 
-    flight = _flight(0.05, clock)
+    call = _call(0.05, clock)
 
     def work() -> None:
-        flight.enter(Phase.DNS)
+        call.enter_phase(Phase.DNS)
         go_on.wait(_WAIT_S)
-        flight.depart()
+        call.mark_sent()
 
     flight_ended_by: list[BaseException] = []
     try:
-        flight.fly(work)
+        call.run(work)
     except KeyboardInterrupt as error:
         flight_ended_by.append(error)
     go_on.set()
     assert _all_landed()
     assert flight_ended_by
-    assert flight.sent_at is None
+    assert call.sent_at is None
 
 
 def _leave_one_behind(go_on: threading.Event, phase: Phase) -> None:
     """Abandon a request that waits for a name."""
     clock = Clock()
-    flight = _flight(clock.now + 1, clock)
+    call = _call(clock.now + 1, clock)
 
     def work() -> None:
-        flight.enter(phase)
-        clock.now = flight.until
+        call.enter_phase(phase)
+        clock.now = call.until
         go_on.wait(_WAIT_S)
 
     with pytest.raises(NotSentError):
-        flight.fly(work)
+        call.run(work)
 
 
 @pytest.mark.parametrize("phase", [Phase.DNS, Phase.PROXY])
@@ -248,22 +248,22 @@ def test_a_silent_name_server_holds_a_bounded_number_of_threads(phase: Phase) ->
             _leave_one_behind(go_on, phase)
         assert len(_flights()) == 64
         with pytest.raises(NotSentError) as caught:
-            _flight(_soon()).fly(begun.set)
+            _call(_soon()).run(begun.set)
         assert caught.value.code == "not_sent_dns"
         assert "64 requests still wait for a name server" in str(caught.value)
         assert not begun.is_set()
     finally:
         go_on.set()
     assert _all_landed()
-    _flight(steady_clock() + _WAIT_S).fly(begun.set)
+    _call(steady_clock() + _WAIT_S).run(begun.set)
     assert begun.is_set()
 
 
 def test_a_hundred_requests_at_once_are_begun_while_no_name_server_was_silent() -> None:
     all_begun, callers = threading.Barrier(100), []
     for _ in range(100):
-        flight = _flight(steady_clock() + _WAIT_S)
-        callers.append(threading.Thread(target=flight.fly, args=(lambda: all_begun.wait(_WAIT_S) and None,)))
+        call = _call(steady_clock() + _WAIT_S)
+        callers.append(threading.Thread(target=call.run, args=(lambda: all_begun.wait(_WAIT_S) and None,)))
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -278,21 +278,21 @@ def test_without_a_thread_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(NotSentError, match="no thread could be started"):
-        _flight(steady_clock() + _WAIT_S).fly(lambda: None)
+        _call(steady_clock() + _WAIT_S).run(lambda: None)
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, MemoryError])
 @pytest.mark.parametrize("sent", [False, True])
 def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(error: type[Exception], sent: bool) -> None:
-    flight = _flight(steady_clock() + _WAIT_S)
+    call = _call(steady_clock() + _WAIT_S)
 
     def work() -> None:
         if sent:
-            flight.depart()
+            call.mark_sent()
         raise error("secret-word")
 
     with pytest.raises(PlatformError) as caught:
-        flight.fly(work)
+        call.run(work)
     assert isinstance(caught.value, UnknownOutcomeError if sent else NotSentError)
     assert "secret-word" not in str(caught.value)
     # What went wrong, and not that time ran out.
@@ -305,25 +305,25 @@ def test_whatever_breaks_in_the_thread_the_caller_learns_if_it_was_sent(error: t
 def test_sent_and_reported_as_not_sent_never_happen_together() -> None:
     """The deadline falls now before, now after the departure; whichever comes first, both sides agree."""
     for turn in range(300):
-        flight = _flight(steady_clock() + 0.0005 + turn % 10 * 0.0001)
+        call = _call(steady_clock() + 0.0005 + turn % 10 * 0.0001)
 
-        def work(flight: Flight[None] = flight) -> None:
+        def work(call: Call[None] = call) -> None:
             while True:
-                flight.enter(Phase.READY)
-                if flight.left_s() < 0.0011:
-                    flight.depart()
+                call.enter_phase(Phase.READY)
+                if call.remaining_s() < 0.0011:
+                    call.mark_sent()
                     return
 
         try:
-            flight.fly(work)
+            call.run(work)
         except NotSentError:
             assert _all_landed()
-            assert flight.sent_at is None
+            assert call.sent_at is None
         except UnknownOutcomeError:
-            assert flight.sent_at is not None
+            assert call.sent_at is not None
         else:
-            assert flight.sent_at is not None
-            assert flight.sent_at < flight.until
+            assert call.sent_at is not None
+            assert call.sent_at < call.until
 
 
 def test_an_answer_that_does_not_come_is_waited_for_until_the_end_and_the_connection_is_reset(
@@ -331,22 +331,22 @@ def test_an_answer_that_does_not_come_is_waited_for_until_the_end_and_the_connec
 ) -> None:
     client, server = pair
     client.settimeout(_WAIT_S)
-    prepare(client)
-    flight: Flight[bytes] = Flight(_soon(), steady_clock)
+    set_socket_options(client)
+    call: Call[bytes] = Call(_soon(), steady_clock)
 
     def work() -> bytes:
-        cord = Cord(client, client)
-        flight.hold(cord)
-        flight.depart()
+        handle = AbortHandle(client, client)
+        call.attach(handle)
+        call.mark_sent()
         try:
             client.sendall(b"request")
             return client.recv(1)
         finally:
             client.close()
-            cord.release(client)
+            handle.release(client)
 
     with pytest.raises(UnknownOutcomeError) as caught:
-        flight.fly(work)
+        call.run(work)
     assert caught.value.code == "no_answer"
     assert _all_landed()
     assert server.recv(100) == b"request"
@@ -362,23 +362,23 @@ def test_a_connection_that_the_caller_broke_is_told_as_time_that_ran_out(
 ) -> None:
     client, _ = pair
     client.settimeout(_WAIT_S)
-    flight = _flight(_soon())
+    call = _call(_soon())
 
     def work() -> None:
-        flight.enter(Phase.TLS)
-        cord = Cord(client, client)
-        flight.hold(cord)
+        call.enter_phase(Phase.TLS)
+        handle = AbortHandle(client, client)
+        call.attach(handle)
         if sent:
-            flight.depart()
+            call.mark_sent()
         try:
             client.recv(1)
             raise BrokenPipeError("as http.client says it")
         finally:
             client.close()
-            cord.release(client)
+            handle.release(client)
 
     with pytest.raises(error) as caught:
-        flight.fly(work)
+        call.run(work)
     assert caught.value.code == code
     assert "in time" in caught.value.what
     assert _all_landed()
@@ -387,121 +387,121 @@ def test_a_connection_that_the_caller_broke_is_told_as_time_that_ran_out(
 def test_a_request_that_cannot_be_written_is_broken_off_too(pair: tuple[socket.socket, socket.socket]) -> None:
     client, _ = pair
     client.settimeout(10 * _WAIT_S)
-    flight = _flight(_soon())
+    call = _call(_soon())
 
     def work() -> None:
-        cord = Cord(client, client)
-        flight.hold(cord)
-        flight.depart()
+        handle = AbortHandle(client, client)
+        call.attach(handle)
+        call.mark_sent()
         try:
             # More than the kernels hold, and the other side does not read.
             client.sendall(bytes(50_000_000))
         finally:
             client.close()
-            cord.release(client)
+            handle.release(client)
 
     with pytest.raises(UnknownOutcomeError):
-        flight.fly(work)
+        call.run(work)
     assert _all_landed()
 
 
 def test_another_connection_takes_the_place_of_the_first(pair: tuple[socket.socket, socket.socket]) -> None:
     client, _ = pair
-    first, second = Cord(client, client), Cord(client, client)
-    flight = _flight(steady_clock() + _WAIT_S)
-    flight.hold(first)
+    first, second = AbortHandle(client, client), AbortHandle(client, client)
+    call = _call(steady_clock() + _WAIT_S)
+    call.attach(first)
     first.release(client)
-    flight.hold(first)
-    assert not first.hung_up()
-    flight.hold(second)
+    call.attach(first)
+    assert not first.peer_closed()
+    call.attach(second)
     # Closed, as its last holder has left it.
-    assert first.hung_up()
-    assert not second.hung_up()
+    assert first.peer_closed()
+    assert not second.peer_closed()
     second.release(client)
-    second.release(flight)
+    second.release(call)
 
 
 @pytest.mark.parametrize("calmed", [False, True])
 def test_only_a_calm_connection_says_goodbye(pair: tuple[socket.socket, socket.socket], calmed: bool) -> None:
     client, server = pair
-    prepare(client)
-    cord = Cord(client, client)
+    set_socket_options(client)
+    handle = AbortHandle(client, client)
     if calmed:
-        cord.calm()
+        handle.close_gracefully()
     client.close()
-    cord.release(client)
+    handle.release(client)
     with contextlib.nullcontext() if calmed else pytest.raises(ConnectionResetError):
         assert server.recv(1) == b""
 
 
 def test_nobody_has_to_pull_a_cord_that_nobody_took(pair: tuple[socket.socket, socket.socket]) -> None:
     client, server = pair
-    cord = Cord(client, client)
-    cord.pull("somebody")
+    handle = AbortHandle(client, client)
+    handle.abort("somebody")
     server.sendall(b"x")
     client.settimeout(_WAIT_S)
     assert client.recv(1) == b"x"
-    cord.release(client)
+    handle.release(client)
 
 
 def test_a_cord_is_not_pulled_under_someone_who_came_later(pair: tuple[socket.socket, socket.socket]) -> None:
     client, server = pair
     client.settimeout(_WAIT_S)
-    cord = Cord(client, client)
-    cord.take("first")
-    cord.take("second")
-    cord.pull("first")
-    assert not cord.hung_up()
+    handle = AbortHandle(client, client)
+    handle.assign("first")
+    handle.assign("second")
+    handle.abort("first")
+    assert not handle.peer_closed()
     client.sendall(b"still there")
     assert server.recv(100) == b"still there"
-    cord.pull("second")
+    handle.abort("second")
     assert client.recv(1) == b""
-    cord.pull("second", socket.SHUT_RDWR)
+    handle.abort("second", socket.SHUT_RDWR)
     with pytest.raises(OSError):  # noqa: PT011 - which one depends on how far the shutdown has come
         client.sendall(b"x")
     for holder in ("first", "second", client):
-        cord.release(holder)
+        handle.release(holder)
 
 
 def test_a_connection_stays_open_until_its_last_holder_leaves(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     client, server = pair
-    cord = Cord(client, client)
-    cord.take("flight")
+    handle = AbortHandle(client, client)
+    handle.assign("call")
     client.close()
-    cord.release(client)
+    handle.release(client)
     server.setblocking(False)
     with pytest.raises(BlockingIOError):
         server.recv(1)
     server.settimeout(_WAIT_S)
-    cord.release("flight")
+    handle.release("call")
     assert server.recv(1) == b""
-    cord.pull("flight")
-    cord.calm()
+    handle.abort("call")
+    handle.close_gracefully()
 
 
 def test_whether_the_other_side_hung_up_is_seen_without_taking_anything(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     client, server = pair
-    cord = Cord(client, client)
+    handle = AbortHandle(client, client)
     client.settimeout(_WAIT_S)
-    assert not cord.hung_up()
+    assert not handle.peer_closed()
     server.sendall(b"ab")
     assert client.recv(1) == b"a"
-    assert not cord.hung_up()
+    assert not handle.peer_closed()
     assert client.recv(1) == b"b"
     server.close()
     client.recv(1)
-    assert cord.hung_up()
-    cord.release(client)
-    assert cord.hung_up()
+    assert handle.peer_closed()
+    handle.release(client)
+    assert handle.peer_closed()
 
 
 def test_bytes_of_ours_do_not_wait_long_in_the_kernel(pair: tuple[socket.socket, socket.socket]) -> None:
     client, _ = pair
-    prepare(client)
+    set_socket_options(client)
     assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
     assert client.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == b"\x01\0\0\0\0\0\0\0"

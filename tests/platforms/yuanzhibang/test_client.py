@@ -35,7 +35,7 @@ from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.domain.model import App, Endpoints, Kind, Secret
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 # Only a bug makes a test wait this long.
 _WAIT_S = 10.0
@@ -174,12 +174,12 @@ def sim() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., OpenPlatform]]:
-    """An OpenPlatform that is closed after the test, patient unless told otherwise."""
+def connect() -> Iterator[Callable[..., YuanzhibangPlatform]]:
+    """A YuanzhibangPlatform that is closed after the test, patient unless told otherwise."""
     with contextlib.ExitStack() as opened:
 
-        def make(**settings: Any) -> OpenPlatform:
-            return opened.enter_context(OpenPlatform(**{"policy": _PATIENT, "pool_size": 4, **settings}))
+        def make(**settings: Any) -> YuanzhibangPlatform:
+            return opened.enter_context(YuanzhibangPlatform(**{"policy": _PATIENT, "pool_size": 4, **settings}))
 
         yield make
     for thread in _flights():
@@ -188,7 +188,7 @@ def connect() -> Iterator[Callable[..., OpenPlatform]]:
 
 
 def _flights() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "token-refresher-flight"]
+    return [thread for thread in threading.enumerate() if thread.name == "token-refresher-call"]
 
 
 @pytest.fixture(scope="session")
@@ -229,13 +229,13 @@ def _fails(call: Callable[[], object], *codes: str) -> PlatformError:
 
 @pytest.mark.parametrize("style", list(AnswerStyle))
 def test_every_documented_style_of_answer_is_understood(
-    sim: Simulator, connect: Callable[..., OpenPlatform], style: AnswerStyle
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], style: AnswerStyle
 ) -> None:
     sim.style = style
     app, platform = _app(sim.url), connect()
     before = steady_clock()
-    token = platform.server_token(app, _never())
-    ticket = platform.js_ticket(app, token.code, _never())
+    token = platform.fetch_access_token(app, _never())
+    ticket = platform.fetch_js_ticket(app, token.code, _never())
     for kind, issued in ((Kind.ACCESS_TOKEN, token), (Kind.JS_TICKET, ticket)):
         assert sim.valid("app1", kind.value, issued.code)
         assert (issued.lifetime_s, issued.warnings) == (7200, ())
@@ -243,26 +243,26 @@ def test_every_documented_style_of_answer_is_understood(
         checked = platform.check_code(app, kind, issued.code, _never())
         assert checked.valid
         assert checked.expires_at == int(sim.valid_until("app1", kind.value, issued.code) or 0)
-    user = platform.exchange(app, sim.login_code("app1", "visitor"), _never())
+    user = platform.exchange_login_code(app, sim.login_code("app1", "visitor"), _never())
     assert (user.open_id, user.scope, user.lifetime_s) == ("visitor", "sns_base", 7200)
 
 
 def test_a_code_the_platform_refuses_is_an_answer_and_not_an_error(
-    sim: Simulator, connect: Callable[..., OpenPlatform]
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform]
 ) -> None:
     checked = connect().check_code(_app(sim.url), Kind.JS_TICKET, _CODE, _never())
     assert (checked.valid, checked.expires_at) == (False, None)
 
 
-def test_definite_noes_of_the_platform_say_why(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
+def test_definite_noes_of_the_platform_say_why(sim: Simulator, connect: Callable[..., YuanzhibangPlatform]) -> None:
     app, platform = _app(sim.url), connect()
-    _fails(lambda: platform.js_ticket(app, _TOKEN, _never()), "token_invalid")
-    _fails(lambda: platform.exchange(app, _CODE, _never()), "code_invalid")
+    _fails(lambda: platform.fetch_js_ticket(app, _TOKEN, _never()), "token_invalid")
+    _fails(lambda: platform.exchange_login_code(app, _CODE, _never()), "code_invalid")
     sim.white_list("app1", ["192.0.2.1"])
-    _fails(lambda: platform.server_token(app, _never()), "not_white_listed")
+    _fails(lambda: platform.fetch_access_token(app, _never()), "not_white_listed")
     sim.white_list("app1", None)
     sim.rotate_secret("app1", "another")
-    error = _fails(lambda: platform.server_token(app, _never()), "wrong_secret")
+    error = _fails(lambda: platform.fetch_access_token(app, _never()), "wrong_secret")
     assert isinstance(error, RefusedError)
     assert not isinstance(error, NotSentError)
     assert error.status == 4000
@@ -273,7 +273,7 @@ def test_definite_noes_of_the_platform_say_why(sim: Simulator, connect: Callable
     [(4000, "app_denied"), (4103, "no_permission"), (4104, "not_added"), (4999, "app_denied")],
 )
 def test_a_refusal_to_check_is_an_error_and_no_answer(
-    sim: Simulator, connect: Callable[..., OpenPlatform], status: int, code: str
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], status: int, code: str
 ) -> None:
     sim.script(CHECK_PATH, Fault.platform_status(status, "no"))
     platform = connect()
@@ -302,7 +302,7 @@ def test_a_refusal_to_check_is_an_error_and_no_answer(
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_only_a_no_about_the_application_denies_it(
-    sim: Simulator, connect: Callable[..., OpenPlatform], fault: Fault, code: str
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], fault: Fault, code: str
 ) -> None:
     sim.script(CHECK_PATH, fault)
     platform = connect()
@@ -313,18 +313,18 @@ def test_only_a_no_about_the_application_denies_it(
 
 @pytest.mark.parametrize("http_status", [400, 401, 403, 404, 499])
 def test_a_no_may_come_with_an_http_error(
-    sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int
 ) -> None:
     body = b'{"status": 4103, "message": "no", "data": []}'
     sim.script(TOKEN_PATH, Fault.status(http_status, body))
     platform = connect()
-    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), "no_permission")
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), "no_permission")
     assert isinstance(error, RefusedError)
 
 
 @pytest.mark.parametrize("said", [0, -1, 7200, 1e12, None, "soon"])
 def test_an_expiry_that_is_no_instant_settles_nothing(
-    sim: Simulator, connect: Callable[..., OpenPlatform], said: Any
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], said: Any
 ) -> None:
     code = sim.issue("app1", "js_ticket").code
     sim.script(CHECK_PATH, Fault.expiry(said))
@@ -348,41 +348,41 @@ def test_an_expiry_that_is_no_instant_settles_nothing(
     ids=lambda value: getattr(value, "name", None),
 )
 def test_an_odd_but_usable_answer_is_used(
-    sim: Simulator, connect: Callable[..., OpenPlatform], fault: Fault, lifetime_s: int, warnings: int
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], fault: Fault, lifetime_s: int, warnings: int
 ) -> None:
     app, platform = _app(sim.url), connect()
-    token = platform.server_token(app, _never()).code
+    token = platform.fetch_access_token(app, _never()).code
     sim.script(TICKET_PATH, fault)
-    issued = platform.js_ticket(app, token, _never())
+    issued = platform.fetch_js_ticket(app, token, _never())
     assert sim.valid("app1", "js_ticket", issued.code)
     assert (issued.lifetime_s, len(issued.warnings)) == (lifetime_s, warnings)
 
 
-def test_an_answer_that_a_proxy_packed_is_used(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_an_answer_that_a_proxy_packed_is_used(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     server = serve(None, _ok(gzip.compress(_TICKET_JSON, mtime=0), "Content-Encoding: gzip"))
-    assert connect().js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+    assert connect().fetch_js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
 
 
 @pytest.mark.parametrize("coding", ["UTF-8", "utf8", "none", "identity, identity", "gzip", "br", "zstd", "deflate"])
 def test_a_content_encoding_that_is_none_does_not_hide_a_code(
-    connect: Callable[..., OpenPlatform], serve: Any, coding: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, coding: str
 ) -> None:
     server = serve(None, _ok(_TICKET_JSON, f"Content-Encoding: {coding}"))
-    assert connect().js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+    assert connect().fetch_js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
 
 
 @pytest.mark.parametrize("scope", [b"[]", b"7", b"null"])
-def test_a_user_s_scope_is_a_text(connect: Callable[..., OpenPlatform], serve: Any, scope: bytes) -> None:
+def test_a_user_s_scope_is_a_text(connect: Callable[..., YuanzhibangPlatform], serve: Any, scope: bytes) -> None:
     user = b'{"status": 2000, "message": "", "data": {"open_id": "visitor", "expires_in": 7200, "scope": %b}}'
     server = serve(None, _ok(user % scope))
-    _fails(lambda: connect().exchange(_app(server.url), _CODE, _never()), "bad_answer")
+    _fails(lambda: connect().exchange_login_code(_app(server.url), _CODE, _never()), "bad_answer")
 
 
-def test_the_platforms_clock_is_handed_on(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_the_platforms_clock_is_handed_on(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     dated = _ok(_TICKET_JSON, "Date: Tue, 07 Jun 2022 04:41:46 GMT")
     server = serve(None, dated, _ok(_TICKET_JSON, "Date: yesterday"), _ok())
     app, platform = _app(server.url), connect()
-    seen = [platform.js_ticket(app, _TOKEN, _never()).server_time for _ in range(3)]
+    seen = [platform.fetch_js_ticket(app, _TOKEN, _never()).server_time for _ in range(3)]
     assert seen == [1654576906.0, None, None]
 
 
@@ -419,26 +419,26 @@ _UNKNOWN: list[tuple[Fault, str]] = [
     ("fault", "code"), _UNKNOWN, ids=[f"{number}-{fault.name}" for number, (fault, _) in enumerate(_UNKNOWN)]
 )
 def test_after_any_other_answer_nobody_knows(
-    sim: Simulator, connect: Callable[..., OpenPlatform], fault: Fault, code: str
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], fault: Fault, code: str
 ) -> None:
     app, platform = _app(sim.url), connect(policy=_HASTY if code == "no_answer" else _PATIENT)
     token = sim.issue("app1", "access_token").code
     sim.script(TICKET_PATH, fault)
-    error = _fails(lambda: platform.js_ticket(app, token, _never()), code)
+    error = _fails(lambda: platform.fetch_js_ticket(app, token, _never()), code)
     assert isinstance(error, UnknownOutcomeError)
     assert sim.count() == 1
     # Nothing of it is left in the way of the next request.
-    assert sim.valid("app1", "js_ticket", connect().js_ticket(app, token, _never()).code)
+    assert sim.valid("app1", "js_ticket", connect().fetch_js_ticket(app, token, _never()).code)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_nor_its_body_read(
-    sim: Simulator, connect: Callable[..., OpenPlatform], serve: Any, status: int
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], serve: Any, status: int
 ) -> None:
     canary = serve(None, _ok())
     sim.script(TOKEN_PATH, Fault.redirect(status, canary.url + TOKEN_PATH))
     platform = connect()
-    _fails(lambda: platform.server_token(_app(sim.url), _never()), "bad_answer")
+    _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), "bad_answer")
     assert not canary.connections
 
 
@@ -463,7 +463,7 @@ def test_a_redirect_is_not_followed_nor_its_body_read(
     ids=range(14),
 )
 def test_what_is_not_http_never_escapes_as_something_else(
-    connect: Callable[..., OpenPlatform], serve: Any, answer: bytes
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, answer: bytes
 ) -> None:
     def behave(sock: socket.socket) -> None:
         _read_request(sock)
@@ -471,7 +471,9 @@ def test_what_is_not_http_never_escapes_as_something_else(
 
     server = serve(behave)
     platform = connect()
-    error = _fails(lambda: platform.server_token(_app(server.url), _never()), "cut_answer", "bad_answer", "no_answer")
+    error = _fails(
+        lambda: platform.fetch_access_token(_app(server.url), _never()), "cut_answer", "bad_answer", "no_answer"
+    )
     assert isinstance(error, UnknownOutcomeError)
 
 
@@ -481,11 +483,11 @@ _BODIES = [b"", b"Too Many Requests", b"<html></html>", b"[]", b'{"status": 4000
 @pytest.mark.parametrize("body", _BODIES)
 @pytest.mark.parametrize("http_status", [420, 429, 430, 503, 509, 529])
 def test_a_status_of_load_is_a_no_whatever_it_brings(
-    sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int, body: bytes
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int, body: bytes
 ) -> None:
     sim.script(TOKEN_PATH, Fault.status(http_status, body, {"Retry-After": "7"}))
     platform = connect()
-    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), "rate_limited")
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), "rate_limited")
     assert isinstance(error, RefusedError)
     assert (error.retryable, error.of_caller, error.retry_after_s) == (True, True, 7.0)
     assert str(http_status) in error.what
@@ -494,19 +496,21 @@ def test_a_status_of_load_is_a_no_whatever_it_brings(
 @pytest.mark.parametrize("body", [each for each in _BODIES if b"4000" not in each])
 @pytest.mark.parametrize("http_status", [400, 401, 403, 404, 405, 407, 413, 451])
 def test_a_gateway_s_refusal_is_a_no_that_quotes_nothing(
-    sim: Simulator, connect: Callable[..., OpenPlatform], http_status: int, body: bytes
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int, body: bytes
 ) -> None:
     sim.script(TOKEN_PATH, Fault.status(http_status, body))
     platform = connect()
     code = "not_sent_proxy" if http_status == 407 else "platform_refused"
-    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), code)
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), code)
     assert isinstance(error, RefusedError)
     assert (error.of_caller, error.retry_after_s, error.status) == (True, None, None)
     assert str(http_status) in error.what
     assert "html" not in error.what
 
 
-def test_a_date_in_retry_after_counts_from_the_answer_s_own(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_a_date_in_retry_after_counts_from_the_answer_s_own(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
+) -> None:
     date = "Date: Tue, 07 Jun 2022 04:41:46 GMT"
     until = "Retry-After: Tue, 07 Jun 2022 04:42:46 GMT"
     later = "Retry-After: Tue, 07 Jun 2044 04:42:46 GMT"
@@ -515,7 +519,7 @@ def test_a_date_in_retry_after_counts_from_the_answer_s_own(connect: Callable[..
     app, platform = _app(server.url), connect()
     waits = []
     for _ in answers:
-        error = _fails(lambda: platform.server_token(app, _never()), "rate_limited")
+        error = _fails(lambda: platform.fetch_access_token(app, _never()), "rate_limited")
         assert isinstance(error, RefusedError)
         waits.append(error.retry_after_s)
     assert waits == [60.0, 0.0, 300.0]
@@ -524,16 +528,16 @@ def test_a_date_in_retry_after_counts_from_the_answer_s_own(connect: Callable[..
 @pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>", b"199 x"])
 @pytest.mark.parametrize("times", [1, 20])
 def test_interim_answers_are_read_over(
-    connect: Callable[..., OpenPlatform], serve: Any, interim: bytes, times: int
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, interim: bytes, times: int
 ) -> None:
     server = serve(None, (b"HTTP/1.1 %b\r\n\r\n" % interim) * times + _ok(), _ok())
     app, platform = _app(server.url), connect()
     for _ in range(2):
-        assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+        assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
     assert len(server.connections) == 1
 
 
-def test_an_endless_row_of_interim_answers_is_not_read(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_an_endless_row_of_interim_answers_is_not_read(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     def behave(sock: socket.socket) -> None:
         _read_request(sock)
         while True:
@@ -541,14 +545,14 @@ def test_an_endless_row_of_interim_answers_is_not_read(connect: Callable[..., Op
 
     server = serve(behave)
     platform = connect()
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "bad_answer")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "bad_answer")
 
 
 # -- the request itself -------------------------------------------------------------------------------
 
 
 def test_the_request_is_what_the_platform_documents_and_leaves_in_one_piece(
-    connect: Callable[..., OpenPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(None, _ok())
     pieces: list[bytes] = []
@@ -560,7 +564,7 @@ def test_the_request_is_what_the_platform_documents_and_leaves_in_one_piece(
         send(sock, data, *flags)
 
     monkeypatch.setattr(socket.socket, "sendall", sendall)
-    connect().js_ticket(_app(server.url), _TOKEN, _never())
+    connect().fetch_js_ticket(_app(server.url), _TOKEN, _never())
     request = server.requests.get(timeout=_WAIT_S)
     assert pieces == [request]
     head, _, body = request.partition(b"\r\n\r\n")
@@ -570,18 +574,18 @@ def test_the_request_is_what_the_platform_documents_and_leaves_in_one_piece(
     assert {"accept-encoding: identity", "content-type: application/x-www-form-urlencoded"} <= set(lines)
 
 
-def test_cookies_are_not_kept(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_cookies_are_not_kept(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     server = serve(None, _ok(_TICKET_JSON, "Set-Cookie: id=1; Path=/"), _ok())
     app, platform = _app(server.url), connect()
     for _ in range(2):
-        platform.js_ticket(app, _TOKEN, _never())
+        platform.fetch_js_ticket(app, _TOKEN, _never())
         assert b"cookie" not in server.requests.get(timeout=_WAIT_S).lower()
 
 
-def test_odd_secrets_are_the_platforms_to_refuse(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
+def test_odd_secrets_are_the_platforms_to_refuse(sim: Simulator, connect: Callable[..., YuanzhibangPlatform]) -> None:
     app = App("app1", Secret("\ud800\0\n猿"), endpoints=_app(sim.url).endpoints)
     with pytest.raises(RefusedError) as caught:
-        connect().server_token(app, _never())
+        connect().fetch_access_token(app, _never())
     assert caught.value.code == "wrong_secret"
 
 
@@ -599,17 +603,17 @@ def test_nothing_is_imported_before_the_first_request() -> None:
 
 
 def test_one_connection_serves_a_run_and_is_closed_with_it(
-    sim: Simulator, connect: Callable[..., OpenPlatform], serve: Any
+    sim: Simulator, connect: Callable[..., YuanzhibangPlatform], serve: Any
 ) -> None:
     app, platform = _app(sim.url), connect()
-    token = platform.server_token(app, _never()).code
-    ticket = platform.js_ticket(app, token, _never()).code
+    token = platform.fetch_access_token(app, _never()).code
+    ticket = platform.fetch_js_ticket(app, token, _never()).code
     platform.check_code(app, Kind.JS_TICKET, ticket, _never())
     assert len({request.peer for request in sim.requests}) == 1
     server = serve(None, _ok(), _ok())
     other = connect()
     for _ in range(2):
-        other.js_ticket(_app(server.url), _TOKEN, _never())
+        other.fetch_js_ticket(_app(server.url), _TOKEN, _never())
     other.close()
     assert server.ends.get(timeout=_WAIT_S) == "closed"
     assert len(server.connections) == 1
@@ -617,23 +621,27 @@ def test_one_connection_serves_a_run_and_is_closed_with_it(
 
 def test_what_a_run_leaves_open_is_closed_though_somebody_keeps_it(serve: Any) -> None:
     server = serve(None, _ok())
-    with OpenPlatform(policy=_PATIENT, pool_size=1) as platform:
-        platform.js_ticket(_app(server.url), _TOKEN, _never())
+    with YuanzhibangPlatform(policy=_PATIENT, pool_size=1) as platform:
+        platform.fetch_js_ticket(_app(server.url), _TOKEN, _never())
         assert len(server.connections) == 1
     assert server.ends.get(timeout=_WAIT_S) == "closed"
-    _fails(lambda: platform.js_ticket(_app(server.url), _TOKEN, _never()), "not_sent_connect")
+    _fails(lambda: platform.fetch_js_ticket(_app(server.url), _TOKEN, _never()), "not_sent_connect")
 
 
-def test_one_handshake_serves_a_run(connect: Callable[..., OpenPlatform], ca: trustme.CA, ca_bundle: str) -> None:
+def test_one_handshake_serves_a_run(
+    connect: Callable[..., YuanzhibangPlatform], ca: trustme.CA, ca_bundle: str
+) -> None:
     with Simulator({"app1": _SECRET}, tls=_server_tls(ca)) as sim:
         app, platform = _app(sim.url), connect(ca_bundle=ca_bundle)
-        token = platform.server_token(app, _never()).code
-        ticket = platform.js_ticket(app, token, _never()).code
+        token = platform.fetch_access_token(app, _never()).code
+        ticket = platform.fetch_js_ticket(app, token, _never()).code
         assert platform.check_code(app, Kind.JS_TICKET, ticket, _never()).valid
         assert len({request.peer for request in sim.requests}) == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_used(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_not_used(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
+) -> None:
     def behave(sock: socket.socket) -> None:
         request = _read_request(sock)
         sock.sendall(_ok())
@@ -643,30 +651,32 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used(connect: Callable[..
     server = serve(behave)
     app, platform = _app(server.url), connect()
     for turn in range(3):
-        platform.js_ticket(app, _TOKEN, _never())
+        platform.fetch_js_ticket(app, _TOKEN, _never())
         server.requests.get(timeout=_WAIT_S)
         # The server has said goodbye by now, and on the loopback what is said has arrived.
         assert len(server.connections) == turn + 1
 
 
-def test_connections_that_the_server_ends_do_not_disturb(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_connections_that_the_server_ends_do_not_disturb(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
+) -> None:
     server = serve(None, _ok(_TICKET_JSON, "Connection: close"))
     app, platform = _app(server.url), connect()
     for turn in range(3):
-        assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+        assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
         assert len(server.connections) == turn + 1
 
 
-def test_a_closed_run_sends_nothing_more(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
+def test_a_closed_run_sends_nothing_more(sim: Simulator, connect: Callable[..., YuanzhibangPlatform]) -> None:
     platform = connect()
     platform.close()
     platform.close()
-    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), "not_sent_connect")
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), "not_sent_connect")
     assert isinstance(error, NotSentError)
     assert sim.count() == 0
 
 
-def test_many_threads_share_the_connections(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
+def test_many_threads_share_the_connections(sim: Simulator, connect: Callable[..., YuanzhibangPlatform]) -> None:
     app, platform = _app(sim.url), connect(pool_size=8)
     barrier, results = threading.Barrier(8), queue.Queue[object]()
 
@@ -674,7 +684,7 @@ def test_many_threads_share_the_connections(sim: Simulator, connect: Callable[..
         try:
             barrier.wait(_WAIT_S)
             for _ in range(10):
-                code = platform.server_token(app, _never()).code
+                code = platform.fetch_access_token(app, _never()).code
                 results.put(platform.check_code(app, Kind.ACCESS_TOKEN, code, _never()).valid)
         except BaseException as error:
             results.put(error)
@@ -688,71 +698,75 @@ def test_many_threads_share_the_connections(sim: Simulator, connect: Callable[..
     assert len({request.peer for request in sim.requests}) <= 8
 
 
-def test_a_request_that_is_given_up_is_reset_and_not_closed(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_a_request_that_is_given_up_is_reset_and_not_closed(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
+) -> None:
     server = serve(None, b"HTTP/1.1 200 OK\r\n")
     platform = connect(policy=_HASTY)
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "no_answer")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "no_answer")
     assert server.ends.get(timeout=_WAIT_S) == "reset"
 
 
 def test_over_tls_too_a_request_that_is_given_up_is_reset(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     server = serve(None, b"HTTP/1.1 200 OK\r\n", tls=_server_tls(ca))
     platform = connect(policy=_HASTY, ca_bundle=ca_bundle)
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "no_answer")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "no_answer")
     assert server.ends.get(timeout=_WAIT_S) == "reset"
 
 
 def test_an_answer_slower_than_one_read_may_take_is_not_waited_for(
-    connect: Callable[..., OpenPlatform], sim: Simulator
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator
 ) -> None:
     sim.script(TOKEN_PATH, Fault.no_answer(executed=True))
     platform = connect(policy=Policy(read_timeout_s=0.2, request_total_s=_WAIT_S))
-    error = _fails(lambda: platform.server_token(_app(sim.url), _never()), "no_answer")
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), _never()), "no_answer")
     assert isinstance(error, UnknownOutcomeError)
 
 
 # -- requests that never leave ------------------------------------------------------------------------
 
 
-def test_an_instant_that_has_come_is_too_late(sim: Simulator, connect: Callable[..., OpenPlatform]) -> None:
+def test_an_instant_that_has_come_is_too_late(sim: Simulator, connect: Callable[..., YuanzhibangPlatform]) -> None:
     platform = connect(clock=lambda: 1000.0)
-    error = _fails(lambda: platform.server_token(_app(sim.url), 1000.0), "not_sent_late")
+    error = _fails(lambda: platform.fetch_access_token(_app(sim.url), 1000.0), "not_sent_late")
     assert isinstance(error, NotSentError)
     assert sim.count() == 0
 
 
 def test_the_deadline_is_looked_at_again_right_before_sending(
-    connect: Callable[..., OpenPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a freeze: everything is ready, and only then it turns out to be too late."""
-    from token_refresher.platforms.http.call import Cord
+    from token_refresher.platforms.http.call import AbortHandle
 
     now, server = [1000.0], serve(None, _ok())
-    hung_up = Cord.hung_up
+    peer_closed = AbortHandle.peer_closed
 
-    def last_look(cord: Cord) -> bool:
+    def last_look(handle: AbortHandle) -> bool:
         now[0] = 1005.0
-        return hung_up(cord)
+        return peer_closed(handle)
 
-    monkeypatch.setattr(Cord, "hung_up", last_look)
+    monkeypatch.setattr(AbortHandle, "peer_closed", last_look)
     platform = connect(clock=lambda: now[0])
-    _fails(lambda: platform.server_token(_app(server.url), 1005.0), "not_sent_late")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), 1005.0), "not_sent_late")
     assert server.requests.get(timeout=_WAIT_S) == b""
 
 
-def test_a_refused_connection_was_not_sent(connect: Callable[..., OpenPlatform]) -> None:
+def test_a_refused_connection_was_not_sent(connect: Callable[..., YuanzhibangPlatform]) -> None:
     platform = connect()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    error = _fails(lambda: platform.server_token(_app(f"http://127.0.0.1:{port}"), _never()), "not_sent_connect")
+    error = _fails(lambda: platform.fetch_access_token(_app(f"http://127.0.0.1:{port}"), _never()), "not_sent_connect")
     assert isinstance(error, NotSentError)
     assert "Connection refused" in error.what
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_connection_that_nobody_accepts_was_not_sent(connect: Callable[..., OpenPlatform], policy: Policy) -> None:
+def test_a_connection_that_nobody_accepts_was_not_sent(
+    connect: Callable[..., YuanzhibangPlatform], policy: Policy
+) -> None:
     platform = connect(policy=policy)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -761,11 +775,11 @@ def test_a_connection_that_nobody_accepts_was_not_sent(connect: Callable[..., Op
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        _fails(lambda: platform.server_token(_app(url), _never()), "not_sent_connect")
+        _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_connect")
 
 
 def test_a_name_that_does_not_exist_was_not_sent(
-    connect: Callable[..., OpenPlatform], monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
 
@@ -777,12 +791,12 @@ def test_a_name_that_does_not_exist_was_not_sent(
     # Only meanwhile: the guards look into Redis after the test.
     with monkeypatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", unknown)
-        _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_dns")
+        _fails(lambda: platform.fetch_access_token(_app("https://platform.invalid"), _never()), "not_sent_dns")
     assert asked == ["platform.invalid"]
 
 
 def test_a_name_found_too_late_is_never_connected_to(
-    connect: Callable[..., OpenPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, server, resolve = threading.Event(), serve(None, _ok()), socket.getaddrinfo
 
@@ -792,7 +806,7 @@ def test_a_name_found_too_late_is_never_connected_to(
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     platform = connect(policy=_HASTY)
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "not_sent_dns")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_dns")
     platform.close()
     found.set()
     for thread in _flights():
@@ -802,7 +816,7 @@ def test_a_name_found_too_late_is_never_connected_to(
 
 
 def test_the_next_address_is_tried_when_one_is_dead(
-    connect: Callable[..., OpenPlatform], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = listener.getsockname()
@@ -813,7 +827,7 @@ def test_the_next_address_is_tried_when_one_is_dead(
         return [(*alive[0][:4], dead), *alive]
 
     monkeypatch.setattr(socket, "getaddrinfo", two)
-    assert connect().server_token(_app(sim.url), _never()).code
+    assert connect().fetch_access_token(_app(sim.url), _never()).code
     assert sim.count() == 1
 
 
@@ -833,7 +847,7 @@ def _expired(ca: trustme.CA) -> ssl.SSLContext:
     ids=["unknown authority", "other host", "expired"],
 )
 def test_a_certificate_that_does_not_prove_the_platform_gets_no_secret(
-    connect: Callable[..., OpenPlatform],
+    connect: Callable[..., YuanzhibangPlatform],
     serve: Any,
     ca: trustme.CA,
     ca_bundle: str,
@@ -842,21 +856,21 @@ def test_a_certificate_that_does_not_prove_the_platform_gets_no_secret(
 ) -> None:
     server = serve(None, _ok(), tls=make(ca))
     platform = connect(ca_bundle=ca_bundle)
-    error = _fails(lambda: platform.server_token(_app(server.url), _never()), "not_sent_tls")
+    error = _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_tls")
     assert words in error.what
     assert server.requests.empty()
 
 
 def test_without_a_bundle_only_public_authorities_count(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA
 ) -> None:
     server = serve(None, _ok(), tls=_server_tls(ca))
     platform = connect()
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "not_sent_tls")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_tls")
 
 
 def test_with_a_bundle_public_authorities_do_not_count(
-    connect: Callable[..., OpenPlatform],
+    connect: Callable[..., YuanzhibangPlatform],
     serve: Any,
     ca: trustme.CA,
     ca_bundle: str,
@@ -869,11 +883,11 @@ def test_with_a_bundle_public_authorities_do_not_count(
     monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", ca_bundle)
     server = serve(None, _ok(), tls=_server_tls(ca))
     platform = connect(ca_bundle=str(tmp_path / "own.pem"))
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "not_sent_tls")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_tls")
 
 
 def test_old_tls_is_not_spoken(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     context = _server_tls(ca)
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -881,11 +895,13 @@ def test_old_tls_is_not_spoken(
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     server = serve(None, _ok(), tls=context)
     platform = connect(ca_bundle=ca_bundle)
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "not_sent_tls")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_tls")
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_handshake_that_hangs_was_not_sent(connect: Callable[..., OpenPlatform], serve: Any, policy: Policy) -> None:
+def test_a_handshake_that_hangs_was_not_sent(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, policy: Policy
+) -> None:
     def behave(sock: socket.socket) -> None:
         while more := sock.recv(65_536):
             server.requests.put(more)
@@ -893,33 +909,33 @@ def test_a_handshake_that_hangs_was_not_sent(connect: Callable[..., OpenPlatform
     server = serve(behave)
     platform = connect(policy=policy)
     url = server.url.replace("http:", "https:")
-    error = _fails(lambda: platform.server_token(_app(url), _never()), "not_sent_tls")
+    error = _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_tls")
     assert isinstance(error, NotSentError)
     assert _SECRET.encode() not in server.requests.get(timeout=_WAIT_S)
 
 
-def test_a_server_without_tls_gets_nothing(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_a_server_without_tls_gets_nothing(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     server = serve(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     platform = connect()
     url = server.url.replace("http:", "https:")
-    _fails(lambda: platform.server_token(_app(url), _never()), "not_sent_tls")
+    _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_tls")
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
 def test_an_unusable_bundle_is_named_as_the_cause(
-    connect: Callable[..., OpenPlatform], tmp_path: Path, content: bytes | None
+    connect: Callable[..., YuanzhibangPlatform], tmp_path: Path, content: bytes | None
 ) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_bytes(content)
     platform = connect(ca_bundle=str(tmp_path / "ca.pem"))
-    error = _fails(lambda: platform.server_token(_app("https://127.0.0.1:1"), _never()), "not_sent_tls")
+    error = _fails(lambda: platform.fetch_access_token(_app("https://127.0.0.1:1"), _never()), "not_sent_tls")
     assert "CA certificates" in error.what
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1", "http://", "http://[::1", "https://\0"])
-def test_an_address_that_is_none_was_not_sent(connect: Callable[..., OpenPlatform], url: str) -> None:
+def test_an_address_that_is_none_was_not_sent(connect: Callable[..., YuanzhibangPlatform], url: str) -> None:
     platform = connect()
-    error = _fails(lambda: platform.server_token(_app(url), _never()), "not_sent_connect", "not_sent_dns")
+    error = _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_connect", "not_sent_dns")
     assert isinstance(error, NotSentError)
 
 
@@ -964,13 +980,13 @@ _CREDENTIALS = b"Basic " + base64.b64encode(b"us@er:pass/w:rd")
 
 
 def test_https_goes_through_the_proxy_which_learns_only_its_own_password(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     proxy = Proxy(serve)
     with Simulator({"app1": _SECRET}, tls=_server_tls(ca)) as sim:
         app, platform = _app(sim.url), connect(ca_bundle=ca_bundle, proxies=proxy.settings)
-        token = platform.server_token(app, _never()).code
-        assert platform.js_ticket(app, token, _never()).code
+        token = platform.fetch_access_token(app, _never()).code
+        assert platform.fetch_js_ticket(app, token, _never()).code
         assert len({request.peer for request in sim.requests}) == 1
         seen = proxy.server.requests.get(timeout=_WAIT_S)
         assert seen.startswith(b"CONNECT 127.0.0.1:")
@@ -979,11 +995,13 @@ def test_https_goes_through_the_proxy_which_learns_only_its_own_password(
         platform.close()
 
 
-def test_http_goes_through_the_proxy_with_user_and_password(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_http_goes_through_the_proxy_with_user_and_password(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
+) -> None:
     proxy = serve(None, _ok())
     address = Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{proxy.port}")
     platform = connect(proxies={"http": address})
-    assert platform.js_ticket(_app("http://platform.invalid"), _TOKEN, _never()).code == "abc"
+    assert platform.fetch_js_ticket(_app("http://platform.invalid"), _TOKEN, _never()).code == "abc"
     request = proxy.requests.get(timeout=_WAIT_S)
     assert request.startswith(b"POST http://platform.invalid/OAuth2/ticket HTTP/1.1\r\n")
     assert b"Proxy-Authorization: " + _CREDENTIALS in request
@@ -1006,12 +1024,12 @@ def test_http_goes_through_the_proxy_with_user_and_password(connect: Callable[..
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_gets_its_user_and_password_as_curl_sends_them(
-    connect: Callable[..., OpenPlatform], serve: Any, given: str, sent: bytes, scheme: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, given: str, sent: bytes, scheme: str
 ) -> None:
     proxy = serve(None, b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
     platform = connect(proxies={scheme: Secret(f"http://{given}@127.0.0.1:{proxy.port}")})
     with pytest.raises(PlatformError):
-        platform.js_ticket(_app(f"{scheme}://platform.invalid"), _TOKEN, _never())
+        platform.fetch_js_ticket(_app(f"{scheme}://platform.invalid"), _TOKEN, _never())
     request = proxy.requests.get(timeout=_WAIT_S)
     assert b"Proxy-Authorization: Basic " + base64.b64encode(sent) + b"\r\n" in request
 
@@ -1028,7 +1046,7 @@ def test_a_proxy_gets_its_user_and_password_as_curl_sends_them(
     ids=["407", "502", "no HTTP", "dies", "long header"],
 )
 def test_a_proxy_that_refuses_or_fails_sent_nothing_on(
-    connect: Callable[..., OpenPlatform], serve: Any, reply: bytes, words: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, reply: bytes, words: str
 ) -> None:
     def behave(sock: socket.socket) -> None:
         _read_request(sock)
@@ -1037,42 +1055,44 @@ def test_a_proxy_that_refuses_or_fails_sent_nothing_on(
     proxy = serve(behave)
     address = Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{proxy.port}")
     platform = connect(proxies={"https": address})
-    error = _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
+    error = _fails(lambda: platform.fetch_access_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
     assert isinstance(error, NotSentError)
     assert words in error.what
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
-def test_a_proxy_that_hangs_sent_nothing_on(connect: Callable[..., OpenPlatform], serve: Any, policy: Policy) -> None:
+def test_a_proxy_that_hangs_sent_nothing_on(
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, policy: Policy
+) -> None:
     proxy = Proxy(serve, reply=None)
     platform = connect(policy=policy, proxies=proxy.settings)
-    _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
+    _fails(lambda: platform.fetch_access_token(_app("https://platform.invalid"), _never()), "not_sent_proxy")
     assert _SECRET.encode() not in proxy.server.requests.get(timeout=_WAIT_S)
     assert proxy.server.ends.get(timeout=_WAIT_S) == "reset"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_is_not_there_sent_nothing_on(connect: Callable[..., OpenPlatform], scheme: str) -> None:
+def test_a_proxy_that_is_not_there_sent_nothing_on(connect: Callable[..., YuanzhibangPlatform], scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     platform = connect(proxies={scheme: Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{port}")})
     url = f"{scheme}://platform.invalid"
-    _fails(lambda: platform.server_token(_app(url), _never()), "not_sent_proxy")
+    _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_proxy")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://", "://"])
 def test_a_proxy_of_another_kind_is_not_used_and_not_passed_by(
-    connect: Callable[..., OpenPlatform], sim: Simulator, proxy: str, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator, proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import requests.adapters
 
     def manager(*_: object, **__: object) -> None:
-        raise AssertionError("its connections would not ask their flight before they send")
+        raise AssertionError("its connections would not ask their call before they send")
 
     monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", manager)
     platform = connect(proxies={"http": Secret(proxy)})
     error = _fails(
-        lambda: platform.server_token(_app(sim.url), _never()),
+        lambda: platform.fetch_access_token(_app(sim.url), _never()),
         "not_sent_proxy",
         "not_sent_connect",
         "not_sent_dns",
@@ -1083,7 +1103,7 @@ def test_a_proxy_of_another_kind_is_not_used_and_not_passed_by(
 
 
 def test_tls_through_a_proxy_that_hangs_afterwards_was_not_sent(
-    connect: Callable[..., OpenPlatform], serve: Any
+    connect: Callable[..., YuanzhibangPlatform], serve: Any
 ) -> None:
     def behave(sock: socket.socket) -> None:
         _read_request(sock)
@@ -1093,13 +1113,13 @@ def test_tls_through_a_proxy_that_hangs_afterwards_was_not_sent(
 
     proxy = serve(behave)
     platform = connect(policy=_HASTY, proxies={"https": Secret(f"http://127.0.0.1:{proxy.port}")})
-    _fails(lambda: platform.server_token(_app("https://platform.invalid"), _never()), "not_sent_tls")
+    _fails(lambda: platform.fetch_access_token(_app("https://platform.invalid"), _never()), "not_sent_tls")
 
 
 # -- a connection in hand before the request ----------------------------------------------------------
 
 
-def _dial(platform: OpenPlatform, app: App, kind: Kind = Kind.JS_TICKET, until: float | None = None) -> None:
+def _dial(platform: YuanzhibangPlatform, app: App, kind: Kind = Kind.JS_TICKET, until: float | None = None) -> None:
     platform.dial(app, kind, _never() if until is None else until)
 
 
@@ -1113,7 +1133,7 @@ def _in_a_thread(call: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
 def test_a_dialled_connection_carries_the_next_fetch_and_nothing_before_it(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, version: Any
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, version: Any
 ) -> None:
     tls = _server_tls(ca) if version else None
     if tls is not None:
@@ -1124,13 +1144,13 @@ def test_a_dialled_connection_carries_the_next_fetch_and_nothing_before_it(
     assert server.requests.empty()
     for _ in range(2):  # the second time, the connection is open already
         _dial(platform, app)
-        assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+        assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
     assert len(server.connections) == (2 if tls else 1)  # with TLS, the server keeps two objects for each
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_connection_is_dialled_through_the_proxy(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, scheme: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, scheme: str
 ) -> None:
     server = serve(None, _ok(), tls=_server_tls(ca))
     proxy = Proxy(serve) if scheme == "https" else None
@@ -1141,39 +1161,39 @@ def test_a_connection_is_dialled_through_the_proxy(
     if proxy:
         assert through.requests.get(timeout=_WAIT_S).startswith(b"CONNECT ")
     assert through.requests.empty()
-    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
     assert len(through.connections) == (2 if proxy else 1)  # a proxy goes on from each
     platform.close()
 
 
 def test_interim_answers_of_a_proxy_are_read_over(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     server = serve(None, _ok(), tls=_server_tls(ca))
     proxy = Proxy(serve, b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
     platform = connect(ca_bundle=ca_bundle, proxies=proxy.settings)
-    assert platform.js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+    assert platform.fetch_js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
     platform.close()
 
 
 def test_a_tunnel_that_is_open_already_is_not_dug_twice(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     server, proxy = serve(None, _ok(), _ok(), tls=_server_tls(ca)), Proxy(serve)
     app, platform = _app(server.url), connect(ca_bundle=ca_bundle, proxies=proxy.settings)
-    platform.js_ticket(app, _TOKEN, _never())
+    platform.fetch_js_ticket(app, _TOKEN, _never())
     _dial(platform, app)
-    platform.js_ticket(app, _TOKEN, _never())
+    platform.fetch_js_ticket(app, _TOKEN, _never())
     assert proxy.server.requests.qsize() == 1
     platform.close()
 
 
 def test_an_open_connection_is_reserved_without_a_thread(
-    connect: Callable[..., OpenPlatform], sim: Simulator, monkeypatch: pytest.MonkeyPatch
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
-    platform.server_token(app, _never())
+    platform.fetch_access_token(app, _never())
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -1182,13 +1202,13 @@ def test_an_open_connection_is_reserved_without_a_thread(
         without.setattr(threading.Thread, "start", start)
         platform.dial(app, Kind.ACCESS_TOKEN, _never())
     _in_a_thread(lambda: platform.check_code(app, Kind.JS_TICKET, _CODE, _never()))
-    platform.server_token(app, _never())
+    platform.fetch_access_token(app, _never())
     first, asked, last = (request.peer for request in sim.requests)
     assert first == last != asked
 
 
 def test_a_connection_that_is_ready_too_late_is_not_in_hand(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str
 ) -> None:
     now = [steady_clock()]
 
@@ -1204,44 +1224,44 @@ def test_a_connection_that_is_ready_too_late_is_not_in_hand(
     platform.close()
 
 
-def test_no_other_thread_takes_a_dialled_connection(connect: Callable[..., OpenPlatform], serve: Any) -> None:
+def test_no_other_thread_takes_a_dialled_connection(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
     server = serve(None, _ok(), _ok())
     app, platform = _app(server.url), connect()
     _dial(platform, app)
-    _in_a_thread(lambda: platform.js_ticket(app, _TOKEN, _never()))
+    _in_a_thread(lambda: platform.fetch_js_ticket(app, _TOKEN, _never()))
     assert len(server.connections) == 2
-    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
     _in_a_thread(lambda: _dial(platform, app))
     assert len(server.connections) == 2
 
 
 def test_a_question_leaves_the_dialled_connection_to_the_fetch(
-    connect: Callable[..., OpenPlatform], sim: Simulator
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator
 ) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
     platform.check_code(app, Kind.JS_TICKET, _CODE, _never())
-    platform.server_token(app, _never())
+    platform.fetch_access_token(app, _never())
     asked, fetched = (request.peer for request in sim.requests)
     assert asked != fetched
 
 
 def test_both_kinds_are_fetched_over_one_connection_where_one_host_issues_both(
-    connect: Callable[..., OpenPlatform], sim: Simulator
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator
 ) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
     platform.dial(app, Kind.JS_TICKET, _never())
-    token = platform.server_token(app, _never()).code
+    token = platform.fetch_access_token(app, _never()).code
     platform.dial(app, Kind.JS_TICKET, _never())
-    platform.js_ticket(app, token, _never())
+    platform.fetch_js_ticket(app, token, _never())
     assert len({request.peer for request in sim.requests}) == 1
 
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("again", [False, True], ids=["fetched", "dialled again"])
 def test_a_dialled_connection_that_broke_is_replaced(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool, again: bool
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool, again: bool
 ) -> None:
     ended = threading.Event()
 
@@ -1259,13 +1279,13 @@ def test_a_dialled_connection_that_broke_is_replaced(
     assert ended.wait(_WAIT_S)
     if again:
         _dial(platform, app)
-    assert platform.js_ticket(app, _TOKEN, _never()).code == "abc"
+    assert platform.fetch_js_ticket(app, _TOKEN, _never()).code == "abc"
     assert server.requests.qsize() == 1
 
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_dialled_connection_that_is_not_used_ends_with_a_goodbye(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA, ca_bundle: str, tls: bool
 ) -> None:
     server = serve(lambda sock: server.ends.put(_end_of(sock)), tls=_server_tls(ca) if tls else None)
     platform = connect(ca_bundle=ca_bundle)
@@ -1275,7 +1295,7 @@ def test_a_dialled_connection_that_is_not_used_ends_with_a_goodbye(
 
 
 def test_what_cannot_be_dialled_was_not_sent_and_says_why(
-    connect: Callable[..., OpenPlatform], serve: Any, ca: trustme.CA
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, ca: trustme.CA
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -1299,7 +1319,7 @@ def test_what_cannot_be_dialled_was_not_sent_and_says_why(
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
 def test_a_handshake_that_hangs_is_not_waited_for_when_dialling(
-    connect: Callable[..., OpenPlatform], serve: Any, policy: Policy
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, policy: Policy
 ) -> None:
     server = serve(_until_gone)
     url = server.url.replace("http:", "https:")
@@ -1312,11 +1332,13 @@ def _until_gone(sock: socket.socket) -> None:
         pass
 
 
-def test_an_open_connection_is_not_dialled_past_the_end(connect: Callable[..., OpenPlatform], sim: Simulator) -> None:
+def test_an_open_connection_is_not_dialled_past_the_end(
+    connect: Callable[..., YuanzhibangPlatform], sim: Simulator
+) -> None:
     app, platform = _app(sim.url), connect()
     platform.dial(app, Kind.ACCESS_TOKEN, _never())
     _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, steady_clock()), "not_sent_late")
-    _fails(lambda: platform.server_token(app, steady_clock()), "not_sent_late")
+    _fails(lambda: platform.fetch_access_token(app, steady_clock()), "not_sent_late")
     platform.close()
     _fails(lambda: platform.dial(app, Kind.ACCESS_TOKEN, _never()), "not_sent_connect")
     assert sim.count() == 0
@@ -1326,7 +1348,7 @@ def test_an_open_connection_is_not_dialled_past_the_end(connect: Callable[..., O
 
 
 def test_the_environment_has_no_say(
-    connect: Callable[..., OpenPlatform],
+    connect: Callable[..., YuanzhibangPlatform],
     serve: Any,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -1345,17 +1367,17 @@ def test_the_environment_has_no_say(
         monkeypatch.setenv(name, str(tmp_path / "missing"))
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
     server = serve(None, _ok(), tls=_server_tls(ca))
-    assert connect(ca_bundle=ca_bundle).js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
+    assert connect(ca_bundle=ca_bundle).fetch_js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
     assert b"uthorization" not in server.requests.get(timeout=_WAIT_S)
     plain = serve(None, _ok())
-    assert connect().js_ticket(_app(plain.url), _TOKEN, _never()).code == "abc"
+    assert connect().fetch_js_ticket(_app(plain.url), _TOKEN, _never()).code == "abc"
     assert b"uthorization" not in plain.requests.get(timeout=_WAIT_S)
     assert not canary.connections
     assert not (tmp_path / "keys").exists()
 
 
 def test_a_platform_that_echoes_secrets_does_not_get_them_into_errors_or_logs(
-    connect: Callable[..., OpenPlatform], serve: Any, caplog: pytest.LogCaptureFixture
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
@@ -1366,10 +1388,10 @@ def test_a_platform_that_echoes_secrets_does_not_get_them_into_errors_or_logs(
 
     server = serve(None, echo(""), echo(_TOKEN), echo(_CODE))
     app = _app(server.url)
-    calls: list[Callable[[OpenPlatform], object]] = [
-        lambda platform: platform.server_token(app, _never()),
-        lambda platform: platform.js_ticket(app, _TOKEN, _never()),
-        lambda platform: platform.exchange(app, _CODE, _never()),
+    calls: list[Callable[[YuanzhibangPlatform], object]] = [
+        lambda platform: platform.fetch_access_token(app, _never()),
+        lambda platform: platform.fetch_js_ticket(app, _TOKEN, _never()),
+        lambda platform: platform.exchange_login_code(app, _CODE, _never()),
     ]
     platform = connect()
     for call in calls:
@@ -1380,7 +1402,7 @@ def test_a_platform_that_echoes_secrets_does_not_get_them_into_errors_or_logs(
 
 
 def test_a_platform_that_echoes_secrets_as_http_status_does_not_get_them_into_errors(
-    connect: Callable[..., OpenPlatform], serve: Any, caplog: pytest.LogCaptureFixture
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
@@ -1390,5 +1412,5 @@ def test_a_platform_that_echoes_secrets_as_http_status_does_not_get_them_into_er
 
     server = serve(behave)
     platform = connect()
-    _fails(lambda: platform.server_token(_app(server.url), _never()), "bad_answer")
+    _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "bad_answer")
     assert _SECRET not in caplog.text

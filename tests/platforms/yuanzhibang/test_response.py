@@ -20,13 +20,13 @@ import pytest
 from token_refresher.domain.errors import PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.platforms.yuanzhibang.response import (
     MAX_BODY,
-    Envelope,
-    Reply,
-    code_in,
-    instant_in,
-    lifetime_in,
-    open_envelope,
-    refusal,
+    ApiResponse,
+    HttpResponse,
+    parse_response,
+    read_credential,
+    read_expiry,
+    read_lifetime,
+    rejection,
     server_time,
     whole,
 )
@@ -34,8 +34,8 @@ from token_refresher.platforms.yuanzhibang.response import (
 _GOOD = b'{"status": "2000", "message": "ok", "data": {"ticket": "abc", "expires_in": 7200}}'
 
 
-def _reply(body: bytes = _GOOD, http_status: int = 200, encoding: str = "") -> Reply:
-    return Reply(http_status, encoding, "", body, 0.0)
+def _reply(body: bytes = _GOOD, http_status: int = 200, encoding: str = "") -> HttpResponse:
+    return HttpResponse(http_status, encoding, "", body, 0.0)
 
 
 def _is_bad(error: PlatformError) -> bool:
@@ -45,7 +45,7 @@ def _is_bad(error: PlatformError) -> bool:
 @pytest.mark.parametrize("status", ["2000", '"2000"', "2000.0", '"2000.0"'])
 def test_a_success_may_write_its_status_as_number_or_text(status: str) -> None:
     body = f'{{"status": {status}, "message": "ok", "data": {{"ticket": "abc"}}}}'
-    envelope = open_envelope(_reply(body.encode()))
+    envelope = parse_response(_reply(body.encode()))
     assert (envelope.ok, envelope.data) == (True, {"ticket": "abc"})
 
 
@@ -53,7 +53,7 @@ def test_a_success_may_write_its_status_as_number_or_text(status: str) -> None:
 @pytest.mark.parametrize("data", ["[]", "{}", "null"])
 def test_a_no_is_a_no_below_http_500(http_status: int, data: str) -> None:
     body = f'{{"status": "4103", "message": "no", "data": {data}}}'
-    envelope = open_envelope(_reply(body.encode(), http_status))
+    envelope = parse_response(_reply(body.encode(), http_status))
     assert (envelope.status, envelope.message, envelope.data) == (4103, "no", {})
 
 
@@ -63,7 +63,7 @@ def test_a_no_is_a_no_below_http_500(http_status: int, data: str) -> None:
 def test_other_http_answers_say_nothing(http_status: int) -> None:
     body = b"" if http_status == 204 else b'{"status": "4000", "message": "no", "data": []}'
     with pytest.raises(UnknownOutcomeError) as caught:
-        open_envelope(_reply(body, http_status))
+        parse_response(_reply(body, http_status))
     assert _is_bad(caught.value)
 
 
@@ -111,14 +111,14 @@ def test_other_http_answers_say_nothing(http_status: int) -> None:
 )
 def test_what_is_no_documented_envelope_says_nothing(body: bytes) -> None:
     with pytest.raises(UnknownOutcomeError) as caught:
-        open_envelope(_reply(body))
+        parse_response(_reply(body))
     assert _is_bad(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_a_success_inside_an_http_error_says_nothing() -> None:
     with pytest.raises(UnknownOutcomeError):
-        open_envelope(_reply(http_status=400))
+        parse_response(_reply(http_status=400))
 
 
 _DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -149,69 +149,69 @@ _DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 )
 def test_how_long_to_wait_is_read_bounded_or_left_open(http_status: int, said: str, wait_s: float | None) -> None:
     with pytest.raises(RefusedError) as caught:
-        open_envelope(Reply(http_status, "", _DATE, b"", 0.0, said))
+        parse_response(HttpResponse(http_status, "", _DATE, b"", 0.0, said))
     assert (caught.value.code, caught.value.retry_after_s) == ("rate_limited", wait_s)
 
 
 def test_without_a_date_in_the_answer_the_machine_s_clock_counts() -> None:
     with pytest.raises(RefusedError) as caught:
-        open_envelope(Reply(429, "", "", b"", 0.0, _DATE, 784111777.0 - 20))
+        parse_response(HttpResponse(429, "", "", b"", 0.0, _DATE, 784111777.0 - 20))
     assert caught.value.retry_after_s == 20.0
 
 
 def test_an_envelope_of_load_may_say_how_long_to_wait_too() -> None:
-    reply = Reply(200, "", "", b'{"status": 4000, "message": "busy", "data": []}', 0.0, "30")
-    assert refusal(open_envelope(reply), (), "").retry_after_s == 30.0
-    reply = Reply(200, "", "", b'{"status": 4000, "message": "secret", "data": []}', 0.0, "30")
-    assert refusal(open_envelope(reply), (), "").retry_after_s is None
+    reply = HttpResponse(200, "", "", b'{"status": 4000, "message": "busy", "data": []}', 0.0, "30")
+    assert rejection(parse_response(reply), (), "").retry_after_s == 30.0
+    reply = HttpResponse(200, "", "", b'{"status": 4000, "message": "secret", "data": []}', 0.0, "30")
+    assert rejection(parse_response(reply), (), "").retry_after_s is None
 
 
 @pytest.mark.parametrize("body", [b'{"status": 5000, "message": "", "data": []}', b"2000", b'{"status": 2000'])
 @pytest.mark.parametrize(("http_status", "code"), [(404, "platform_refused"), (529, "rate_limited")])
 def test_what_is_no_envelope_leaves_the_word_to_the_http_status(body: bytes, http_status: int, code: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        open_envelope(_reply(body, http_status))
+        parse_response(_reply(body, http_status))
     assert (caught.value.code, caught.value.status) == (code, None)
 
 
 def test_a_code_that_is_no_longer_valid_is_told_from_other_refusals() -> None:
     statuses = (2000, 4101, 4102, 4103)
-    assert [Envelope(status, "", {}).invalid_code for status in statuses] == [False, False, True, False]
+    assert [ApiResponse(status, "", {}).invalid_code for status in statuses] == [False, False, True, False]
 
 
 @pytest.mark.parametrize("number", ["9" * 15, "0." + "9" * 28, "-0." + "9" * 27])
 def test_a_number_may_have_as_many_digits_as_any_of_the_platform(number: str) -> None:
     body = f'{{"status": 2000, "message": "ok", "data": {{"expires_in": {number}}}}}'
-    assert open_envelope(_reply(body.encode())).data == {"expires_in": float(number)}
+    assert parse_response(_reply(body.encode())).data == {"expires_in": float(number)}
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 15, "0." + "9" * 29])
 def test_a_number_with_one_digit_more_says_nothing(number: str) -> None:
     body = f'{{"status": 2000, "message": "ok", "data": {{"expires_in": {number}}}}}'
     with pytest.raises(UnknownOutcomeError) as caught:
-        open_envelope(_reply(body.encode()))
+        parse_response(_reply(body.encode()))
     assert _is_bad(caught.value)
 
 
 @pytest.mark.parametrize("message", ["null", "7", '"ok"'])
 def test_the_message_is_only_for_people(message: str) -> None:
     body = f'{{"status": 4000, "message": {message}, "data": []}}'
-    assert open_envelope(_reply(body.encode())).status == 4000
+    assert parse_response(_reply(body.encode())).status == 4000
 
 
 @pytest.mark.parametrize("status", [4000, 4999])
 def test_a_no_may_do_without_a_message(status: int) -> None:
-    envelope = open_envelope(_reply(b'{"status": %d}' % status))
+    envelope = parse_response(_reply(b'{"status": %d}' % status))
     assert (envelope.status, envelope.message) == (status, "")
 
 
 def test_a_byte_order_mark_is_no_reason_to_lose_a_code() -> None:
-    assert open_envelope(_reply(b"\xef\xbb\xbf" + _GOOD)).ok
+    assert parse_response(_reply(b"\xef\xbb\xbf" + _GOOD)).ok
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP ", "gzip, UTF-8", "identity,gzip", "gzip, gzip"])
 def test_gzip_is_read_though_nobody_asked_for_it(encoding: str) -> None:
-    assert open_envelope(_reply(gzip.compress(_GOOD, mtime=0), encoding=encoding)).ok
+    assert parse_response(_reply(gzip.compress(_GOOD, mtime=0), encoding=encoding)).ok
 
 
 def _packed(body: bytes, length: int) -> bytes:
@@ -253,7 +253,7 @@ _FAR_BACK = json.dumps({"status": 2000, "message": _HALF * 2, "data": []}).encod
     ],
 )
 def test_an_answer_may_be_as_long_as_the_bound(body: bytes, encoding: str) -> None:
-    assert open_envelope(_reply(body, encoding=encoding)).ok
+    assert parse_response(_reply(body, encoding=encoding)).ok
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_an_answer_may_be_as_long_as_the_bound(body: bytes, encoding: str) -> No
 )
 def test_other_packings_and_bombs_say_nothing(body: bytes, encoding: str) -> None:
     with pytest.raises(UnknownOutcomeError) as caught:
-        open_envelope(_reply(body, encoding=encoding))
+        parse_response(_reply(body, encoding=encoding))
     assert _is_bad(caught.value)
 
 
@@ -301,7 +301,7 @@ def test_other_packings_and_bombs_say_nothing(body: bytes, encoding: str) -> Non
 )
 def test_what_is_wrong_with_an_answer_is_said(body: bytes, encoding: str, words: str) -> None:
     with pytest.raises(UnknownOutcomeError, match=re.escape(words)):
-        open_envelope(_reply(body, encoding=encoding))
+        parse_response(_reply(body, encoding=encoding))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_bomb_is_not_unpacked_further_than_an_answer_may_be_long(
     tracemalloc.start()
     try:
         with pytest.raises(UnknownOutcomeError):
-            open_envelope(_reply(bomb, encoding=encoding))
+            parse_response(_reply(bomb, encoding=encoding))
         assert tracemalloc.get_traced_memory()[1] < 20 * MAX_BODY
     finally:
         tracemalloc.stop()
@@ -365,12 +365,12 @@ def test_a_leaf_is_a_whole_number_or_none(leaf: object, number: int | None) -> N
 
 @pytest.mark.parametrize("code", ["a", "x" * 128, "猿之棒", "a/b+c=", "\N{ZERO WIDTH JOINER}"])
 def test_a_code_is_any_text_without_blanks(code: str) -> None:
-    assert code_in({"ticket": code}, "ticket") == (code, ())
+    assert read_credential({"ticket": code}, "ticket") == (code, ())
 
 
 @pytest.mark.parametrize("length", [129, 512, 4096])
 def test_a_code_longer_than_documented_is_taken_with_a_warning(length: int) -> None:
-    code, warnings = code_in({"ticket": "x" * length}, "ticket")
+    code, warnings = read_credential({"ticket": "x" * length}, "ticket")
     assert code == "x" * length
     assert str(length) in warnings[0]
 
@@ -382,7 +382,7 @@ def test_a_code_longer_than_documented_is_taken_with_a_warning(length: int) -> N
 )
 def test_anything_else_is_no_code(code: object) -> None:
     with pytest.raises(UnknownOutcomeError) as caught:
-        code_in({"ticket": code}, "ticket")
+        read_credential({"ticket": code}, "ticket")
     assert _is_bad(caught.value)
 
 
@@ -391,32 +391,32 @@ def test_anything_else_is_no_code(code: object) -> None:
     [(1, 1, 0), (60, 60, 0), ("7200", 7200, 0), (7201, 7200, 1), (1e12, 7200, 1), ("9" * 15, 7200, 1)],
 )
 def test_a_life_is_believed_up_to_the_documented_one(said: object, counted: int, warned: int) -> None:
-    lifetime_s, warnings = lifetime_in({"expires_in": said}, 7200)
+    lifetime_s, warnings = read_lifetime({"expires_in": said}, 7200)
     assert (lifetime_s, len(warnings)) == (counted, warned)
 
 
 @pytest.mark.parametrize("said", [0, -1, "0", "-5", None, "soon", 0.5, True, [7200], float("inf"), "9" * 16])
 def test_what_is_no_life_is_not_believed(said: object) -> None:
     with pytest.raises(UnknownOutcomeError):
-        lifetime_in({"expires_in": said}, 7200)
+        read_lifetime({"expires_in": said}, 7200)
 
 
 def test_where_hardly_any_life_is_believed_a_second_is_counted() -> None:
-    assert lifetime_in({"expires_in": 5}, 0.5)[0] == 1
+    assert read_lifetime({"expires_in": 5}, 0.5)[0] == 1
 
 
 def test_a_missing_life_is_not_believed() -> None:
     with pytest.raises(UnknownOutcomeError):
-        lifetime_in({}, 7200)
+        read_lifetime({}, 7200)
 
 
 def test_an_instant_is_told_from_a_duration_and_from_milliseconds() -> None:
-    assert instant_in({"expires_in": "1654576906"}) == 1654576906
-    assert instant_in({"expires_in": 10**9}) == 10**9
-    assert instant_in({"expires_in": 10**11 - 1}) == 10**11 - 1
+    assert read_expiry({"expires_in": "1654576906"}) == 1654576906
+    assert read_expiry({"expires_in": 10**9}) == 10**9
+    assert read_expiry({"expires_in": 10**11 - 1}) == 10**11 - 1
     for said in (7200, 0, -1, 10**9 - 1, 10**11, 1654576906000, None, "soon", True):
         with pytest.raises(UnknownOutcomeError):
-            instant_in({"expires_in": said})
+            read_expiry({"expires_in": said})
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_the_platforms_clock_is_known_when_it_says_so(date: str, instant: float 
     ],
 )
 def test_a_refusal_says_what_to_do(status: int, message: str, meaning: str, code: str) -> None:
-    error = refusal(Envelope(status, message, {}), (), meaning)
+    error = rejection(ApiResponse(status, message, {}), (), meaning)
     assert (error.code, error.status) == (code, status)
     assert message in str(error)
 
@@ -533,7 +533,7 @@ _ECHOES: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("how", _ECHOES)
 def test_a_message_that_repeats_a_part_of_a_secret_is_not_quoted_at_all(how: str) -> None:
     echo = _ECHOES[how](_SECRET)
-    error = refusal(Envelope(4001, f"secret <{echo}> is wrong", {}), ["unused", _SECRET], "")
+    error = rejection(ApiResponse(4001, f"secret <{echo}> is wrong", {}), ["unused", _SECRET], "")
     assert str(error).startswith(
         "wrong_secret: the platform answered 4001; its message is not shown: it repeats a part of a secret"
     )
@@ -542,14 +542,14 @@ def test_a_message_that_repeats_a_part_of_a_secret_is_not_quoted_at_all(how: str
 
 @pytest.mark.parametrize("secret", ["Kx7Qm", "Kx7", "$%!", "ö7"])
 def test_a_short_secret_is_looked_for_as_a_whole(secret: str) -> None:
-    hidden = refusal(Envelope(4001, f"key {secret} is wrong", {}), [secret], "")
+    hidden = rejection(ApiResponse(4001, f"key {secret} is wrong", {}), [secret], "")
     assert "is not shown" in str(hidden)
-    assert '"key is wrong"' in str(refusal(Envelope(4001, "key is wrong", {}), [secret], ""))
+    assert '"key is wrong"' in str(rejection(ApiResponse(4001, "key is wrong", {}), [secret], ""))
 
 
 def test_five_letters_of_a_secret_are_quoted_and_six_are_not() -> None:
-    assert '"Kx7Qm is wrong"' in str(refusal(Envelope(4001, "Kx7Qm is wrong", {}), ["Kx7Qm2Zt9"], ""))
-    assert "is not shown" in str(refusal(Envelope(4001, "x7Qm2Z is wrong", {}), ["Kx7Qm2Zt9"], ""))
+    assert '"Kx7Qm is wrong"' in str(rejection(ApiResponse(4001, "Kx7Qm is wrong", {}), ["Kx7Qm2Zt9"], ""))
+    assert "is not shown" in str(rejection(ApiResponse(4001, "x7Qm2Z is wrong", {}), ["Kx7Qm2Zt9"], ""))
 
 
 def test_values_print_without_codes() -> None:
@@ -560,6 +560,6 @@ def test_values_print_without_codes() -> None:
         Issued("code-x", 1, 0.0, None),
         User("code-x", "", 1, None),
         _reply(b"code-x"),
-        Envelope(2000, "code-x", {"ticket": "code-x"}),
+        ApiResponse(2000, "code-x", {"ticket": "code-x"}),
     ]
     assert "code-x" not in json.dumps([repr(value) for value in values])

@@ -10,8 +10,8 @@ from token_refresher.domain.errors import NotSentError, PlatformError, RefusedEr
 from token_refresher.domain.model import App, Endpoints, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform, User
-from token_refresher.platforms.yuanzhibang.response import Reply
+from token_refresher.platforms.yuanzhibang.client import User, YuanzhibangPlatform
+from token_refresher.platforms.yuanzhibang.response import HttpResponse
 
 from .inputs import json_of, number, parts
 from .properties import SECRET, attempt, hold, planted, tell_nothing
@@ -21,17 +21,17 @@ POLICY = Policy()
 TOKEN, CODE = "Planted-t0ken%of&the=fuzzers", "Planted-c0de/of~the+fuzzers"
 _SENT_AT = 1_700_000_000.0
 
-Opened = Callable[[Reply], OpenPlatform]
+Opened = Callable[[HttpResponse], YuanzhibangPlatform]
 
 
-class Answered(OpenPlatform):
+class Answered(YuanzhibangPlatform):
     """The platform's client, up to where it has an answer: every request is answered by `reply`."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: HttpResponse) -> None:
         super().__init__(policy=POLICY, pool_size=1)
         self._reply = reply
 
-    def _post(self, *_: Any) -> Reply:
+    def _post(self, *_: Any) -> HttpResponse:
         return self._reply
 
 
@@ -45,12 +45,12 @@ def answer(data: bytes, opened: Opened = Answered) -> None:
     status, encoding, date, body = parts(echoed(data), 4)
     said = encoding.decode("latin-1"), date.decode("latin-1")
     # Retry-After gets the same text as Date: it may be a date.
-    reply = Reply(number(status, 200), *said, body, _SENT_AT, said[1], _SENT_AT)
+    reply = HttpResponse(number(status, 200), *said, body, _SENT_AT, said[1], _SENT_AT)
     platform, app, until = opened(reply), application(), 0.0
-    token = attempt(lambda: platform.server_token(app, until), PlatformError, (SECRET,))
-    ticket = attempt(lambda: platform.js_ticket(app, TOKEN, until), PlatformError, (SECRET, TOKEN))
+    token = attempt(lambda: platform.fetch_access_token(app, until), PlatformError, (SECRET,))
+    ticket = attempt(lambda: platform.fetch_js_ticket(app, TOKEN, until), PlatformError, (SECRET, TOKEN))
     checked = attempt(lambda: platform.check_code(app, Kind.JS_TICKET, CODE, until), PlatformError, (SECRET, CODE))
-    user = attempt(lambda: platform.exchange(app, CODE, until), PlatformError, (SECRET, CODE))
+    user = attempt(lambda: platform.exchange_login_code(app, CODE, until), PlatformError, (SECRET, CODE))
     for found, name in ((token, "access_token"), (ticket, "ticket"), (checked, ""), (user, "open_id")):
         judge(found, reply, name)
 
@@ -60,7 +60,7 @@ def echoed(data: bytes) -> bytes:
     return planted(data).replace(b"<token>", TOKEN.encode()).replace(b"<code>", CODE.encode())
 
 
-def judge(found: object, reply: Reply, name: str = "") -> None:
+def judge(found: object, reply: HttpResponse, name: str = "") -> None:
     """Only an answer that says so by the document is a success or a definite no; `name` is that of what was asked."""
     hold(not isinstance(found, NotSentError), "an answer came, and it is said that nothing was sent")
     packed = reply.encoding.strip().lower() not in ("", "identity")

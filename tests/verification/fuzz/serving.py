@@ -13,7 +13,7 @@ from types import TracebackType
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 from .answers import application, echoed
 from .hearing import listening
@@ -83,7 +83,9 @@ class Mouth:
 
 
 @contextmanager
-def connection(open_platform: Callable[..., OpenPlatform] = OpenPlatform) -> Iterator[Callable[[bytes], None]]:
+def connection(
+    open_platform: Callable[..., YuanzhibangPlatform] = YuanzhibangPlatform,
+) -> Iterator[Callable[[bytes], None]]:
     """The target: each input is what the platform's side of one connection says."""
     # A folder without certificates costs no time to load, and no input needs one.
     with Mouth() as mouth, listening() as clean, tempfile.TemporaryDirectory(prefix="fuzz-") as certificates:
@@ -93,7 +95,7 @@ def connection(open_platform: Callable[..., OpenPlatform] = OpenPlatform) -> Ite
             mouth.answer, before = echoed(data), mouth.requests
             with open_platform(policy=Policy(), pool_size=1, ca_bundle=certificates) as platform:
                 until = steady_clock() + _WAIT_S
-                found = attempt(lambda: platform.server_token(app, until), PlatformError)
+                found = attempt(lambda: platform.fetch_access_token(app, until), PlatformError)
             hold(not isinstance(found, NotSentError), "the platform was there, and it is said that it was not asked")
             hold(mouth.requests - before == 1, "not exactly one request was sent")
             clean((SECRET,))

@@ -25,8 +25,8 @@ from support.child import ask, point, say
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Kind, Snapshot
-from token_refresher.platforms.http.call import Flight
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.http.call import Call
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
 from token_refresher.store.redis_store import Store
@@ -49,7 +49,7 @@ POINTS = (
 _PATHS = {Kind.ACCESS_TOKEN.value: "/token", Kind.JS_TICKET.value: "/ticket"}
 # A code of either kind, at those points that need not know which.
 ANY = "any"
-_FETCHES = {Kind.ACCESS_TOKEN.value: "server_token", Kind.JS_TICKET.value: "js_ticket"}
+_FETCHES = {Kind.ACCESS_TOKEN.value: "fetch_access_token", Kind.JS_TICKET.value: "fetch_js_ticket"}
 
 
 def context(timeout_s: float) -> Any:
@@ -160,10 +160,10 @@ def _hold_ours(place: str, kind: str) -> None:
     elif place in ("before send", "after its last look"):
         names = list(_FETCHES.values()) if kind == ANY else [_FETCHES[kind]]
         fetching = [_fetching(name) for name in names]
-        # A flight does not know what it carries.
-        _held(Flight, "depart", lambda *_: any(fetching), after=place == "after its last look")
+        # A call does not know what it carries.
+        _held(Call, "mark_sent", lambda *_: any(fetching), after=place == "after its last look")
     elif place == "after answer":
-        _held(OpenPlatform, _FETCHES[kind], lambda *_: True, after=True)
+        _held(YuanzhibangPlatform, _FETCHES[kind], lambda *_: True, after=True)
     elif place in ("before store", "before finish"):
 
         def stores(_: Store, held: Snapshot, __: str, outcome: str, *___: object, **____: object) -> bool:
@@ -174,7 +174,7 @@ def _hold_ours(place: str, kind: str) -> None:
 
 def _fetching(name: str) -> list[str]:
     """Not empty while the named request to the platform is being made."""
-    original, under_way = getattr(OpenPlatform, name), list[str]()
+    original, under_way = getattr(YuanzhibangPlatform, name), list[str]()
 
     def request(*arguments: Any, **kwargs: Any) -> Any:
         under_way.append(name)
@@ -183,7 +183,7 @@ def _fetching(name: str) -> list[str]:
         finally:
             under_way.pop()
 
-    setattr(OpenPlatform, name, request)
+    setattr(YuanzhibangPlatform, name, request)
     return under_way
 
 

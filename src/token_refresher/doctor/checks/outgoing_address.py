@@ -10,8 +10,8 @@ from token_refresher.doctor.context import Bench, host_of, proxy_of
 from token_refresher.doctor.finding import Finding, Light, speaker
 from token_refresher.domain.addresses import platform_url
 from token_refresher.domain.errors import PlatformError
-from token_refresher.platforms.http.call import Flight
-from token_refresher.platforms.http.errors import failure_words
+from token_refresher.platforms.http.call import Call
+from token_refresher.platforms.http.errors import describe
 from token_refresher.platforms.http.transport import proxy_headers
 from token_refresher.settings.values import Mistake
 
@@ -34,9 +34,9 @@ def outgoing(bench: Bench, environ: Mapping[str, str]) -> Iterator[Finding]:
         return
     policy = bench.settings.policy
     until = min(bench.clocks.until, bench.clocks.steady() + policy.request_total_s)
-    flight: Flight[str] = Flight(until, bench.clocks.steady)
+    call: Call[str] = Call(until, bench.clocks.steady)
     try:
-        seen = flight.fly(lambda: _seen(bench, url))
+        seen = call.run(lambda: _seen(bench, url))
     except PlatformError as error:
         why = error.what.partition(": ")[2] or "no answer in time"
         yield say(Light.YELLOW, f"{host_of(url)} does not tell: {why}", f"correct {SETTING}, or leave it out")
@@ -74,7 +74,7 @@ def _seen(bench: Bench, url: str) -> str:
             ) as answer:
                 text = answer.raw.read(_LONGEST, decode_content=True).decode("ascii", "replace")
         except requests.RequestException as error:
-            raise ConnectionError(0, failure_words(error)) from None
+            raise ConnectionError(0, describe(error)) from None
     for found in _ADDRESS.findall(text):
         try:
             return str(ip_address(found))

@@ -16,7 +16,7 @@ from token_refresher.doctor.finding import Finding, Light, speaker
 from token_refresher.domain.errors import CATALOGUE, NotSentError, PlatformError, UnknownOutcomeError
 from token_refresher.domain.model import App, Kind, Snapshot
 from token_refresher.domain.platform_answer import Checked
-from token_refresher.platforms.yuanzhibang.client import OpenPlatform
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 # What the advice for a run leaves open, for somebody who sets things up.
 _CURES = {
@@ -46,7 +46,7 @@ class Answers:
         return [*found, self.exchanged] if self.exchanged else found
 
 
-def asked(app: App, snapshots: list[Snapshot], platform: OpenPlatform, clocks: Clocks) -> Answers:
+def asked(app: App, snapshots: list[Snapshot], platform: YuanzhibangPlatform, clocks: Clocks) -> Answers:
     """Put the questions about one application. Raises nothing of our tree."""
     answers = Answers(app)
     live = {each.target.kind: each.live.code for each in snapshots if each.live}
@@ -63,7 +63,7 @@ def asked(app: App, snapshots: list[Snapshot], platform: OpenPlatform, clocks: C
                 answers.exchanged = error
                 return answers
     try:
-        platform.exchange(app, _made_up(), clocks.until)
+        platform.exchange_login_code(app, _made_up(), clocks.until)
     except PlatformError as error:
         answers.exchanged = error
     return answers

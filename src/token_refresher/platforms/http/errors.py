@@ -13,7 +13,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def failure_code(error: Exception) -> str:
+def error_code(error: Exception) -> str:
     """Which kind of unknown it is when a request that was sent ends with this exception."""
     from http.client import HTTPException, IncompleteRead
 
@@ -28,7 +28,7 @@ def failure_code(error: Exception) -> str:
     return "cut_answer" if isinstance(causes[-1], OSError) else "bad_answer"
 
 
-def failure_words(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """What went wrong, in words of this machine only: those of a peer or a request may hold secrets."""
     causes = _causes(error)
     for cause in causes:

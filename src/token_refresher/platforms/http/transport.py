@@ -1,4 +1,4 @@
-"""The connections below requests: each asks its flight before it sends. Imports urllib3 only when called."""
+"""The connections below requests: each asks its call before it sends. Imports urllib3 only when called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from token_refresher.platforms.http.call import AbandonedError, Cord, Flight, Phase, current
+from token_refresher.platforms.http.call import AbortHandle, Call, CallCancelledError, Phase, current_call
 
 if TYPE_CHECKING:
     import ssl
@@ -37,17 +37,17 @@ _USER_TIMEOUT_MS = 5000
 _MOST_INTERIM = 20
 
 
-def prepare(sock: socket.socket) -> None:
+def set_socket_options(sock: socket.socket) -> None:
     """Set what bounds the time that bytes of ours can stay under way. Raises OSError, which names a refused option."""
-    _need(sock, "SO_LINGER", socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    _set_option(sock, "SO_LINGER", socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        _need(sock, "TCP_USER_TIMEOUT", socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        _set_option(sock, "TCP_USER_TIMEOUT", socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
     with contextlib.suppress(OSError):
         # A request is one write, so this only saves time.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _need(sock: socket.socket, name: str, level: int, option: int, value: Any) -> None:
+def _set_option(sock: socket.socket, name: str, level: int, option: int, value: Any) -> None:
     try:
         sock.setsockopt(level, option, value)
     except OSError as error:
@@ -94,37 +94,37 @@ class _Answer(_Response):
         self.msg.set_payload("")
 
 
-class _Wire(_Connection):
-    """What a connection must do so that its flight knows, and decides, whether the request is sent."""
+class _CallConnection(_Connection):
+    """What a connection must do so that its call knows, and decides, whether the request is sent."""
 
     secure = False
-    _cord: Cord | None = None
+    _handle: AbortHandle | None = None
     _parts: list[bytes] | None = None
 
     def _new_conn(self) -> socket.socket:
-        flight = _flight()
-        flight.enter(Phase.PROXY if self.proxy else Phase.DNS)
+        call = _this_call()
+        call.enter_phase(Phase.PROXY if self.proxy else Phase.DNS)
         found = socket.getaddrinfo(self.host.strip("[]"), self.port, type=socket.SOCK_STREAM)
         failed: OSError = OSError("no address")
         for family, kind, protocol, _, address in found:
             try:
-                sock = self._dial(socket.socket(family, kind, protocol), address, flight)
+                sock = self._dial(socket.socket(family, kind, protocol), address, call)
             except OSError as error:
                 failed = error
             else:
                 if self.secure and not self.proxy:
-                    flight.enter(Phase.TLS)
+                    call.enter_phase(Phase.TLS)
                 return sock
         raise failed
 
-    def _dial(self, sock: socket.socket, address: Any, flight: Flight[Any]) -> socket.socket:
+    def _dial(self, sock: socket.socket, address: Any, call: Call[Any]) -> socket.socket:
         try:
-            flight.enter(Phase.START)
-            prepare(sock)
-            flight.enter(Phase.PROXY if self.proxy else Phase.CONNECT)
-            sock.settimeout(min(self.timeout or flight.left_s(), flight.left_s()))
-            self._cord = Cord(sock, self)
-            flight.hold(self._cord)
+            call.enter_phase(Phase.START)
+            set_socket_options(sock)
+            call.enter_phase(Phase.PROXY if self.proxy else Phase.CONNECT)
+            sock.settimeout(min(self.timeout or call.remaining_s(), call.remaining_s()))
+            self._handle = AbortHandle(sock, self)
+            call.attach(self._handle)
             sock.connect(address)
         except BaseException:
             sock.close()
@@ -134,7 +134,7 @@ class _Wire(_Connection):
 
     def _tunnel(self) -> None:
         super()._tunnel()
-        _flight().enter(Phase.TLS)
+        _this_call().enter_phase(Phase.TLS)
 
     def send(self, data: Any) -> None:
         # While `request` writes, its parts are kept back: sent one by one, a process that is stopped between
@@ -145,19 +145,19 @@ class _Wire(_Connection):
             self._parts.append(data)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        flight, self._parts = _flight(), []
+        call, self._parts = _this_call(), []
         try:
             super().request(*args, **kwargs)
             request = b"".join(self._parts)
         finally:
             self._parts = None
-        if self._cord is None:
+        if self._handle is None:
             raise AssertionError("a connection that nobody could break off")
-        flight.hold(self._cord)
-        flight.enter(Phase.READY)
-        if self._cord.hung_up():
+        call.attach(self._handle)
+        call.enter_phase(Phase.READY)
+        if self._handle.peer_closed():
             raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-        flight.depart()
+        call.mark_sent()
         super().send(request)
 
     def quiet(self) -> bool:
@@ -182,18 +182,18 @@ class _Wire(_Connection):
         return False
 
     def close(self) -> None:
-        if self._cord is not None and current() is None:
-            self._cord.calm()
+        if self._handle is not None and current_call() is None:
+            self._handle.close_gracefully()
         super().close()
         self._let_go()
 
     def _let_go(self) -> None:
-        cord, self._cord = self._cord, None
-        if cord is not None:
-            cord.release(self)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.release(self)
 
 
-class _Pool(_ConnectionPool):
+class _CallPool(_ConnectionPool):
     """Connections to one host, of which a thread can reserve one for its next request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -228,26 +228,26 @@ class _Pool(_ConnectionPool):
         return conn
 
     def dial(self, tunnel: bool, timeout_s: float) -> None:
-        """In a flight's thread: connect, through the proxy's `tunnel` if there is one, and reserve for its owner."""
-        flight, conn = _flight(), self._get_conn()
+        """In a call's thread: connect, through the proxy's `tunnel` if there is one, and reserve for its owner."""
+        call, conn = _this_call(), self._get_conn()
         try:
             conn.timeout = timeout_s
             if conn.is_closed and tunnel:
                 self._prepare_proxy(conn)
             self._validate_conn(conn)
-            flight.enter(Phase.READY)
-            if flight.clock() >= flight.until:
-                raise AbandonedError
+            call.enter_phase(Phase.READY)
+            if call.clock() >= call.until:
+                raise CallCancelledError
         except BaseException:
             conn.close()
             self._put_conn(None)
             raise
-        self._keep(flight.owner, conn)
+        self._keep(call.owner, conn)
 
     def _keep(self, owner: int, conn: Any) -> bool:
         with self._reserving:
             if kept := self.pool is not None:
-                # Another one is there only when a flight ends after its caller has left.
+                # Another one is there only when a call ends after its caller has left.
                 conn, self._reserved[owner] = self._reserved.get(owner), conn
         if conn is not None:
             self._put_conn(conn)
@@ -255,7 +255,7 @@ class _Pool(_ConnectionPool):
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         with self._reserving:
-            conn = self._reserved.pop(_flight().owner, None)
+            conn = self._reserved.pop(_this_call().owner, None)
         if conn is None:
             return super()._get_conn(timeout)
         if not conn.quiet():
@@ -270,15 +270,15 @@ class _Pool(_ConnectionPool):
             conn.close()
 
 
-def _flight() -> Flight[Any]:
-    flight = current()
-    if flight is None:
-        raise AssertionError("a request outside of a flight could not be stopped")
-    return flight
+def _this_call() -> Call[Any]:
+    call = current_call()
+    if call is None:
+        raise AssertionError("a request outside of a call could not be cancelled")
+    return call
 
 
 def _pools() -> dict[str, Any]:
-    """Pools of `_Wire` connections by scheme. Made in a function, as their bases need urllib3 imported."""
+    """Pools of `_CallConnection`s by scheme. Made in a function, as their bases need urllib3 imported."""
     from http.client import HTTPResponse
 
     from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -287,14 +287,14 @@ def _pools() -> dict[str, Any]:
     class Answer(_Answer, HTTPResponse):
         """The head of an answer, interim ones read over."""
 
-    class Plain(_Wire, HTTPConnection):
+    class Plain(_CallConnection, HTTPConnection):
         response_class = Answer
 
-    class Secure(_Wire, HTTPSConnection):
+    class Secure(_CallConnection, HTTPSConnection):
         response_class = Answer
         secure = True
 
-    class PlainPool(_Pool, HTTPConnectionPool):
+    class PlainPool(_CallPool, HTTPConnectionPool):
         ConnectionCls = Plain
 
         def _validate_conn(self, conn: Any) -> None:
@@ -302,7 +302,7 @@ def _pools() -> dict[str, Any]:
             if conn.is_closed:
                 conn.connect()
 
-    class SecurePool(_Pool, HTTPSConnectionPool):
+    class SecurePool(_CallPool, HTTPSConnectionPool):
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
@@ -321,7 +321,7 @@ def proxy_headers(proxy: str) -> dict[str, str]:
     return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
-def adapter(tls: ssl.SSLContext, pool_size: int) -> HTTPAdapter:
+def build_adapter(tls: ssl.SSLContext, pool_size: int) -> HTTPAdapter:
     """requests' adapter over these pools: `tls` is for all of them, proxies' included."""
     from requests.adapters import HTTPAdapter
 

@@ -20,19 +20,19 @@ from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
-from token_refresher.platforms.http.call import Flight
-from token_refresher.platforms.http.errors import failure_words
-from token_refresher.platforms.http.transport import adapter, tls_context
+from token_refresher.platforms.http.call import Call
+from token_refresher.platforms.http.errors import describe
+from token_refresher.platforms.http.transport import build_adapter, tls_context
 from token_refresher.platforms.yuanzhibang.response import (
     MAX_BODY,
-    Reply,
-    bad,
-    code_in,
-    instant_in,
-    lifetime_in,
-    open_envelope,
-    refusal,
+    HttpResponse,
+    parse_response,
+    read_credential,
+    read_expiry,
+    read_lifetime,
+    rejection,
     server_time,
+    unusable_response,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class User:
     server_time: float | None
 
 
-class OpenPlatform:
+class YuanzhibangPlatform:
     """One run's connections to the platform; several threads may call at once.
 
     `proxies` maps a scheme (http, https) to a proxy's address, user and password included; nothing is taken
@@ -84,7 +84,7 @@ class OpenPlatform:
         self._pools: dict[str, Any] = {}  # by the address that was dialled
         self._closed = False
 
-    def __enter__(self) -> OpenPlatform:
+    def __enter__(self) -> YuanzhibangPlatform:
         return self
 
     def __exit__(
@@ -103,18 +103,19 @@ class OpenPlatform:
     def dial(self, app: App, kind: Kind, until: float) -> None:
         """Have a connection ready for the fetch of this kind, without sending any of its request.
 
-        It is reserved for the calling thread, whose next `server_token` or `js_ticket` at the same host uses it; if it
-        breaks until then, that request connects again. Unused ones close with the run. Raises NotSentError.
+        It is reserved for the calling thread, whose next `fetch_access_token` or `fetch_js_ticket` at the same host
+        uses it; if it breaks until then, that request connects again. Unused ones close with the run. Raises
+        NotSentError.
         """
         url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
         with _about(app, kind):
             connections = self._connections()
-            flight: Flight[None] = self._flight(until, threading.get_ident())
+            call: Call[None] = self._new_call(until, threading.get_ident())
             known = self._pools.get(url)
-            if known is None or self._clock() >= until or not known.reserve(flight.owner):
-                flight.fly(lambda: self._dial(flight, connections, url))
+            if known is None or self._clock() >= until or not known.reserve(call.owner):
+                call.run(lambda: self._dial(call, connections, url))
 
-    def server_token(self, app: App, until: float) -> Issued:
+    def fetch_access_token(self, app: App, until: float) -> Issued:
         """Fetch a new server access_token.
 
         Raises RefusedError, NotSentError or UnknownOutcomeError.
@@ -124,7 +125,7 @@ class OpenPlatform:
             reply = self._post(app.endpoints.token_url, fields, until, threading.get_ident())
             return self._issued(reply, _data(reply, app, fields), "access_token")
 
-    def js_ticket(self, app: App, access_token: str, until: float) -> Issued:
+    def fetch_js_ticket(self, app: App, access_token: str, until: float) -> Issued:
         """Fetch a new js_ticket with a live access_token.
 
         Raises RefusedError (code token_invalid: the token is dead), NotSentError or UnknownOutcomeError.
@@ -144,11 +145,11 @@ class OpenPlatform:
         with _about(app, kind):
             reply = self._post(app.endpoints.check_code_url, fields, until)
             when = server_time(reply.date)
-            if open_envelope(reply).invalid_code:
+            if parse_response(reply).invalid_code:
                 return Checked(valid=False, expires_at=None, server_time=when)
-            return Checked(True, instant_in(_data(reply, app, fields, denial="app_denied")), when)
+            return Checked(True, read_expiry(_data(reply, app, fields, denial="app_denied")), when)
 
-    def exchange(self, app: App, code: str, until: float) -> User:
+    def exchange_login_code(self, app: App, code: str, until: float) -> User:
         """Exchange a page's login-free code, good for one use, for its user.
 
         Raises RefusedError (code code_invalid: unknown or used up), NotSentError or UnknownOutcomeError.
@@ -158,42 +159,44 @@ class OpenPlatform:
         with _about(app, None):
             reply = self._post(app.endpoints.user_token_url, fields, until)
             data = _data(reply, app, fields, "code_invalid")
-            lifetime_s, _ = lifetime_in(data, self._policy.lifetime_s)
+            lifetime_s, _ = read_lifetime(data, self._policy.lifetime_s)
             scope = data.get("scope", "")
             if not isinstance(scope, str):
-                raise bad("scope is no text")
-            return User(code_in(data, "open_id")[0], scope, lifetime_s, server_time(reply.date))
+                raise unusable_response("scope is no text")
+            return User(read_credential(data, "open_id")[0], scope, lifetime_s, server_time(reply.date))
 
-    def _issued(self, reply: Reply, data: Mapping[str, Any], name: str) -> Issued:
-        code, long = code_in(data, name)
-        lifetime_s, capped = lifetime_in(data, self._policy.lifetime_s)
+    def _issued(self, reply: HttpResponse, data: Mapping[str, Any], name: str) -> Issued:
+        code, long = read_credential(data, name)
+        lifetime_s, capped = read_lifetime(data, self._policy.lifetime_s)
         return Issued(code, lifetime_s, reply.sent_at, server_time(reply.date), long + capped)
 
-    def _flight(self, until: float, owner: int) -> Flight[Any]:
-        return Flight(min(until, self._clock() + self._policy.request_total_s), self._clock, owner)
+    def _new_call(self, until: float, owner: int) -> Call[Any]:
+        return Call(min(until, self._clock() + self._policy.request_total_s), self._clock, owner)
 
-    def _dial(self, flight: Flight[None], connections: HTTPAdapter, url: str) -> None:
-        """In the flight's thread: connect and reserve. Raises whatever goes wrong."""
+    def _dial(self, call: Call[None], connections: HTTPAdapter, url: str) -> None:
+        """In the call's thread: connect and reserve. Raises whatever goes wrong."""
         request = _prepared(url, "")
         pool: Any = connections.get_connection_with_tls_context(request, True, proxies=self._proxies_shown())
         self._pools[url] = pool
-        pool.dial(url.lower().startswith("https:") and pool.proxy, min(self._policy.connect_timeout_s, flight.left_s()))
+        pool.dial(
+            url.lower().startswith("https:") and pool.proxy, min(self._policy.connect_timeout_s, call.remaining_s())
+        )
 
     def _proxies_shown(self) -> dict[str, str]:
         return {scheme: address.reveal() for scheme, address in self._proxies.items()}
 
-    def _post(self, url: str, fields: Mapping[str, str], until: float, owner: int = 0) -> Reply:
+    def _post(self, url: str, fields: Mapping[str, str], until: float, owner: int = 0) -> HttpResponse:
         # surrogatepass: an odd secret is the platform's to refuse, not a crash whose text quotes it.
         body = urlencode(fields, errors="surrogatepass")
         # Before the time begins to count: what the first request imports is no part of any request.
         connections = self._connections()
-        flight: Flight[Reply] = self._flight(until, owner)
-        return flight.fly(lambda: self._fly(flight, connections, url, body))
+        call: Call[HttpResponse] = self._new_call(until, owner)
+        return call.run(lambda: self._send(call, connections, url, body))
 
-    def _fly(self, flight: Flight[Reply], connections: HTTPAdapter, url: str, body: str) -> Reply:
-        """In the flight's thread: send the request once and read its answer. Raises whatever goes wrong."""
+    def _send(self, call: Call[HttpResponse], connections: HTTPAdapter, url: str, body: str) -> HttpResponse:
+        """In the call's thread: send the request once and read its answer. Raises whatever goes wrong."""
         request = _prepared(url, body)
-        policy, left_s = self._policy, flight.left_s()
+        policy, left_s = self._policy, call.remaining_s()
         # The adapter without a session around it: a session obeys the environment, keeps cookies, and reads
         # the whole body of a redirect even when it is told not to follow it.
         response = connections.send(
@@ -213,10 +216,10 @@ class OpenPlatform:
             response.close()
         named = (response.headers.get(name, "") for name in ("Content-Encoding", "Date", "Retry-After"))
         encoding, date, retry_after = named
-        if flight.sent_at is None:
+        if call.sent_at is None:
             raise AssertionError("an answer to a request that was not sent")
         answered = response.status_code, encoding, date, bytes(answer)
-        return Reply(*answered, flight.sent_at, retry_after, time.time())
+        return HttpResponse(*answered, call.sent_at, retry_after, time.time())
 
     def _connections(self) -> HTTPAdapter:
         """The adapter, made by the first request. Raises NotSentError when `ca_bundle` cannot be read."""
@@ -225,9 +228,9 @@ class OpenPlatform:
                 raise NotSentError("this run is over, its connections are closed")
             if self._adapter is None:
                 try:
-                    self._adapter = adapter(tls_context(self._ca_bundle), self._pool_size)
+                    self._adapter = build_adapter(tls_context(self._ca_bundle), self._pool_size)
                 except OSError as error:  # an SSLError too: a file that holds no certificates
-                    what = f"the CA certificates cannot be read: {failure_words(error)}"
+                    what = f"the CA certificates cannot be read: {describe(error)}"
                     raise NotSentError(what, code="not_sent_tls") from None
             return self._adapter
 
@@ -249,11 +252,11 @@ def _prepared(url: str, body: str) -> PreparedRequest:
 
 
 def _data(
-    reply: Reply, app: App, fields: Mapping[str, str], invalid_code: str = "", denial: str = ""
+    reply: HttpResponse, app: App, fields: Mapping[str, str], invalid_code: str = "", denial: str = ""
 ) -> Mapping[str, Any]:
     """The data of a success. Raises RefusedError or UnknownOutcomeError."""
-    envelope = open_envelope(reply)
+    envelope = parse_response(reply)
     if envelope.ok:
         return envelope.data
     sent = [fields[name] for name in ("secret", "access_token", "code") if name in fields]
-    raise refusal(envelope, [app.secret.reveal(), *sent], invalid_code, denial)
+    raise rejection(envelope, [app.secret.reveal(), *sent], invalid_code, denial)

@@ -62,7 +62,7 @@ _LONGEST_WAIT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpResponse:
     """An HTTP answer as it came; `body` is at most one byte longer than MAX_BODY, and not decoded.
 
     `sent_at` is an instant of the client's clock, `came_at` one of the machine's (unix seconds).
@@ -78,7 +78,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Envelope:
+class ApiResponse:
     """A well-formed answer; `data` is empty unless the platform sent an object.
 
     `retry_after_s` (duration, seconds) is what the answer asks the caller to wait.
@@ -98,19 +98,19 @@ class Envelope:
         return self.status == _INVALID_CODE
 
 
-def bad(what: str) -> UnknownOutcomeError:
+def unusable_response(what: str) -> UnknownOutcomeError:
     """The answer is none of those documented."""
     return UnknownOutcomeError(f"the platform's answer is unusable: {what}", code="bad_answer")
 
 
-def open_envelope(reply: Reply) -> Envelope:
+def parse_response(reply: HttpResponse) -> ApiResponse:
     """The envelope in an answer: a success, or a definite no.
 
     Raises RefusedError (a no by its HTTP status), UnknownOutcomeError (bad_answer).
     """
     http_status, refused = reply.http_status, _refused_by_status(reply)
     if not refused and not (200 <= http_status < 300 or 400 <= http_status < 500):
-        raise bad(f"HTTP {http_status}")
+        raise unusable_response(f"HTTP {http_status}")
     try:
         envelope = _envelope(reply)
     except UnknownOutcomeError:
@@ -122,11 +122,11 @@ def open_envelope(reply: Reply) -> Envelope:
         raise refused
     if not no and (envelope.status != _OK or http_status >= 400):
         # A success inside an HTTP error counts as unknown too: a code may have been issued.
-        raise bad(f"status {envelope.status} with HTTP {http_status}")
+        raise unusable_response(f"status {envelope.status} with HTTP {http_status}")
     return envelope
 
 
-def _refused_by_status(reply: Reply) -> RefusedError | None:
+def _refused_by_status(reply: HttpResponse) -> RefusedError | None:
     """The error of an HTTP status that alone says that nothing was issued; None for the others."""
     http_status = reply.http_status
     if http_status in _LIMITING or (http_status == 503 and reply.retry_after.strip()):
@@ -141,7 +141,7 @@ def _refused_by_status(reply: Reply) -> RefusedError | None:
     return RefusedError(what, of_caller=True)
 
 
-def _wait_s(reply: Reply) -> float | None:
+def _wait_s(reply: HttpResponse) -> float | None:
     """The duration (s) in Retry-After, from 0 to 300; None when it is absent or unreadable."""
     said = reply.retry_after.strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):
@@ -152,21 +152,21 @@ def _wait_s(reply: Reply) -> float | None:
     return min(max(until - (reply.came_at if now is None else now), 0.0), _LONGEST_WAIT_S)
 
 
-def _envelope(reply: Reply) -> Envelope:
+def _envelope(reply: HttpResponse) -> ApiResponse:
     http_status = reply.http_status
     envelope = _parse(_decoded(reply), http_status)
     if not isinstance(envelope, dict):
-        raise bad(f"no JSON object (HTTP {http_status})")
+        raise unusable_response(f"no JSON object (HTTP {http_status})")
     status, message, data = whole(envelope.get("status")), envelope.get("message"), envelope.get("data")
     if status is None or not isinstance(message, (str, int, float, type(None))):
-        raise bad(f"no status and message (HTTP {http_status})")
+        raise unusable_response(f"no status and message (HTTP {http_status})")
     if not isinstance(data, (dict, list, type(None))):
-        raise bad(f"data is neither object nor array (status {status})")
+        raise unusable_response(f"data is neither object nor array (status {status})")
     text = "" if message is None else str(message)
-    return Envelope(status, text, data if isinstance(data, dict) else {}, _wait_s(reply))
+    return ApiResponse(status, text, data if isinstance(data, dict) else {}, _wait_s(reply))
 
 
-def _decoded(reply: Reply) -> bytes:
+def _decoded(reply: HttpResponse) -> bytes:
     """The body unpacked, the last coding first.
 
     The header is a hint only: some servers write a charset there, and some proxies unpack a body but leave the header.
@@ -174,7 +174,7 @@ def _decoded(reply: Reply) -> bytes:
     """
     body, codings = reply.body, reply.encoding.lower().replace(" ", "").split(",")
     if len(codings) > _MOST_CODINGS:
-        raise bad("too many codings")
+        raise unusable_response("too many codings")
     for coding in reversed(codings):
         if len(body) > MAX_BODY:
             break
@@ -185,7 +185,7 @@ def _decoded(reply: Reply) -> bytes:
             zlibs = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
             body = _unpacked(body, zlib.MAX_WBITS if zlibs else -zlib.MAX_WBITS)
     if len(body) > MAX_BODY:
-        raise bad("too long")
+        raise unusable_response("too long")
     return body
 
 
@@ -195,9 +195,9 @@ def _unpacked(body: bytes, wbits: int) -> bytes:
     try:
         body = packed.decompress(body, MAX_BODY + 1)
     except zlib.error:
-        raise bad("its packing is broken") from None
+        raise unusable_response("its packing is broken") from None
     if len(body) <= MAX_BODY and not packed.eof:
-        raise bad("its packing is incomplete")
+        raise unusable_response("its packing is incomplete")
     return body
 
 
@@ -212,7 +212,7 @@ def _parse(body: bytes, http_status: int) -> Any:
         )
     except (ValueError, RecursionError):
         # from None: the exception quotes the answer, which may hold a code.
-        raise bad(f"no valid JSON (HTTP {http_status})") from None
+        raise unusable_response(f"no valid JSON (HTTP {http_status})") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -247,34 +247,34 @@ def whole(leaf: object) -> int | None:
     return leaf if isinstance(leaf, int) and not isinstance(leaf, bool) else None
 
 
-def code_in(data: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
+def read_credential(data: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
     """The code under `name`, and warnings. Raises UnknownOutcomeError (bad_answer)."""
     code = data.get(name)
     if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE:
-        raise bad(f"no usable {name}")
+        raise unusable_response(f"no usable {name}")
     if any(char.isspace() or unicodedata.category(char) in ("Cc", "Cs") for char in code):
-        raise bad(f"{name} contains blanks or control characters")
+        raise unusable_response(f"{name} contains blanks or control characters")
     if len(code) > _DOCUMENTED_CODE:
         return code, (f"{name} has {len(code)} characters, documented are at most {_DOCUMENTED_CODE}",)
     return code, ()
 
 
-def lifetime_in(data: Mapping[str, Any], longest_s: float) -> tuple[int, tuple[str, ...]]:
+def read_lifetime(data: Mapping[str, Any], longest_s: float) -> tuple[int, tuple[str, ...]]:
     """The duration under `expires_in` (s), at most `longest_s`, and warnings. Raises UnknownOutcomeError."""
     lifetime_s = whole(data.get("expires_in"))
     if lifetime_s is None or lifetime_s <= 0:
-        raise bad("expires_in is no duration")
+        raise unusable_response("expires_in is no duration")
     cap_s = max(1, int(longest_s))
     if lifetime_s > cap_s:
         return cap_s, (f"expires_in is {lifetime_s} s, counted as {cap_s} s",)
     return lifetime_s, ()
 
 
-def instant_in(data: Mapping[str, Any]) -> int:
+def read_expiry(data: Mapping[str, Any]) -> int:
     """The instant under `expires_in` (unix seconds, the platform's clock). Raises UnknownOutcomeError."""
     instant = whole(data.get("expires_in"))
     if instant is None or not _FIRST_INSTANT <= instant < _LAST_INSTANT:
-        raise bad("expires_in is no instant")
+        raise unusable_response("expires_in is no instant")
     return instant
 
 
@@ -290,7 +290,7 @@ def server_time(date: str) -> float | None:
         return None
 
 
-def refusal(envelope: Envelope, secrets: Iterable[str], invalid_code: str, denial: str = "") -> RefusedError:
+def rejection(envelope: ApiResponse, secrets: Iterable[str], invalid_code: str, denial: str = "") -> RefusedError:
     """The error for a definite no. None of `secrets` gets into it.
 
     `invalid_code` is what 4102 means here, `denial` what a no about the application means ("": it is about the secret).
