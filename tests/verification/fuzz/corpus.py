@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 KEPT = Path(__file__).resolve().parent / "corpus"
-ROOT = KEPT.parents[2]
+ROOT = KEPT.parents[3]
 # What a search finds, crashes included; git does not see it.
 FOUND = ROOT / ".run" / "fuzz"
 _SOURCES = str(ROOT / "src")
