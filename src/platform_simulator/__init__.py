@@ -8,15 +8,15 @@ It keeps the ground truth about every code it issues, records requests and goes 
         assert sim.valid("app1", "js_ticket", code)
 """
 
-from .answers import Answer, AnswerStyle
-from .apps import App
-from .faults import Fault
-from .gates import Gate
-from .interfaces import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH, Refusals
-from .journal import RecordedRequest, fingerprint
-from .simulator import Simulator
-from .truth import IssuedCode
-from .wrong_types import VARIANTS as WRONG_TYPES
+from platform_simulator.apps import App
+from platform_simulator.codes import IssuedCode
+from platform_simulator.endpoints import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH, Refusals
+from platform_simulator.faults.fault import Fault
+from platform_simulator.faults.gate import Gate
+from platform_simulator.faults.malformed import VARIANTS as WRONG_TYPES
+from platform_simulator.request_log import RecordedRequest, fingerprint
+from platform_simulator.responses import Answer, AnswerStyle
+from platform_simulator.simulator import Simulator
 
 __all__ = [
     "APP_ACCESS_PATH",

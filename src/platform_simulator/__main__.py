@@ -9,9 +9,9 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from .answers import AnswerStyle
-from .interfaces import TOKEN_PATH
-from .simulator import Simulator
+from platform_simulator.endpoints import TOKEN_PATH
+from platform_simulator.responses import AnswerStyle
+from platform_simulator.simulator import Simulator
 
 _WARNING = "WARNING: for tests only. It guards nothing; never give it a real secret."
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Literal, get_args
 
-from .http1 import Reply
+from platform_simulator.http1 import Reply
 
 RetryAfter = Literal["seconds", "date", "nothing"]
 _SAYS: tuple[str, ...] = get_args(RetryAfter)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .http1 import BadRequestError, HttpRequest, Reply, RequestReader
+from platform_simulator.http1 import BadRequestError, HttpRequest, Reply, RequestReader
 
 # Room for a benchmark's hundreds of clients to connect at the same moment.
 _BACKLOG = 1024

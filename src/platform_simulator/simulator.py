@@ -6,18 +6,18 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from .answers import AnswerStyle
-from .apps import App, Apps
-from .exchange import Exchange
-from .faults import Fault
-from .gates import Gate
-from .interfaces import Interfaces, Refusals
-from .journal import Journal, RecordedRequest
-from .limits import Limits, RetryAfter
-from .logins import Logins
-from .script import Script, Where
-from .server import Server
-from .truth import IssuedCode, Truth
+from platform_simulator.apps import App, Apps
+from platform_simulator.codes import IssuedCode, Truth
+from platform_simulator.endpoints import Interfaces, Refusals
+from platform_simulator.faults.fault import Fault
+from platform_simulator.faults.gate import Gate
+from platform_simulator.faults.queue import Script, Where
+from platform_simulator.handler import Exchange
+from platform_simulator.limits import Limits, RetryAfter
+from platform_simulator.login_codes import Logins
+from platform_simulator.request_log import Journal, RecordedRequest
+from platform_simulator.responses import AnswerStyle
+from platform_simulator.server import Server
 
 
 class Simulator:

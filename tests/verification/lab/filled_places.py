@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import yaml
 
 from platform_simulator import CHECK_PATH
-from platform_simulator.truth import KINDS
+from platform_simulator.codes import KINDS
 from support.cron_pattern import KEYS
 from token_refresher.domain.errors import NoCodeError
 from token_refresher.domain.model import Kind

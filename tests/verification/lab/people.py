@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform_simulator.truth import KINDS
+from platform_simulator.codes import KINDS
 from support.cron_pattern import KEYS
 from support.planted import plant
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from platform_simulator import CHECK_PATH, Fault
-from platform_simulator.truth import ACCESS_TOKEN
+from platform_simulator.codes import ACCESS_TOKEN
 from verification.lab.place import Place, TwoDeployments
 from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario
 from verification.lab.troubles import Answers, Complaints, Shortened, SomebodyElse

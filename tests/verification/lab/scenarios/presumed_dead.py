@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
-from platform_simulator.truth import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
 from verification.lab.filled_places import (
     LibraryBehindWire,
     ManyApps,

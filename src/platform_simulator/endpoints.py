@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .answers import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, NOT_ADDED, OK, Answer, whole
-from .apps import App, Apps
-from .logins import Logins
-from .truth import ACCESS_TOKEN, JS_TICKET, KINDS, Order, Truth
+from platform_simulator.apps import App, Apps
+from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET, KINDS, Order, Truth
+from platform_simulator.login_codes import Logins
+from platform_simulator.responses import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, NOT_ADDED, OK, Answer, whole
 
 TOKEN_PATH = "/OAuth2/token"  # noqa: S105 -- an address, not a password
 TICKET_PATH = "/OAuth2/ticket"

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
-from .answers import GENERAL_ERROR, Answer, AnswerStyle, render
-from .delivery import deliver
-from .faults import Fault
-from .gates import Gate
-from .http1 import HttpRequest, Reply
-from .interfaces import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Form, Interfaces, Result
-from .journal import STOPPED, WAITING, Journal, RecordedRequest, masked
-from .limits import Limits
-from .script import Plan, Script
-from .server import Link
-from .truth import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.endpoints import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Form, Interfaces, Result
+from platform_simulator.faults.delivery import deliver
+from platform_simulator.faults.fault import Fault
+from platform_simulator.faults.gate import Gate
+from platform_simulator.faults.queue import Plan, Script
+from platform_simulator.http1 import HttpRequest, Reply
+from platform_simulator.limits import Limits
+from platform_simulator.request_log import STOPPED, WAITING, Journal, RecordedRequest, masked
+from platform_simulator.responses import GENERAL_ERROR, Answer, AnswerStyle, render
+from platform_simulator.server import Link
 
 _AS_USUAL = Fault("", executed=True)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .faults import Delivery
-from .http1 import Reply
-from .server import Link
+from platform_simulator.faults.fault import Delivery
+from platform_simulator.http1 import Reply
+from platform_simulator.server import Link
 
 _BLOCK = b" " * 65_536
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from .answers import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
-from .gates import Gate
-from .gzip_bomb import bomb
-from .http1 import Reply
-from .truth import Order
-from .wrong_types import VARIANTS, distort
+from platform_simulator.codes import Order
+from platform_simulator.faults.gate import Gate
+from platform_simulator.faults.gzip_bomb import bomb
+from platform_simulator.faults.malformed import VARIANTS, distort
+from platform_simulator.http1 import Reply
+from platform_simulator.responses import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
 
 # The life a lying checkCode invents for a code that has none.
 _INVENTED_LIFE_S = 7200

@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .faults import Fault
-from .gates import Gate
+from platform_simulator.faults.fault import Fault
+from platform_simulator.faults.gate import Gate
 
 Where = Literal["before", "after"]
 _WHERES: tuple[str, ...] = get_args(Where)
