@@ -31,7 +31,7 @@ class IssuedCode:
 
 
 @dataclass(frozen=True)
-class Order:
+class IssueOptions:
     """How a code is to be issued: its text, its real life in seconds (None: the usual one).
 
     `reuse` hands out the newest code again while it is valid: with what remains of its life, or
@@ -44,7 +44,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Grant:
+class IssueResult:
     """What an issue gave: the code, its life from now in seconds, and whether it is a new one."""
 
     issued: IssuedCode
@@ -82,7 +82,7 @@ class _Life:
         return IssuedCode(self.code, self.issued_at, self.expires_at)
 
 
-class Truth:
+class CodeRegistry:
     """All codes of all applications. Every method is atomic.
 
     A newer code leaves its predecessors `grace_s`, an access_token's `access_token_grace_s` unless that is None. With
@@ -109,19 +109,21 @@ class Truth:
         # Per target the lives no successor has cut yet, so that an issue never walks them all.
         self._uncut: dict[tuple[str, str], list[_Life]] = {}
 
-    def issue(self, app_id: str, kind: str, order: Order | None = None, over_the_wire: bool = False) -> Grant:
+    def issue(
+        self, app_id: str, kind: str, options: IssueOptions | None = None, over_the_wire: bool = False
+    ) -> IssueResult:
         """Issue a code; older ones are cut to the grace. Raises ValueError for an unknown kind."""
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
-        order = order or Order()
+        options = options or IssueOptions()
         with self._lock:
             now = self._clock()
             lives = self._lives.setdefault((app_id, kind), {})
             newest = next(reversed(lives.values()), None)
-            if order.reuse and newest and now < newest.expires_at:
-                return self._hand_out_again(newest, now, order.reuse)
-            lifetime_s = self._lifetime_s if order.lifetime_s is None else order.lifetime_s
-            life = _Life(order.make(), now, now + lifetime_s, over_the_wire)
+            if options.reuse and newest and now < newest.expires_at:
+                return self._hand_out_again(newest, now, options.reuse)
+            lifetime_s = self._lifetime_s if options.lifetime_s is None else options.lifetime_s
+            life = _Life(options.make(), now, now + lifetime_s, over_the_wire)
             uncut = self._uncut.setdefault((app_id, kind), [])
             if kind in self._shortening:
                 for older in uncut:
@@ -131,14 +133,14 @@ class Truth:
                 self._end(app_id, JS_TICKET, now)
             uncut.append(life)
             lives[life.code] = life
-            return Grant(life.shown(), lifetime_s, new=True)
+            return IssueResult(life.shown(), lifetime_s, new=True)
 
-    def _hand_out_again(self, life: _Life, now: float, reuse: str) -> Grant:
+    def _hand_out_again(self, life: _Life, now: float, reuse: str) -> IssueResult:
         lifetime_s = life.expires_at - now
         if reuse == "full":
             lifetime_s = self._lifetime_s
             life.end_at(now + lifetime_s, now)
-        return Grant(life.shown(), lifetime_s, new=False)
+        return IssueResult(life.shown(), lifetime_s, new=False)
 
     def valid(self, app_id: str, kind: str, code: str) -> bool:
         """Whether the platform accepts this code now."""

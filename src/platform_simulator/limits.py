@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Literal, get_args
 
-from platform_simulator.http1 import Reply
+from platform_simulator.server import HttpResponse
 
 RetryAfter = Literal["seconds", "date", "nothing"]
 _SAYS: tuple[str, ...] = get_args(RetryAfter)
@@ -51,7 +51,7 @@ class Limits:
             else:
                 self._limits[app_id, path] = _Limit(n, window_s, says)
 
-    def refuses(self, app_id: str, path: str, now: float, date_offset_s: float) -> Reply | None:
+    def refuses(self, app_id: str, path: str, now: float, date_offset_s: float) -> HttpResponse | None:
         """Count a request that arrives `now` (unix seconds); the refusal when it is one too many.
 
         A refused request does not count. `date_offset_s`: how far the platform's dates are ahead of `now`.
@@ -75,4 +75,4 @@ class Limits:
             # Rounded up: a date has whole seconds.
             date = formatdate(math.ceil(now + date_offset_s + wait_s), usegmt=True)
             headers.append(("Retry-After", date))
-        return Reply(429, tuple(headers), b"Too Many Requests\n")
+        return HttpResponse(429, tuple(headers), b"Too Many Requests\n")

@@ -19,7 +19,7 @@ class UserToken:
     expires_at: float
 
 
-class Logins:
+class LoginCodes:
     """Registered login-free codes, each good for one exchange. Every method is atomic."""
 
     def __init__(self, clock: Callable[[], float], lifetime_s: float) -> None:

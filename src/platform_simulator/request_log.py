@@ -40,13 +40,13 @@ def fingerprint(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def masked(form: Mapping[str, str]) -> dict[str, str]:
+def redacted(form: Mapping[str, str]) -> dict[str, str]:
     """The form with every secret and code replaced by its fingerprint."""
     # A name with stray blanks around it must not let its secret through.
     return {name: fingerprint(value) if name.strip() in _SECRET_FIELDS else value for name, value in form.items()}
 
 
-class Journal:
+class RequestLog:
     """All requests in the order of arrival. Every method is atomic."""
 
     def __init__(self) -> None:

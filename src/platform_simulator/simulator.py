@@ -1,4 +1,4 @@
-"""The simulator as its users hold it: one object over truth, script, journal and server."""
+"""The simulator as its users hold it: one object over codes, faults, request log and server."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from platform_simulator.apps import App, Apps
-from platform_simulator.codes import IssuedCode, Truth
-from platform_simulator.endpoints import Interfaces, Refusals
+from platform_simulator.codes import CodeRegistry, IssuedCode
+from platform_simulator.endpoints import Endpoints, Refusals
 from platform_simulator.faults.fault import Fault
 from platform_simulator.faults.gate import Gate
-from platform_simulator.faults.queue import Script, Where
-from platform_simulator.handler import Exchange
+from platform_simulator.faults.queue import FaultQueue, Where
+from platform_simulator.handler import RequestHandler
 from platform_simulator.limits import Limits, RetryAfter
-from platform_simulator.login_codes import Logins
-from platform_simulator.request_log import Journal, RecordedRequest
+from platform_simulator.login_codes import LoginCodes
+from platform_simulator.request_log import RecordedRequest, RequestLog
 from platform_simulator.responses import AnswerStyle
 from platform_simulator.server import Server
 
@@ -48,13 +48,15 @@ class Simulator:
         token_ends_tickets: bool = False,
     ) -> None:
         self._apps = Apps(apps)
-        self._truth = Truth(clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets)
-        self._logins = Logins(clock, lifetime_s)
-        self._journal = Journal()
-        self._script = Script()
-        interfaces = Interfaces(self._apps, self._truth, self._logins, refusals or Refusals(), checkcode_lag_s)
+        self._codes = CodeRegistry(
+            clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets
+        )
+        self._login_codes = LoginCodes(clock, lifetime_s)
+        self._log = RequestLog()
+        self._faults = FaultQueue()
+        endpoints = Endpoints(self._apps, self._codes, self._login_codes, refusals or Refusals(), checkcode_lag_s)
         self._limits = Limits()
-        self._exchange = Exchange(clock, interfaces, self._journal, self._script, style, latency_s, self._limits)
+        self._handler = RequestHandler(clock, endpoints, self._log, self._faults, style, latency_s, self._limits)
         self._tls, self._host, self._port = tls, host, port
         self._server: Server | None = None
 
@@ -67,7 +69,7 @@ class Simulator:
         """
         if self._server is not None:
             raise RuntimeError("the simulator is already started")
-        self._server = Server(self._host, self._port, self._tls, self._exchange)
+        self._server = Server(self._host, self._port, self._tls, self._handler)
         self._port = self._server.port
 
     def stop(self) -> None:
@@ -75,7 +77,7 @@ class Simulator:
         server, self._server = self._server, None
         if server is not None:
             server.stopping.set()
-            self._script.wake_gates()
+            self._faults.wake_gates()
             server.stop()
 
     def __enter__(self) -> Simulator:
@@ -93,20 +95,20 @@ class Simulator:
     @property
     def style(self) -> AnswerStyle:
         """How answers are written; may be changed at any time."""
-        return self._exchange.style
+        return self._handler.style
 
     @style.setter
     def style(self, style: AnswerStyle) -> None:
-        self._exchange.style = style
+        self._handler.style = style
 
     @property
     def date_offset_s(self) -> float | None:
         """How far the Date header is ahead of the clock (seconds); None: answers carry none."""
-        return self._exchange.date_offset_s
+        return self._handler.date_offset_s
 
     @date_offset_s.setter
     def date_offset_s(self, offset_s: float | None) -> None:
-        self._exchange.date_offset_s = offset_s
+        self._handler.date_offset_s = offset_s
 
     # -- applications ------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class Simulator:
         """
         self._apps.rotate_secret(app_id, new)
         if hard:
-            self._truth.end_all(app_id)
+            self._codes.end_all(app_id)
 
     def disable(self, app_id: str) -> None:
         """Refuse every call of an app, checkCode's too, until `enable`. May raise KeyError.
@@ -156,41 +158,41 @@ class Simulator:
 
     def login_code(self, app_id: str, open_id: str) -> str:
         """A login-free code of this visitor, good for one exchange."""
-        return self._logins.register(app_id, open_id)
+        return self._login_codes.register(app_id, open_id)
 
     # -- ground truth ------------------------------------------------------------------------
 
     def valid(self, app_id: str, kind: str, code: str) -> bool:
         """Whether the platform accepts this code now; kind "access_token" or "js_ticket"."""
-        return self._truth.valid(app_id, kind, code)
+        return self._codes.valid(app_id, kind, code)
 
     def valid_until(self, app_id: str, kind: str, code: str) -> float | None:
         """The instant (unix seconds) at which the code dies or died; None: never issued."""
-        return self._truth.valid_until(app_id, kind, code)
+        return self._codes.valid_until(app_id, kind, code)
 
     def issued(self, app_id: str, kind: str) -> list[IssuedCode]:
         """Every code of a target in the order of issue, each with its expiry as it is now."""
-        return self._truth.issued(app_id, kind)
+        return self._codes.issued(app_id, kind)
 
     def newest(self, app_id: str, kind: str) -> IssuedCode | None:
         """The code issued last, alive or not; None when there is none."""
-        return self._truth.newest(app_id, kind)
+        return self._codes.newest(app_id, kind)
 
     def codes(self) -> set[str]:
         """Every code ever issued, visitors' codes and tokens included."""
-        return self._truth.codes() | self._logins.codes()
+        return self._codes.codes() | self._login_codes.codes()
 
     def issue(self, app_id: str, kind: str) -> IssuedCode:
         """Issue a code out of band, as somebody else's refresh would. May raise ValueError."""
-        return self._truth.issue(app_id, kind).issued
+        return self._codes.issue(app_id, kind).issued
 
     def revoke(self, app_id: str, kind: str, code: str) -> None:
         """The code dies now. Raises KeyError for an unknown code."""
-        self._truth.shorten(app_id, kind, code, 0.0)
+        self._codes.shorten(app_id, kind, code, 0.0)
 
     def shorten(self, app_id: str, kind: str, code: str, lifetime_s: float) -> None:
         """Leave the code at most this many seconds. Raises KeyError for an unknown code."""
-        self._truth.shorten(app_id, kind, code, lifetime_s)
+        self._codes.shorten(app_id, kind, code, lifetime_s)
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -199,30 +201,30 @@ class Simulator:
 
         Scripts queue up: a request takes the first that fits. ValueError if times is below 1.
         """
-        self._script.add(path, fault, times, app_id)
+        self._faults.add(path, fault, times, app_id)
 
     def hold(self, path: str, where: Where, app_id: str | None = None) -> Gate:
         """Keep the next request "before" the issue, or "after" it without its answer."""
-        return self._script.hold(path, where, app_id)
+        return self._faults.hold(path, where, app_id)
 
     def clear_faults(self) -> None:
         """Forget scripts and gates no request has met yet."""
-        self._script.clear()
+        self._faults.clear()
 
     # -- the record --------------------------------------------------------------------------
 
     @property
     def requests(self) -> list[RecordedRequest]:
         """Every request so far, in the order of arrival."""
-        return self._journal.records()
+        return self._log.records()
 
     def count(self, path: str | None = None, app_id: str | None = None) -> int:
         """How many requests arrived, of a path and an application if given."""
-        return self._journal.count(path, app_id)
+        return self._log.count(path, app_id)
 
     def fetches(self, app_id: str, kind: str) -> int:
         """How many codes were issued to requests, not by `issue`."""
-        return self._truth.fetches(app_id, kind)
+        return self._codes.fetches(app_id, kind)
 
     def wait_for_request(
         self, path: str | None, n: int = 1, timeout_s: float = 10.0, app_id: str | None = None
@@ -231,4 +233,4 @@ class Simulator:
 
         Counts from the beginning. Raises TimeoutError after `timeout_s` real seconds.
         """
-        self._journal.wait_for(path, n, app_id, timeout_s)
+        self._log.wait_for(path, n, app_id, timeout_s)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from platform_simulator.codes import Order
+from platform_simulator.codes import IssueOptions
 from platform_simulator.faults.gate import Gate
-from platform_simulator.faults.gzip_bomb import bomb
-from platform_simulator.faults.malformed import VARIANTS, distort
-from platform_simulator.http1 import Reply
+from platform_simulator.faults.malformed import VARIANTS, distort, gzip_bomb
 from platform_simulator.responses import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
+from platform_simulator.server import HttpResponse
 
 # The life a lying checkCode invents for a code that has none.
 _INVENTED_LIFE_S = 7200
@@ -39,7 +38,7 @@ def _same_answer(answer: Answer, _now: float) -> Answer:
     return answer
 
 
-def _same_reply(reply: Reply) -> Reply:
+def _same_reply(reply: HttpResponse) -> HttpResponse:
     return reply
 
 
@@ -48,7 +47,7 @@ class Fault:
     """One way to go wrong; made by the functions below and by `after`.
 
     The stages, in the order a request meets them: `execute_at` (real seconds
-    later, or a gate), `order`, `edit` (the platform's answer; it gets
+    later, or a gate), `issue_options`, `edit` (the platform's answer; it gets
     the simulator's clock too), `respond` (the HTTP reply), `delay_s`, `delivery`.
     `repeats`: the request is carried out twice, and answered as the first or the last time.
     """
@@ -56,9 +55,9 @@ class Fault:
     name: str
     executed: bool
     execute_at: float | Gate | None = None
-    order: Order = field(default_factory=Order)
+    issue_options: IssueOptions = field(default_factory=IssueOptions)
     edit: Callable[[Answer, float], Answer] = _same_answer
-    respond: Callable[[Reply], Reply] = _same_reply
+    respond: Callable[[HttpResponse], HttpResponse] = _same_reply
     delay_s: float = 0.0
     delivery: Delivery = Delivery.WHOLE
     interval_s: float = 0.0
@@ -120,7 +119,7 @@ class Fault:
         executed: bool = False,
     ) -> Fault:
         """Another HTTP status, for example 429 with `{"Retry-After": "30"}`."""
-        reply = Reply(http_status, tuple((headers or {}).items()), body)
+        reply = HttpResponse(http_status, tuple((headers or {}).items()), body)
         return Fault(f"http {http_status}", executed, respond=lambda _: reply)
 
     @staticmethod
@@ -132,7 +131,7 @@ class Fault:
     def html(executed: bool = False) -> Fault:
         """A page for people, with HTTP status 200."""
         body = b"<!DOCTYPE html><html><body><h1>Under maintenance</h1></body></html>"
-        reply = Reply(200, (("Content-Type", "text/html; charset=utf-8"),), body)
+        reply = HttpResponse(200, (("Content-Type", "text/html; charset=utf-8"),), body)
         return Fault("html", executed, respond=lambda _: reply)
 
     @staticmethod
@@ -161,7 +160,7 @@ class Fault:
     @staticmethod
     def gzip_bomb(n_bytes: int = 100_000_000) -> Fault:
         """Executed; like `huge`, as gzip: small on the wire, whether asked for or not."""
-        return Fault("gzip_bomb", True, respond=partial(_gzipped, packed=bomb(n_bytes)))
+        return Fault("gzip_bomb", True, respond=partial(_gzipped, packed=gzip_bomb(n_bytes)))
 
     @staticmethod
     def encoded(content_encoding: str, pack: Callable[[bytes], bytes] = bytes) -> Fault:
@@ -223,17 +222,17 @@ class Fault:
                 return answer
             return replace(answer, data={**answer.data, "expires_in": value})
 
-        return Fault("expiry", True, order=Order(lifetime_s=lifetime_s), edit=say)
+        return Fault("expiry", True, issue_options=IssueOptions(lifetime_s=lifetime_s), edit=say)
 
     @staticmethod
     def code_length(n: int) -> Fault:
         """Executed; a real code of `n` characters."""
-        return Fault("code_length", True, order=Order(lambda: secrets.token_hex(n)[:n]))
+        return Fault("code_length", True, issue_options=IssueOptions(lambda: secrets.token_hex(n)[:n]))
 
     @staticmethod
     def unicode_code() -> Fault:
         """Executed; a real code with characters outside ASCII."""
-        return Fault("unicode_code", True, order=Order(lambda: "猿之棒" + secrets.token_hex(30)))
+        return Fault("unicode_code", True, issue_options=IssueOptions(lambda: "猿之棒" + secrets.token_hex(30)))
 
     @staticmethod
     def same_code(full_life: bool = False) -> Fault:
@@ -241,15 +240,15 @@ class Fault:
 
         With what remains of its life, or with its life really renewed to the full.
         """
-        order = Order(reuse="full" if full_life else "remaining")
-        return Fault("same_code", True, order=order)
+        options = IssueOptions(reuse="full" if full_life else "remaining")
+        return Fault("same_code", True, issue_options=options)
 
 
-def _reply_with(change: Callable[[bytes], bytes]) -> Callable[[Reply], Reply]:
+def _reply_with(change: Callable[[bytes], bytes]) -> Callable[[HttpResponse], HttpResponse]:
     return lambda reply: replace(reply, body=change(reply.body))
 
 
-def _gzipped(reply: Reply, packed: Callable[[bytes], bytes]) -> Reply:
+def _gzipped(reply: HttpResponse, packed: Callable[[bytes], bytes]) -> HttpResponse:
     return replace(reply, headers=(*reply.headers, ("Content-Encoding", "gzip")), body=packed(reply.body))
 
 

@@ -1,10 +1,15 @@
-"""Well-meant answers turned into JSON of the wrong shape, one named way each."""
+"""Answers turned into what a client must not trust: JSON of the wrong shape, and gzip that is huge unpacked."""
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
+
+# What it is filled with, deflate without a header of its own, and the header of gzip.
+_BLOCK, _RAW, _HEADER = b" " * 1_000_000, -15, b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 _CODE_MEMBERS = ("access_token", "ticket")
 
@@ -98,3 +103,28 @@ def distort(variant: str, body: bytes) -> bytes:
     if variant in _BYTES:
         return _BYTES[variant](body)
     return json.dumps(_SHAPES[variant](json.loads(body))).encode()
+
+
+def gzip_bomb(n_bytes: int) -> Callable[[bytes], bytes]:
+    """What turns a body into gzip with `n_bytes` of blanks behind it.
+
+    The blanks are packed now, once: done while answering it would take longer than clients wait.
+    """
+    filling, _ = _packed(_BLOCK)
+    times = n_bytes // len(_BLOCK)
+
+    def packed(body: bytes) -> bytes:
+        begin, end = _packed(body)
+        check = zlib.crc32(body)
+        for _ in range(times):
+            check = zlib.crc32(_BLOCK, check)
+        length = len(body) + len(_BLOCK) * times
+        return _HEADER + begin + filling * times + end + struct.pack("<LL", check, length % 2**32)
+
+    return packed
+
+
+def _packed(text: bytes) -> tuple[bytes, bytes]:
+    """A text that may stand anywhere, because it ends in a full flush; and what ends all of them."""
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, _RAW)
+    return squeeze.compress(text) + squeeze.flush(zlib.Z_FULL_FLUSH), squeeze.flush()

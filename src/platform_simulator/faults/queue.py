@@ -41,7 +41,7 @@ class Plan:
 _NOTHING = Plan()
 
 
-class Script:
+class FaultQueue:
     """The queue of plans. Every method is atomic."""
 
     def __init__(self) -> None:
