@@ -7,13 +7,29 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from platform_simulator.endpoints import TOKEN_PATH
+from platform_simulator.endpoints import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH
 from platform_simulator.responses import AnswerStyle
 from platform_simulator.simulator import Simulator
 
 _WARNING = "WARNING: for tests only. It guards nothing; never give it a real secret."
+_EPILOG = f"""\
+It prints what to export so that token-refresher asks it. It serves, all by POST with a form:
+  {TOKEN_PATH}      a server access_token (grant_type=client_credential), or a user's token (authorization_code)
+  {TICKET_PATH}     a js_ticket (type=js_ticket, access_token)
+  {CHECK_PATH}  whether a code is valid, and until when (type, code)
+  {USER_COUNT_PATH}, {APP_ACCESS_PATH}: two interfaces that take an access_token
+
+Nothing is kept: after a restart, every code issued before is invalid. What goes wrong on demand (time-outs, refusals,
+broken answers) is for tests in Python: Simulator.script and Fault.
+
+examples:
+  python -m platform_simulator
+  python -m platform_simulator --port 0 --app 100027:test-secret --app 100028:other-secret
+  python -m platform_simulator --lifetime-s 300 --grace-s 30      codes that live five minutes
+
+exit codes: 0 ended by Ctrl-C or SIGTERM, 1 cannot listen, 2 wrong usage. {_WARNING}"""
 
 
 def _app(text: str) -> tuple[str, str]:
@@ -23,25 +39,48 @@ def _app(text: str) -> tuple[str, str]:
     return app_id, secret
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration")
+    return value
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m platform_simulator",
-        description="Simulates the open platform's OAuth2 interfaces. For tests only.",
+        description="Simulates the open platform, for tests only, until Ctrl-C.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8700, help="0 takes any free port")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (%(default)s)")
+    add("--port", type=_port, default=8700, metavar="PORT", help="port to listen on; 0 takes a free one (%(default)s)")
+    add(
         "--app",
         type=_app,
         action="append",
         metavar="ID:SECRET",
-        help="repeatable; without it: demo:demo",
+        help="an application that it knows; may be repeated (demo:demo)",
     )
-    parser.add_argument("--latency-ms", type=float, default=0.0, help="before every answer")
-    parser.add_argument("--lifetime-s", type=float, default=7200.0, help="life of a code")
-    parser.add_argument("--grace-s", type=float, default=600.0, help="what a newer code leaves")
-    styles = [style.value for style in AnswerStyle]
-    parser.add_argument("--style", choices=styles, default=AnswerStyle.STATUS_TEXT.value)
+    add("--lifetime-s", type=_seconds, default=7200.0, metavar="S", help="how long a code lives (%(default)g s)")
+    add("--grace-s", type=_seconds, default=600.0, metavar="S", help="and once a newer one exists (%(default)g s)")
+    add("--latency-ms", type=_seconds, default=0.0, metavar="MS", help="wait before each answer (%(default)g ms)")
+    add(
+        "--style",
+        choices=[style.value for style in AnswerStyle],
+        default=AnswerStyle.STATUS_TEXT.value,
+        help="how answers write numbers: the status as text, as a number, or every number as text (%(default)s)",
+    )
     return parser
 
 
@@ -51,6 +90,17 @@ def _example(url: str, app_id: str, secret: str) -> str:
     for name, value in form.items():
         words += ["--data-urlencode", f"{name}={value}"]
     return shlex.join(words)
+
+
+def _tell(url: str, apps: Mapping[str, str]) -> None:
+    """What to set so that the refresher asks this simulator, and a request to try at once."""
+    print(f"The platform's stand-in listens on {url}. To refresh from it, in another shell:\n")
+    print(f"  export PLATFORM_BASE_URL={shlex.quote(url)}")
+    for position, (app_id, secret) in enumerate(apps.items()):
+        mark = "# or: " if position else ""
+        print(f"  {mark}export APP_ID={shlex.quote(app_id)} APP_SECRET={shlex.quote(secret)}")
+    print("\nand REDIS_URL, wherever your Redis is. Or try:\n")
+    print(f"  {_example(url, *next(iter(apps.items())))}\n", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,8 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     print(_WARNING, file=sys.stderr, flush=True)
-    print(f"The platform's stand-in listens on {simulator.url}. Try:\n", flush=True)
-    print(f"  {_example(simulator.url, *next(iter(apps.items())))}\n", flush=True)
+    _tell(simulator.url, apps)
     over.wait()
     simulator.stop()
     return 0

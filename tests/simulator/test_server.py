@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import platform_simulator
-from platform_simulator import TOKEN_PATH, Simulator
+from platform_simulator import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH, Simulator
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BODY = "app_id=app1&secret=secret1&grant_type=client_credential"
@@ -224,6 +224,38 @@ def test_run_alone_it_says_what_is_wrong_with_an_argument_or_a_port(sim: Simulat
     with run_alone("--port", str(urlsplit(sim.url).port)) as process:
         assert "cannot listen on" in process.communicate(timeout=10)[1]
         assert process.returncode == 1
+
+
+def test_run_alone_it_prints_what_to_export_for_each_application() -> None:
+    with run_alone("--app", "a:my secret", "--app", "b:c") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(5)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    url = lines[2].partition("=")[2]
+    assert url.startswith("http://127.0.0.1:")
+    assert lines[2:] == [
+        f"export PLATFORM_BASE_URL={url}",
+        "export APP_ID=a APP_SECRET='my secret'",
+        "# or: export APP_ID=b APP_SECRET=c",
+    ]
+
+
+@pytest.mark.parametrize("option", ["--lifetime-s", "--grace-s", "--latency-ms", "--port"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "many"])
+def test_run_alone_it_refuses_a_number_that_makes_no_sense(option: str, value: str) -> None:
+    with run_alone(f"{option}={value}") as process:
+        errors = process.communicate(timeout=10)[1]
+    assert process.returncode == 2
+    assert f"argument {option}: {value!r} is not a" in errors
+
+
+def test_the_help_names_everything_that_it_serves_and_takes() -> None:
+    with run_alone("--help") as process:
+        text = process.communicate(timeout=10)[0]
+    served = [TOKEN_PATH, TICKET_PATH, CHECK_PATH, USER_COUNT_PATH, APP_ACCESS_PATH]
+    taken = ["--host", "--port", "--app", "--lifetime-s", "--grace-s", "--latency-ms", "--style"]
+    assert [word for word in served + taken if word not in text] == []
 
 
 def test_nothing_outside_the_package_and_the_standard_library_is_imported() -> None:
