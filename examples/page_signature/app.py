@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask, jsonify, render_template, request
 
 from token_refresher import Reader
-from token_refresher.domain.errors import NoCodeError, SigningError
+from token_refresher.domain.errors import NoCredentialError, SigningError
 
 APP_ID = os.environ["APP_ID"]
 # What the browser shows before the page's path, such as https://shop.example. Needed behind a proxy that ends TLS: this
@@ -48,7 +48,7 @@ def signature() -> Any:
         answer = jsonify(reader.core_config(APP_ID, url))
     except SigningError as error:
         return jsonify(error=str(error)), 400
-    except NoCodeError:
+    except NoCredentialError:
         app.logger.exception("no ticket to sign with")
         return jsonify(error="no ticket is stored at the moment"), 503, {"Retry-After": "60"}
     # A ticket is replaced while pages are open: each page load gets a fresh signature.

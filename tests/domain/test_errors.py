@@ -13,7 +13,7 @@ from token_refresher.domain import errors
 from token_refresher.domain.errors import (
     CATALOGUE,
     CommandError,
-    NoCodeError,
+    NoCredentialError,
     NotSentError,
     PlatformError,
     RefreshFailedError,
@@ -184,7 +184,7 @@ PRINTED: dict[str, tuple[TokenRefresherError, str]] = {
         f"internal_error (app0000): what. What to do: {CATALOGUE['internal_error'].advice}.",
     ),
     "one about an application and a kind": (
-        NoCodeError("nothing there", key="type/...", app_id="app0000", kind="js_ticket"),
+        NoCredentialError("nothing there", key="type/...", app_id="app0000", kind="js_ticket"),
         f"no_code (app0000, js_ticket): nothing there. What to do: {CATALOGUE['no_code'].advice}.",
     ),
     "settings, all mistakes at once": (

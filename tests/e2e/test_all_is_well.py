@@ -313,7 +313,7 @@ def another_copy_dies(deployment: Deployment) -> None:
 
 def complain(deployment: Deployment, kind: Kind) -> None:
     with Reader.from_settings(read(deployment.environ)) as reader:
-        reader.refused(deployment.app_ids[0], kind, str(deployment.code(kind)))
+        reader.report_rejected(deployment.app_ids[0], kind, str(deployment.code(kind)))
 
 
 def forget(deployment: Deployment, kind: Kind) -> None:

@@ -18,7 +18,7 @@ from support.world import World
 from token_refresher import Reader
 from token_refresher import bootstrap as wiring
 from token_refresher.cli import main as cli
-from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
@@ -96,7 +96,7 @@ class Watchers:
             self.looks += 1
             try:
                 yield reader.record(APP, kind).code
-            except NoCodeError:
+            except NoCredentialError:
                 self.missing += 1
 
     def __enter__(self) -> Watchers:

@@ -208,7 +208,7 @@ def test_both_readers_read_and_complain(world: World) -> None:
     async def story() -> dict[Kind, str]:
         async with AsyncReader.from_url(world.redis.url, max_age_s=0) as reader:
             found = {kind: (await reader.record(life.app_id, kind)).code for kind in Kind}
-            await reader.refused(life.app_id, Kind.JS_TICKET, found[Kind.JS_TICKET])
+            await reader.report_rejected(life.app_id, Kind.JS_TICKET, found[Kind.JS_TICKET])
             return found
 
     assert asyncio.run(story()) == codes
@@ -216,7 +216,7 @@ def test_both_readers_read_and_complain(world: World) -> None:
     life.admin.delete(life.keys.refused)
     with Reader.from_url(world.redis.url, max_age_s=0) as reader:
         assert {kind: reader.record(life.app_id, kind).code for kind in Kind} == codes
-        reader.refused(life.app_id, Kind.JS_TICKET, codes[Kind.JS_TICKET] or "")
+        reader.report_rejected(life.app_id, Kind.JS_TICKET, codes[Kind.JS_TICKET] or "")
     assert life.admin.exists(life.keys.refused)
 
 
@@ -348,7 +348,7 @@ def test_the_documented_readers_read_complain_and_write_nothing_else(world: Worl
     life.run()
     with Reader.from_url(as_user(world.redis, name), max_age_s=0) as reader:
         code = reader.js_ticket(life.app_id)
-        reader.refused(life.app_id, Kind.JS_TICKET, code)
+        reader.report_rejected(life.app_id, Kind.JS_TICKET, code)
     assert code == life.deployment.code(Kind.JS_TICKET)
     assert life.admin.exists(life.keys.refused) == (name != "reader without complaints")
     with redis.Redis.from_url(as_user(world.redis, name)) as client, pytest.raises(redis.ResponseError):

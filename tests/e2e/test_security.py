@@ -21,7 +21,7 @@ from support.command_line import on_a_terminal
 from support.flow import PUBLIC_KEY, Deployment, of
 from support.planted import plant
 from support.world import World
-from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Action, Command, Kind, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.reader.sync_reader import Reader
@@ -143,7 +143,10 @@ def test_a_value_of_megabytes_is_replaced_in_one_run_and_no_reader_takes_it(depl
     client = deployment.world.redis.client()
     key = PUBLIC_KEY[Kind.JS_TICKET][0].format(deployment.app_ids[0])
     client.set(key, b'{"js_ticket": "' + b"x" * 5_000_000 + b'", "expires_in": 4000000000}', ex=7200)
-    with Reader(deployment.world.redis.client()) as reader, pytest.raises(NoCodeError, match="longer than 65536 bytes"):
+    with (
+        Reader(deployment.world.redis.client()) as reader,
+        pytest.raises(NoCredentialError, match="longer than 65536 bytes"),
+    ):
         reader.js_ticket(deployment.app_ids[0])
     report = deployment.run()
     assert of(report, Kind.JS_TICKET).reason == Reason.UNREADABLE.value

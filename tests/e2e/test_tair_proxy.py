@@ -94,14 +94,14 @@ class TestEverythingWorks:
         refused = keys_of(Target(app_id, Kind.JS_TICKET)).refused
         with Reader.from_url(url, max_age_s=0) as reader:
             assert reader.js_ticket(app_id) == code
-            reader.refused(app_id, Kind.JS_TICKET, code or "")
+            reader.report_rejected(app_id, Kind.JS_TICKET, code or "")
         assert client.exists(refused)
         client.delete(refused)
 
         async def story() -> str:
             async with AsyncReader.from_url(url, max_age_s=0) as reader:
                 found: str = await reader.js_ticket(app_id)
-                await reader.refused(app_id, Kind.JS_TICKET, found)
+                await reader.report_rejected(app_id, Kind.JS_TICKET, found)
                 return found
 
         assert asyncio.run(story()) == code

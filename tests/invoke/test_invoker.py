@@ -175,10 +175,10 @@ def test_a_reader_that_was_refused_gets_a_new_code_without_waiting_for_the_timer
 ) -> None:
     invoker.invoke({"action": "refresh"})
     deployed.advance(100)
-    with Reader.from_settings(read(deployed.settings_env()), invoker=invoker) as reader:
+    with Reader.from_settings(read(deployed.settings_env()), on_rejected=invoker) as reader:
         dead = reader.access_token("app0000")
         deployed.simulator.revoke("app0000", "access_token", dead)
-        assert reader.refused("app0000", Kind.ACCESS_TOKEN, dead) is None
+        assert reader.report_rejected("app0000", Kind.ACCESS_TOKEN, dead) is None
         fc.wait_for_runs()
         fresh = reader.access_token("app0000")
     assert deployed.simulator.valid("app0000", "access_token", fresh)
@@ -192,9 +192,9 @@ def test_a_reader_is_not_disturbed_when_the_function_cannot_be_started(
 ) -> None:
     Invoker(address, credentials).invoke({"action": "refresh"})
     nowhere = FunctionAddress(address.function, address.service, None, f"http://127.0.0.1:{free_port()}")
-    with Reader.from_settings(read(deployed.settings_env()), invoker=Invoker(nowhere, credentials)) as reader:
+    with Reader.from_settings(read(deployed.settings_env()), on_rejected=Invoker(nowhere, credentials)) as reader:
         code = reader.access_token("app0000")
-        assert reader.refused("app0000", "access_token", code) is None
+        assert reader.report_rejected("app0000", "access_token", code) is None
     told = [record.getMessage() for record in caplog.records if record.name == "token_refresher.invoke"]
     assert len(told) == 1
     assert "invoke_unreachable" in told[0]

@@ -111,9 +111,9 @@ def test_an_invoker_may_be_a_coroutine_function(redis_server: RedisServer, code:
         woken.append((app_id, kind))
 
     async def story(reader: AsyncReader) -> None:
-        assert await reader.refused(APP, TICKET, code) is None
+        assert await reader.report_rejected(APP, TICKET, code) is None
 
-    within(redis_server.url, story, invoker=invoker)
+    within(redis_server.url, story, on_rejected=invoker)
     assert woken == [(APP, "js_ticket")]
 
 
@@ -124,9 +124,9 @@ def test_a_coroutine_invoker_that_fails_breaks_no_caller(
         raise TimeoutError("words of others")
 
     async def story(reader: AsyncReader) -> None:
-        assert await reader.refused(APP, TICKET, code) is None
+        assert await reader.report_rejected(APP, TICKET, code) is None
 
-    within(redis_server.url, story, invoker=invoker)
+    within(redis_server.url, story, on_rejected=invoker)
     assert "could not be started at once: TimeoutError" in caplog.text
     assert "words of others" not in caplog.text
     assert redis_server.client().get(KEYS.refused) == fingerprint(code).encode()
@@ -142,14 +142,14 @@ def test_a_plain_invoker_that_waits_for_the_network_does_not_hold_up_the_loop(
         assert go.wait(WAIT_S)
 
     async def story(reader: AsyncReader) -> None:
-        complaint = asyncio.create_task(reader.refused(APP, TICKET, code))
+        complaint = asyncio.create_task(reader.report_rejected(APP, TICKET, code))
         await reached(began)
         assert not complaint.done()
         assert await reader.js_ticket(APP) == code
         go.set()
         assert await complaint is None
 
-    within(redis_server.url, story, invoker=invoker)
+    within(redis_server.url, story, on_rejected=invoker)
 
 
 def test_a_reader_made_before_the_loop_serves_in_it(redis_server: RedisServer, code: str) -> None:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from token_refresher.domain.errors import NoCodeError, StoreError
+from token_refresher.domain.errors import NoCredentialError, StoreError
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
-from token_refresher.reader.cache import Found, Shelf
+from token_refresher.reader.cache import CredentialCache, StoredValue
 
 TICKET = Target("app1", Kind.JS_TICKET)
 TOKEN = Target("app1", Kind.ACCESS_TOKEN)
@@ -43,100 +43,104 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shelf(clock: Clock) -> Shelf:
-    return Shelf(5.0, "", clock, clock.wall)
+def cache(clock: Clock) -> CredentialCache:
+    return CredentialCache(5.0, "", clock, clock.wall)
 
 
-def found(code: str, life_s: float = 7200, kind: Kind = Kind.JS_TICKET, expires_at: int = 1_800_000_000) -> Found:
-    return Found(round(life_s * 1000), json.dumps({NAMES[kind]: code, "expires_in": expires_at}).encode())
+def found(code: str, life_s: float = 7200, kind: Kind = Kind.JS_TICKET, expires_at: int = 1_800_000_000) -> StoredValue:
+    return StoredValue(round(life_s * 1000), json.dumps({NAMES[kind]: code, "expires_in": expires_at}).encode())
 
 
-def held(shelf: Shelf, target: Target = TICKET) -> str | None:
-    """The code that the shelf would serve without asking, if any."""
-    reading = shelf.fresh(target.kind, target.app_id) or shelf.waiting(target)
+def held(cache: CredentialCache, target: Target = TICKET) -> str | None:
+    """The code that the cache would serve without asking, if any."""
+    reading = cache.get_fresh(target.kind, target.app_id) or cache.get_while_down(target)
     return reading.code if reading else None
 
 
 @pytest.mark.parametrize("max_age_s", [0, 5, 60])
 def test_a_copy_is_fresh_from_before_it_was_asked_for_until_its_age(clock: Clock, max_age_s: float) -> None:
-    shelf = Shelf(max_age_s, "", clock, clock.wall)
+    cache = CredentialCache(max_age_s, "", clock, clock.wall)
     asked_at = clock.now
     clock.now += 0.5
-    shelf.put(TICKET, found("a"), asked_at)
+    cache.put(TICKET, found("a"), asked_at)
     clock.now = max(clock.now, asked_at + max_age_s - 0.001)
-    assert held(shelf) == ("a" if max_age_s else None)
+    assert held(cache) == ("a" if max_age_s else None)
     clock.now = asked_at + max_age_s
-    assert held(shelf) is None
+    assert held(cache) is None
 
 
 @pytest.mark.parametrize("max_age_s", [-0.001, 60.001, float("nan"), float("inf")])
 def test_an_age_with_which_a_superseded_code_could_outlive_its_grace_is_refused(clock: Clock, max_age_s: float) -> None:
     with pytest.raises(ValueError, match="max_age_s must be from 0 to 60"):
-        Shelf(max_age_s, "", clock, clock.wall)
+        CredentialCache(max_age_s, "", clock, clock.wall)
 
 
-def test_a_copy_dies_with_the_key_in_redis_whatever_the_value_says(shelf: Shelf, clock: Clock) -> None:
-    shelf.put(TICKET, found("a", life_s=2), clock.now)
+def test_a_copy_dies_with_the_key_in_redis_whatever_the_value_says(cache: CredentialCache, clock: Clock) -> None:
+    cache.put(TICKET, found("a", life_s=2), clock.now)
     clock.now += 1.999
-    assert held(shelf) == "a"
+    assert held(cache) == "a"
     clock.now += 0.001
-    assert held(shelf) is None
-    with pytest.raises(NoCodeError):
-        shelf.fail(TICKET, DOWN)
+    assert held(cache) is None
+    with pytest.raises(NoCredentialError):
+        cache.serve_stale(TICKET, DOWN)
 
 
-def test_a_key_without_ttl_lives_as_long_as_its_value_says(shelf: Shelf, clock: Clock) -> None:
+def test_a_key_without_ttl_lives_as_long_as_its_value_says(cache: CredentialCache, clock: Clock) -> None:
     endless = found("a", expires_at=int(clock.wall()) + 2)._replace(life_ms=-1)
-    shelf.put(TICKET, endless, clock.now)
+    cache.put(TICKET, endless, clock.now)
     clock.now += 1.9
-    assert held(shelf) == "a"
+    assert held(cache) == "a"
     clock.now += 0.1
-    assert held(shelf) is None
-    with pytest.raises(NoCodeError, match="expired"):
-        shelf.put(TICKET, endless, clock.now)
+    assert held(cache) is None
+    with pytest.raises(NoCredentialError, match="expired"):
+        cache.put(TICKET, endless, clock.now)
 
 
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        (Found(-2, None), "nothing is stored"),
-        (Found(5000, b"garbage"), "the stored value is not JSON"),
+        (StoredValue(-2, None), "nothing is stored"),
+        (StoredValue(5000, b"garbage"), "the stored value is not JSON"),
         (found("b", life_s=0), "the stored code has expired"),
     ],
 )
-def test_what_is_no_code_takes_the_copy_away(shelf: Shelf, clock: Clock, what: Found, why: str) -> None:
-    shelf.put(TICKET, found("a"), clock.now)
+def test_what_is_no_code_takes_the_copy_away(cache: CredentialCache, clock: Clock, what: StoredValue, why: str) -> None:
+    cache.put(TICKET, found("a"), clock.now)
     clock.now += 5
-    with pytest.raises(NoCodeError, match=why) as caught:
-        shelf.put(TICKET, what, clock.now)
+    with pytest.raises(NoCredentialError, match=why) as caught:
+        cache.put(TICKET, what, clock.now)
     assert caught.value.key == "type/js_ticket_info/app_id/app1"
     # Withdrawn means refused: not even a Redis that fails brings it back.
-    with pytest.raises(NoCodeError):
-        shelf.fail(TICKET, DOWN)
+    with pytest.raises(NoCredentialError):
+        cache.serve_stale(TICKET, DOWN)
 
 
-def test_after_a_failure_the_last_copy_serves_as_stale_for_a_moment_without_asking(shelf: Shelf, clock: Clock) -> None:
-    shelf.put(TICKET, found("a"), clock.now)
+def test_after_a_failure_the_last_copy_serves_as_stale_for_a_moment_without_asking(
+    cache: CredentialCache, clock: Clock
+) -> None:
+    cache.put(TICKET, found("a"), clock.now)
     clock.now += 10
-    assert shelf.waiting(TICKET) is None
-    failed = shelf.fail(TICKET, DOWN)
-    waiting = shelf.waiting(TICKET)
+    assert cache.get_while_down(TICKET) is None
+    failed = cache.serve_stale(TICKET, DOWN)
+    waiting = cache.get_while_down(TICKET)
     assert waiting == failed
     assert (failed.code, failed.stale) == ("a", True)
     clock.now += 1
-    assert shelf.waiting(TICKET) is None
+    assert cache.get_while_down(TICKET) is None
 
 
-def test_one_outage_is_told_once_and_its_end_once(shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_outage_is_told_once_and_its_end_once(
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     for target in (TICKET, TOKEN):
-        shelf.put(target, found("a", kind=target.kind), clock.now)
+        cache.put(target, found("a", kind=target.kind), clock.now)
     for _ in range(2):
         for _ in range(50):
             clock.now += 60
             for target in (TICKET, TOKEN):
-                shelf.fail(target, DOWN)
+                cache.serve_stale(target, DOWN)
         for target in (TICKET, TOKEN, TICKET):
-            shelf.put(target, found("a", kind=target.kind), clock.now)
+            cache.put(target, found("a", kind=target.kind), clock.now)
     assert [each.getMessage().split(" (")[0] for each in caplog.records] == [
         "Redis cannot be reached",
         "Redis answers again",
@@ -144,69 +148,69 @@ def test_one_outage_is_told_once_and_its_end_once(shelf: Shelf, clock: Clock, ca
 
 
 def test_what_never_failed_does_not_end_an_outage_of_something_else(
-    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf.put(TICKET, found("a"), clock.now)
+    cache.put(TICKET, found("a"), clock.now)
     for _ in range(20):
         clock.now += 10
-        shelf.fail(TICKET, DOWN)
-        shelf.put(TOKEN, found("b", kind=Kind.ACCESS_TOKEN), clock.now)
+        cache.serve_stale(TICKET, DOWN)
+        cache.put(TOKEN, found("b", kind=Kind.ACCESS_TOKEN), clock.now)
     assert len(caplog.records) == 1
 
 
 def test_an_outage_whose_end_nobody_saw_does_not_silence_a_later_one(
-    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf.put(TICKET, found("a"), clock.now)
-    shelf.fail(TICKET, DOWN)
+    cache.put(TICKET, found("a"), clock.now)
+    cache.serve_stale(TICKET, DOWN)
     clock.now += 7200
     for _ in range(3):
-        with pytest.raises(NoCodeError):
-            shelf.fail(TOKEN, DOWN)
+        with pytest.raises(NoCredentialError):
+            cache.serve_stale(TOKEN, DOWN)
     assert len(caplog.records) == 2
 
 
-def test_only_the_refused_code_is_dropped(shelf: Shelf, clock: Clock) -> None:
-    shelf.put(TICKET, found("b"), clock.now)
-    shelf.drop(TICKET, "a")
-    assert held(shelf) == "b"
-    shelf.drop(TOKEN, "b")
-    assert held(shelf) == "b"
-    shelf.drop(TICKET, "b")
-    assert held(shelf) is None
+def test_only_the_refused_code_is_dropped(cache: CredentialCache, clock: Clock) -> None:
+    cache.put(TICKET, found("b"), clock.now)
+    cache.invalidate(TICKET, "a")
+    assert held(cache) == "b"
+    cache.invalidate(TOKEN, "b")
+    assert held(cache) == "b"
+    cache.invalidate(TICKET, "b")
+    assert held(cache) is None
 
 
-def test_a_complaint_about_a_code_is_due_once_a_minute(shelf: Shelf, clock: Clock) -> None:
-    assert shelf.may_complain(TICKET, "a")
-    assert not shelf.may_complain(TICKET, "a")
-    assert shelf.may_complain(TICKET, "b")
-    assert shelf.may_complain(TOKEN, "a")
+def test_a_complaint_about_a_code_is_due_once_a_minute(cache: CredentialCache, clock: Clock) -> None:
+    assert cache.may_complain(TICKET, "a")
+    assert not cache.may_complain(TICKET, "a")
+    assert cache.may_complain(TICKET, "b")
+    assert cache.may_complain(TOKEN, "a")
     clock.now += 59.999
-    assert not shelf.may_complain(TICKET, "a")
+    assert not cache.may_complain(TICKET, "a")
     clock.now += 0.001
-    assert shelf.may_complain(TICKET, "a")
-    assert not shelf.may_complain(TICKET, "a")
+    assert cache.may_complain(TICKET, "a")
+    assert not cache.may_complain(TICKET, "a")
 
 
-def test_complaints_are_forgotten_when_they_no_longer_count(shelf: Shelf, clock: Clock) -> None:
+def test_complaints_are_forgotten_when_they_no_longer_count(cache: CredentialCache, clock: Clock) -> None:
     for number in range(1000):
-        shelf.may_complain(TICKET, str(number))
+        cache.may_complain(TICKET, str(number))
         clock.now += 1
-    assert len(shelf._complained) <= 61
+    assert len(cache._complained) <= 61
 
 
 # -- cut off from Redis -----------------------------------------------------------------------------------------------
 
 
-def dies_after(shelf: Shelf, clock: Clock) -> float:
-    """How many seconds after now the shelf stops to serve a copy, while Redis does not answer."""
+def dies_after(cache: CredentialCache, clock: Clock) -> float:
+    """How many seconds after now the cache stops to serve a copy, while Redis does not answer."""
     low, high, start = 0.0, 10_000.0, clock.now
     while high - low > 0.01:
         clock.now = start + (low + high) / 2
         try:
-            shelf.fail(TICKET, DOWN)
+            cache.serve_stale(TICKET, DOWN)
             low = clock.now - start
-        except NoCodeError:
+        except NoCredentialError:
             high = clock.now - start
     clock.now = start
     return round(high, 1)
@@ -235,72 +239,76 @@ def dies_after(shelf: Shelf, clock: Clock) -> float:
     ],
 )
 def test_cut_off_from_redis_a_copy_is_served_until_the_platform_may_refuse_it(
-    shelf: Shelf, clock: Clock, key_s: float, recorded_s: int, served_s: float
+    cache: CredentialCache, clock: Clock, key_s: float, recorded_s: int, served_s: float
 ) -> None:
-    shelf.put(TICKET, found("a", key_s, expires_at=int(clock.wall()) + recorded_s), clock.now)
-    assert dies_after(shelf, clock) == served_s
+    cache.put(TICKET, found("a", key_s, expires_at=int(clock.wall()) + recorded_s), clock.now)
+    assert dies_after(cache, clock) == served_s
 
 
 @pytest.mark.parametrize(("key_s", "served_s"), [(7200, 600), (1200, 600), (599, 599)])
 def test_a_reader_may_ask_for_the_grace_alone(clock: Clock, key_s: float, served_s: float) -> None:
-    shelf = Shelf(5.0, "", clock, clock.wall, only_within_grace=True)
-    shelf.put(TICKET, found("a", key_s), clock.now)
-    assert dies_after(shelf, clock) == served_s
+    cache = CredentialCache(5.0, "", clock, clock.wall, only_within_grace=True)
+    cache.put(TICKET, found("a", key_s), clock.now)
+    assert dies_after(cache, clock) == served_s
 
 
-def test_how_long_a_copy_is_served_counts_from_before_redis_was_asked(shelf: Shelf, clock: Clock) -> None:
+def test_how_long_a_copy_is_served_counts_from_before_redis_was_asked(cache: CredentialCache, clock: Clock) -> None:
     asked_at = clock.now
     clock.now += 7
-    shelf.put(TICKET, found("a", life_s=1000), asked_at)
-    assert dies_after(shelf, clock) == 593
+    cache.put(TICKET, found("a", life_s=1000), asked_at)
+    assert dies_after(cache, clock) == 593
 
 
 @pytest.mark.parametrize(("grace_s", "margin_s", "served_s"), [(300, 900, 3000), (1200, 1800, 3000), (60, 3000, 660)])
 def test_the_policy_of_the_refresher_decides(clock: Clock, grace_s: float, margin_s: float, served_s: float) -> None:
-    shelf = Shelf(5.0, "", clock, clock.wall, policy=Policy(grace_s=grace_s, margin_s=margin_s))
-    shelf.put(TICKET, found("a", life_s=3600), clock.now)
-    assert dies_after(shelf, clock) == served_s
+    cache = CredentialCache(5.0, "", clock, clock.wall, policy=Policy(grace_s=grace_s, margin_s=margin_s))
+    cache.put(TICKET, found("a", life_s=3600), clock.now)
+    assert dies_after(cache, clock) == served_s
 
 
 def test_with_a_longer_grace_a_copy_may_be_older(clock: Clock) -> None:
-    Shelf(120, "", clock, clock.wall, policy=Policy(grace_s=1200))
+    CredentialCache(120, "", clock, clock.wall, policy=Policy(grace_s=1200))
     with pytest.raises(ValueError, match="max_age_s must be from 0 to 30"):
-        Shelf(60, "", clock, clock.wall, policy=Policy(grace_s=300))
+        CredentialCache(60, "", clock, clock.wall, policy=Policy(grace_s=300))
 
 
 # -- ids that do not exist --------------------------------------------------------------------------------------------
 
 
-def kept(shelf: Shelf) -> int:
-    """Of how many targets the shelf remembers anything."""
-    return sum(map(len, shelf._copies.values())) + len(shelf._retry_at) + len(shelf._complained)
+def kept(cache: CredentialCache) -> int:
+    """Of how many targets the cache remembers anything."""
+    return sum(map(len, cache._entries.values())) + len(cache._retry_at) + len(cache._complained)
 
 
-def unknown(shelf: Shelf, number: int, redis_answers: bool) -> None:
+def unknown(cache: CredentialCache, number: int, redis_answers: bool) -> None:
     target = Target(f"unknown-{number}", Kind.JS_TICKET)
-    ask = partial(shelf.put, target, Found(-2, None), 100.0) if redis_answers else partial(shelf.fail, target, DOWN)
-    with pytest.raises(NoCodeError):
+    ask = (
+        partial(cache.put, target, StoredValue(-2, None), 100.0)
+        if redis_answers
+        else partial(cache.serve_stale, target, DOWN)
+    )
+    with pytest.raises(NoCredentialError):
         ask()
 
 
-def test_nothing_is_kept_of_ids_that_are_not_in_redis(shelf: Shelf) -> None:
+def test_nothing_is_kept_of_ids_that_are_not_in_redis(cache: CredentialCache) -> None:
     for number in range(1000):
-        unknown(shelf, number, redis_answers=True)
-    assert kept(shelf) == 0
+        unknown(cache, number, redis_answers=True)
+    assert kept(cache) == 0
 
 
 def test_while_redis_is_down_little_is_kept_of_them_and_nothing_afterwards(
-    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shelf.put(TICKET, found("a"), clock.now)
+    cache.put(TICKET, found("a"), clock.now)
     for number in range(5000):
-        unknown(shelf, number, redis_answers=False)
-    assert kept(shelf) <= 101
+        unknown(cache, number, redis_answers=False)
+    assert kept(cache) <= 101
     # Those do not keep a code from being served without asking again.
-    assert shelf.fail(TICKET, DOWN).code == "a"
-    assert held(shelf) == "a"
-    shelf.put(TICKET, found("a"), clock.now)
-    assert kept(shelf) == 1
+    assert cache.serve_stale(TICKET, DOWN).code == "a"
+    assert held(cache) == "a"
+    cache.put(TICKET, found("a"), clock.now)
+    assert kept(cache) == 1
     assert [each.getMessage().split(" (")[0] for each in caplog.records] == [
         "Redis cannot be reached",
         "Redis answers again",
@@ -308,11 +316,11 @@ def test_while_redis_is_down_little_is_kept_of_them_and_nothing_afterwards(
 
 
 def test_an_outage_ends_also_for_a_reader_that_had_read_nothing_before(
-    shelf: Shelf, clock: Clock, caplog: pytest.LogCaptureFixture
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(NoCodeError):
-        shelf.fail(TICKET, DOWN)
-    shelf.put(TICKET, found("a"), clock.now)
+    with pytest.raises(NoCredentialError):
+        cache.serve_stale(TICKET, DOWN)
+    cache.put(TICKET, found("a"), clock.now)
     assert caplog.records[-1].getMessage() == "Redis answers again"
 
 
@@ -326,14 +334,14 @@ def nervous() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nervous")
-def test_of_threads_that_complain_at_the_same_instant_exactly_one_may(shelf: Shelf, clock: Clock) -> None:
+def test_of_threads_that_complain_at_the_same_instant_exactly_one_may(cache: CredentialCache, clock: Clock) -> None:
     start, allowed, failed = threading.Barrier(8), [], []
 
     def complain() -> None:
         start.wait(30)
         try:
             for number in range(500):
-                if shelf.may_complain(TICKET, str(number)):
+                if cache.may_complain(TICKET, str(number)):
                     allowed.append(number)
         except Exception as error:
             failed.append(error)
@@ -365,16 +373,16 @@ def test_no_copy_is_ever_fresh_beyond_its_age_or_served_beyond_its_life(
 ) -> None:
     logging.getLogger("token_refresher.reader").setLevel(logging.CRITICAL)
     clock = Clock()
-    shelf = Shelf(max_age_s, "", clock, clock.wall)
+    cache = CredentialCache(max_age_s, "", clock, clock.wall)
     # code -> instants from which it may not be fresh, and not be served at all
     bounds: dict[str, tuple[float, float]] = {}
     refused: set[str] = set()
     try:
         for number, (step, amount) in enumerate(steps):
-            _take(shelf, clock, step, amount, str(number), bounds, refused, max_age_s)
-            fresh = shelf.fresh(TICKET.kind, TICKET.app_id)
+            _take(cache, clock, step, amount, str(number), bounds, refused, max_age_s)
+            fresh = cache.get_fresh(TICKET.kind, TICKET.app_id)
             assert fresh is None or (clock.now < bounds[fresh.code][0] and not fresh.stale)
-            for reading in (fresh, shelf.waiting(TICKET)):
+            for reading in (fresh, cache.get_while_down(TICKET)):
                 assert reading is None or clock.now < bounds[reading.code][1]
                 assert reading is None or reading.code not in refused
     finally:
@@ -382,7 +390,7 @@ def test_no_copy_is_ever_fresh_beyond_its_age_or_served_beyond_its_life(
 
 
 def _take(
-    shelf: Shelf,
+    cache: CredentialCache,
     clock: Clock,
     step: str,
     amount: float,
@@ -400,15 +408,15 @@ def _take(
         bounds[code] = (clock.now + max_age_s, clock.now + min(life_s, max(600, life_s - 1200)))
     try:
         if step == "put":
-            shelf.put(TICKET, what, clock.now)
+            cache.put(TICKET, what, clock.now)
         elif step == "gone":
-            shelf.put(TICKET, Found(-2, None), clock.now)
+            cache.put(TICKET, StoredValue(-2, None), clock.now)
         elif step == "fail":
-            shelf.fail(TICKET, DOWN)
+            cache.serve_stale(TICKET, DOWN)
         else:
-            serving = held(shelf)
+            serving = held(cache)
             if serving:
                 refused.add(serving)
-                shelf.drop(TICKET, serving)
-    except NoCodeError:
+                cache.invalidate(TICKET, serving)
+    except NoCredentialError:
         assert step != "put" or what.life_ms == 0

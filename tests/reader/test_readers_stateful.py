@@ -22,7 +22,7 @@ from support.flow import TICK_S, Deployment
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher import bootstrap as wiring
-from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Action, Command, Kind, Record, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.refresh.run import Refresher
@@ -65,8 +65,8 @@ class _InALoop:
     def record(self, app_id: str, kind: Kind) -> Any:
         return self._loop.run_until_complete(self._reader.record(app_id, kind))
 
-    def refused(self, app_id: str, kind: Kind, code: str) -> str | None:
-        return self._loop.run_until_complete(self._reader.refused(app_id, kind, code))
+    def report_rejected(self, app_id: str, kind: Kind, code: str) -> str | None:
+        return self._loop.run_until_complete(self._reader.report_rejected(app_id, kind, code))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._reader.close())
@@ -176,7 +176,7 @@ class Machine(RuleBasedStateMachine):
         reader = self.readers[max_age_s]
         for held in self.held_by(reader, kind):
             if not self.accepted(kind, held):
-                other = reader.refused(APP, kind, held)
+                other = reader.report_rejected(APP, kind, held)
                 assert other != held
         self.time_passes_for(then_s)
 
@@ -184,7 +184,7 @@ class Machine(RuleBasedStateMachine):
     def a_reader_lies(self, max_age_s: float, kind: Kind) -> None:
         reader = self.readers[max_age_s]
         for held in self.held_by(reader, kind):
-            reader.refused(APP, kind, held)
+            reader.report_rejected(APP, kind, held)
 
     # -- Redis --------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Machine(RuleBasedStateMachine):
     def held_by(self, reader: Any, kind: Kind) -> Iterator[str]:
         try:
             yield reader.record(APP, kind).code
-        except NoCodeError:
+        except NoCredentialError:
             return
 
     def accepted(self, kind: Kind, code: str) -> bool:

@@ -23,7 +23,7 @@ from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher import AsyncReader, Reader
-from token_refresher.domain.errors import NoCodeError, SettingsError
+from token_refresher.domain.errors import NoCredentialError, SettingsError
 from token_refresher.domain.model import Command, Kind, Target, fingerprint
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
@@ -74,8 +74,8 @@ class Subject:
     def record(self, app_id: str, kind: Kind | str) -> Any:
         return self.do("record", app_id, kind)
 
-    def refused(self, app_id: str, kind: Kind | str, code: str) -> Any:
-        return self.do("refused", app_id, kind, code)
+    def report_rejected(self, app_id: str, kind: Kind | str, code: str) -> Any:
+        return self.do("report_rejected", app_id, kind, code)
 
     def with_code(self, kind: Kind, call: Callable[[str], Any], refused: Any = DeadError) -> Any:
         return self.do("with_code", APP, kind, call, refused)
@@ -253,7 +253,7 @@ def test_a_kind_that_does_not_exist_is_a_value_error(start: Start, redis_server:
 
 
 def test_a_missing_code_names_its_key_and_how_to_find_out_why(start: Start, redis_server: RedisServer) -> None:
-    with pytest.raises(NoCodeError) as caught:
+    with pytest.raises(NoCredentialError) as caught:
         start(redis_server.url).js_ticket(APP)
     assert caught.value.key == "type/js_ticket_info/app_id/app0000"
     assert caught.value.key in str(caught.value)
@@ -275,7 +275,7 @@ def test_a_value_that_is_no_record_is_told_without_being_quoted(
     start: Start, redis_server: RedisServer, stock: Stock, value: bytes, why: str
 ) -> None:
     stock.raw(value)
-    with pytest.raises(NoCodeError, match=why) as caught:
+    with pytest.raises(NoCredentialError, match=why) as caught:
         start(redis_server.url).js_ticket(APP)
     assert "garbage" not in str(caught.value)
     assert "code without an expiry" not in str(caught.value)
@@ -285,7 +285,7 @@ def test_a_key_of_another_type_is_an_error_that_names_it(start: Start, redis_ser
     key = keys_of(Target(APP, TICKET)).value
     redis_server.client().hset(key, "a", "b")
     redis_server.client().expire(key, 60)
-    with pytest.raises(NoCodeError, match=r"answered with an error.*js_ticket_info"):
+    with pytest.raises(NoCredentialError, match=r"answered with an error.*js_ticket_info"):
         start(redis_server.url).js_ticket(APP)
 
 
@@ -300,7 +300,7 @@ def test_a_value_of_another_tool_without_ttl_is_read_until_the_expiry_that_it_na
     assert (record.code, record.expires_at, record.issued_at, record.fence) == (code, now + 1000, None, 0)
     stock.raw(json.dumps({"js_ticket": code, "expires_in": now - 1}), keepttl=False)
     clock.now += 10
-    with pytest.raises(NoCodeError, match="expired"):
+    with pytest.raises(NoCredentialError, match="expired"):
         reader.js_ticket(APP)
 
 
@@ -325,7 +325,7 @@ def test_settings_give_the_reader_its_redis_its_prefix_and_its_cache(
         clock.now += 19.9
         assert subject.js_ticket(APP) == code
         clock.now += 0.1
-        with pytest.raises(NoCodeError, match="mine:type/js_ticket_info"):
+        with pytest.raises(NoCredentialError, match="mine:type/js_ticket_info"):
             subject.js_ticket(APP)
     finally:
         subject.end()
@@ -379,7 +379,7 @@ def test_a_copy_is_never_used_beyond_the_expiry_of_its_code(
     clock.now += 40 - SOON_S
     reader.js_ticket(APP)
     clock.now += SOON_S
-    with pytest.raises(NoCodeError):
+    with pytest.raises(NoCredentialError):
         reader.js_ticket(APP)
 
 
@@ -415,7 +415,7 @@ def test_each_of_many_that_miss_nothing_at_once_gets_an_error_of_its_own(start: 
     reader = start(proxy.url(), timeout_s=WAIT_S)
     held = proxy.script(Act.HOLD, b"GET")
     got = reader.together(50, "js_ticket", APP, then=held.release)
-    assert all(isinstance(each, NoCodeError) for each in got)
+    assert all(isinstance(each, NoCredentialError) for each in got)
     assert len({id(each) for each in got}) == 50
 
 
@@ -442,7 +442,7 @@ def test_when_redis_is_down_the_last_code_serves_while_it_is_surely_good_with_on
     assert "What to do: correct host and port" in line
     clock.now += 100
     for _ in range(3):
-        with pytest.raises(NoCodeError, match=r"Redis cannot be reached: .*, and no code is left from before"):
+        with pytest.raises(NoCredentialError, match=r"Redis cannot be reached: .*, and no code is left from before"):
             reader.js_ticket(APP)
         clock.now += 10
     assert len(told(caplog)) == 1
@@ -459,7 +459,7 @@ def test_a_reader_that_wants_the_grace_alone_serves_no_longer(
     clock.now += 599
     assert reader.js_ticket(APP) == code
     clock.now += 1
-    with pytest.raises(NoCodeError, match="no code is left from before"):
+    with pytest.raises(NoCredentialError, match="no code is left from before"):
         reader.js_ticket(APP)
 
 
@@ -483,7 +483,7 @@ def test_settings_say_how_long_a_reader_that_is_cut_off_serves(
         clock.now += 7200 - 2400 + 900 - 10
         assert subject.js_ticket(APP) == code
         clock.now += 10
-        with pytest.raises(NoCodeError):
+        with pytest.raises(NoCredentialError):
             subject.js_ticket(APP)
     finally:
         subject.end()
@@ -516,7 +516,7 @@ def test_readers_that_are_cut_off_over_a_refresh_hold_no_refused_code(start: Sta
 def held(reader: Subject, kind: Kind) -> str | None:
     try:
         return str(reader.record(APP, kind).code)
-    except NoCodeError:
+    except NoCredentialError:
         return None
 
 
@@ -528,12 +528,12 @@ def test_nothing_is_kept_of_ids_that_are_not_in_redis_whether_it_answers_or_not(
         if not answers:
             proxy.refuse()
         for number in range(300):
-            with pytest.raises(NoCodeError):
+            with pytest.raises(NoCredentialError):
                 reader.js_ticket(f"unknown-{number}")
-            assert reader.refused(f"unknown-{number}", TICKET, "made up") is None
-        shelf = reader.reader._shelf
-        assert (len(reader.reader._reads), sum(map(len, shelf._copies.values())), len(shelf._complained)) == (0, 0, 0)
-        assert len(shelf._retry_at) <= (0 if answers else 100)
+            assert reader.report_rejected(f"unknown-{number}", TICKET, "made up") is None
+        cache = reader.reader._cache
+        assert (len(reader.reader._reads), sum(map(len, cache._entries.values())), len(cache._complained)) == (0, 0, 0)
+        assert len(cache._retry_at) <= (0 if answers else 100)
 
 
 def test_when_redis_comes_back_it_is_read_again_and_that_is_told_once(
@@ -566,7 +566,7 @@ def test_one_target_that_fails_for_good_does_not_fill_the_log_while_others_are_r
     redis_server.client().expire(key, 600)
     reader = start(redis_server.url, clock=clock)
     for _ in range(10):
-        with pytest.raises(NoCodeError):
+        with pytest.raises(NoCredentialError):
             reader.access_token(APP)
         reader.js_ticket(APP)
         clock.now += 10
@@ -619,7 +619,7 @@ def test_a_redis_that_stands_still_is_waited_for_only_so_long(
     assert time.monotonic() - began < SOON_S
     assert {(each.code, each.stale) for each in got} == {(code, True)}
     began = time.monotonic()
-    with pytest.raises(NoCodeError, match="did not answer in time"):
+    with pytest.raises(NoCredentialError, match="did not answer in time"):
         reader.access_token(APP)
     assert time.monotonic() - began < SOON_S
     server.resume()
@@ -635,14 +635,14 @@ def test_a_reader_never_fetches_whatever_it_finds(start: Start, world: World, cl
     reader = start(world.redis.url, clock=clock)
     for kind in KINDS:
         code = reader.record(APP, kind).code
-        reader.refused(APP, kind, code)
+        reader.report_rejected(APP, kind, code)
         world.redis.client().delete(keys_of(Target(APP, kind)).value)
         clock.now += 10
-        with pytest.raises(NoCodeError):
+        with pytest.raises(NoCredentialError):
             reader.record(APP, kind)
-        reader.refused(APP, kind, code)
+        reader.report_rejected(APP, kind, code)
     world.redis.pause()
-    with pytest.raises(NoCodeError):
+    with pytest.raises(NoCredentialError):
         reader.record("app0001", TICKET)
     assert world.simulator.count() == before
 
@@ -655,13 +655,13 @@ def test_a_refused_code_is_exchanged_for_the_newer_one_without_a_complaint(
 ) -> None:
     woken: list[Any] = []
     old = stock.put(TICKET)
-    reader = start(redis_server.url, clock=clock, invoker=lambda *about: woken.append(about))
+    reader = start(redis_server.url, clock=clock, on_rejected=lambda *about: woken.append(about))
     assert reader.js_ticket(APP) == old
     new = stock.put(TICKET)
-    assert reader.refused(APP, TICKET, old) == new
+    assert reader.report_rejected(APP, TICKET, old) == new
     assert reader.js_ticket(APP) == new
     # Again, by one who comes late: the copy is the newer one, and stays.
-    assert reader.refused(APP, TICKET, old) == new
+    assert reader.report_rejected(APP, TICKET, old) == new
     assert (stock.complaint(), woken) == (None, [])
 
 
@@ -671,8 +671,8 @@ def test_a_refused_code_that_is_still_stored_is_left_as_a_complaint_and_wakes_th
 ) -> None:
     woken: list[Any] = []
     code = stock.put(TICKET)
-    reader = start(redis_server.url, invoker=lambda *about: woken.append(about))
-    assert reader.refused(APP, kind, code) is None
+    reader = start(redis_server.url, on_rejected=lambda *about: woken.append(about))
+    assert reader.report_rejected(APP, kind, code) is None
     assert stock.complaint() == fingerprint(code)
     life_ms: Any = redis_server.client().pttl(keys_of(Target(APP, TICKET)).refused)
     assert 0 < life_ms <= 600_000
@@ -684,7 +684,7 @@ def test_a_refused_code_of_which_nothing_is_stored_leaves_nothing(
     start: Start, redis_server: RedisServer, stock: Stock
 ) -> None:
     reader = start(redis_server.url)
-    assert reader.refused(APP, TICKET, "a code from elsewhere") is None
+    assert reader.report_rejected(APP, TICKET, "a code from elsewhere") is None
     assert redis_server.client().dbsize() == 0
 
 
@@ -693,8 +693,8 @@ def test_a_refused_code_is_served_no_more_even_when_redis_is_down(start: Start, 
     reader = start(proxy.url())
     reader.js_ticket(APP)
     proxy.refuse()
-    assert reader.refused(APP, TICKET, code) is None
-    with pytest.raises(NoCodeError):
+    assert reader.report_rejected(APP, TICKET, code) is None
+    with pytest.raises(NoCredentialError):
         reader.js_ticket(APP)
     assert stock.complaint() is None
 
@@ -704,10 +704,10 @@ def test_complaints_about_one_code_are_made_at_most_once_a_minute(
 ) -> None:
     woken: list[Any] = []
     code = stock.put(TICKET)
-    reader = start(redis_server.url, clock=clock, invoker=lambda *about: woken.append(about))
+    reader = start(redis_server.url, clock=clock, on_rejected=lambda *about: woken.append(about))
     complaint = keys_of(Target(APP, TICKET)).refused
     for _ in range(600):
-        reader.refused(APP, TICKET, code)
+        reader.report_rejected(APP, TICKET, code)
         stock.client.delete(complaint)
         clock.now += 1
     assert len(woken) == 10
@@ -719,7 +719,7 @@ def test_each_newer_code_may_be_complained_of_at_once(
     reader = start(redis_server.url, clock=clock)
     for kind in (TICKET, TOKEN, TICKET):
         code = stock.put(kind)
-        assert reader.refused(APP, kind, code) is None
+        assert reader.report_rejected(APP, kind, code) is None
         assert stock.complaint(kind) == fingerprint(code)
 
 
@@ -728,9 +728,9 @@ def test_a_complaint_that_cannot_be_left_is_told_and_breaks_nothing(
 ) -> None:
     woken: list[Any] = []
     code = stock.put(TICKET)
-    reader = start(proxy.url(), invoker=lambda *about: woken.append(about))
+    reader = start(proxy.url(), on_rejected=lambda *about: woken.append(about))
     proxy.script(Act.CUT_BEFORE, b":refused")
-    assert reader.refused(APP, TICKET, code) is None
+    assert reader.report_rejected(APP, TICKET, code) is None
     assert (stock.complaint(), woken) == (None, [])
     assert len(told(caplog)) == 1
     assert f"a complaint about {fingerprint(code)} could not be left" in told(caplog)[0]
@@ -743,7 +743,7 @@ def test_a_complaint_that_redis_does_not_answer_is_waited_for_only_so_long(
     reader = start(proxy.url(), timeout_s=0.3)
     proxy.script(Act.DROP_REPLY, b":refused")
     began = time.monotonic()
-    assert reader.refused(APP, TICKET, code) is None
+    assert reader.report_rejected(APP, TICKET, code) is None
     assert time.monotonic() - began < SOON_S
     assert len(told(caplog)) == 1
     assert "Redis did not answer in time" in told(caplog)[0]
@@ -756,7 +756,7 @@ def test_an_invoker_that_fails_is_told_by_type_alone_and_breaks_no_caller(
         raise ConnectionError("with words that may hold a secret")
 
     code = stock.put(TICKET)
-    assert start(redis_server.url, invoker=fail).refused(APP, TICKET, code) is None
+    assert start(redis_server.url, on_rejected=fail).report_rejected(APP, TICKET, code) is None
     assert stock.complaint() == fingerprint(code)
     assert told(caplog)[1:] == ["the refresher could not be started at once: ConnectionError"]
     assert "with words" not in caplog.text
@@ -895,7 +895,7 @@ def test_a_lying_reader_causes_at_most_one_needless_question_a_minute_and_no_fet
     for _ in range(600 // tick_s):
         for _ in range(5):
             code = reader.js_ticket(APP)
-            reader.refused(APP, TICKET, code)
+            reader.report_rejected(APP, TICKET, code)
             # And others that keep no measure at all.
             client.set(keys_of(Target(APP, TICKET)).refused, fingerprint(code), ex=600)
             deployment.world.advance(tick_s / 5)
@@ -908,13 +908,13 @@ def test_a_lying_reader_causes_at_most_one_needless_question_a_minute_and_no_fet
 def test_complaints_about_an_old_code_cause_no_question(start: Start, deployment: Deployment) -> None:
     reader = start(deployment.world.redis.url, clock=deployment.clock, timeout_s=10)
     old = reader.js_ticket(APP)
-    reader.refused(APP, TICKET, old)
+    reader.report_rejected(APP, TICKET, old)
     deployment.run(Command(force=True, kinds=(TICKET,)))
     asked, fetched = questions(deployment), deployment.fetches(TICKET)
     stored: Any = deployment.world.redis.client().get(keys_of(Target(APP, TICKET)).refused)
     assert stored in (None, fingerprint(old).encode())
     deployment.world.redis.client().set(keys_of(Target(APP, TICKET)).refused, fingerprint(old), ex=600)
-    assert reader.refused(APP, TICKET, old) == deployment.code(TICKET)
+    assert reader.report_rejected(APP, TICKET, old) == deployment.code(TICKET)
     deployment.tick(3)
     assert questions(deployment) == asked
     assert deployment.fetches(TICKET) == fetched
@@ -926,7 +926,7 @@ def test_a_complaint_that_checkcode_does_not_answer_waits_for_the_next_run(
     reader = start(deployment.world.redis.url, clock=deployment.clock, timeout_s=10)
     code = reader.js_ticket(APP)
     deployment.simulator.revoke(APP, "js_ticket", code)
-    reader.refused(APP, TICKET, code)
+    reader.report_rejected(APP, TICKET, code)
     fetched = deployment.fetches(TICKET)
     deployment.simulator.script(CHECK_PATH, Fault.status(500))
     assert of(deployment.run(), TICKET).warnings

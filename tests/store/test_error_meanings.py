@@ -25,7 +25,7 @@ from support.topologies import Sentinel, wait_until
 from token_refresher import AsyncReader, Reader
 from token_refresher.doctor.checks.redis_server import version
 from token_refresher.doctor.examine import Light, examine
-from token_refresher.domain.errors import CATALOGUE, NoCodeError, SettingsError, StoreError
+from token_refresher.domain.errors import CATALOGUE, NoCredentialError, SettingsError, StoreError
 from token_refresher.store.error_meanings import MEANINGS
 from token_refresher.store.errors import translated
 
@@ -221,7 +221,7 @@ def test_a_run_says_what_happened_and_what_to_do(case: Case, stage: Stage, call:
 
 @each
 def test_a_reader_says_the_same(case: Case, stage: Stage) -> None:
-    with pytest.raises((NoCodeError, StoreError)) as raised, Reader.from_url(case.url(stage)) as reader:
+    with pytest.raises((NoCredentialError, StoreError)) as raised, Reader.from_url(case.url(stage)) as reader:
         reader.js_ticket(APP)
     assert case.what in raised.value.what
     assert case.advice in raised.value.advice
@@ -233,7 +233,7 @@ def test_a_reader_in_a_loop_says_the_same(case: Case, stage: Stage) -> None:
         async with AsyncReader.from_url(case.url(stage)) as reader:
             return await reader.js_ticket(APP)
 
-    with pytest.raises((NoCodeError, StoreError)) as raised:
+    with pytest.raises((NoCredentialError, StoreError)) as raised:
         asyncio.run(read())
     assert case.what in raised.value.what
     assert case.advice in raised.value.advice
@@ -281,7 +281,7 @@ def login(server: RedisServer, user: str, password: str, stage: Stage, answer: A
 def raised_by(action: Callable[[], object]) -> str:
     try:
         action()
-    except NoCodeError as error:
+    except NoCredentialError as error:
         return error.store_error.code if error.store_error else "logged in"
     return "logged in"
 

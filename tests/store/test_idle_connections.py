@@ -156,7 +156,7 @@ class TestReaders:
         with Reader.from_url(way.url, timeout_s=TIMEOUT_S, max_age_s=0) as reader:
             way.in_flight_together(len(APPS), lambda: threads_read(reader))
             way.age(end)
-            reader._shelf._copies[Kind.ACCESS_TOKEN].clear()
+            reader._cache._entries[Kind.ACCESS_TOKEN].clear()
             assert threads_read(reader) == ALL_CODES
 
     @ENDS
@@ -177,7 +177,7 @@ class TestReaders:
                 await asyncio.to_thread(way.in_flight_together, len(APPS), work)
                 await held
                 way.age(end)
-                reader._shelf._copies[Kind.ACCESS_TOKEN].clear()
+                reader._cache._entries[Kind.ACCESS_TOKEN].clear()
                 return await together()
 
         assert asyncio.run(read_all()) == ALL_CODES

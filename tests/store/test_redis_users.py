@@ -20,7 +20,7 @@ from support.redis_server import RedisServer, find_binary
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.doctor.examine import Light, examine
-from token_refresher.domain.errors import NoCodeError, TokenRefresherError
+from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
 from token_refresher.domain.model import Command, Kind, Record, Target, fingerprint
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read
@@ -227,10 +227,10 @@ class Shop:
             for kind in Kind:
                 try:
                     code = reader.record("app0000", kind).code
-                except NoCodeError:
+                except NoCredentialError:
                     told.append("no code")
                     continue
-                reader.refused("app0000", kind, code)
+                reader.report_rejected("app0000", kind, code)
                 complaint = self.admin.get(keys_of(Target("app0000", kind)).refused)
                 told.append("complained" if complaint == fingerprint(code).encode() else "read")
         return told

@@ -26,7 +26,7 @@ from token_refresher.domain.model import Action, Command, Kind, Record, Unreadab
 from token_refresher.domain.policy import Policy
 from token_refresher.function.event import read_event
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
-from token_refresher.reader.cache import Reading
+from token_refresher.reader.cache import CachedCredential
 from token_refresher.reader.signing import sign, signed_url
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import RedisSettings, read
@@ -192,8 +192,8 @@ def _connects_with_repeats(settings: RedisSettings, policy: Policy) -> Any:
 
 
 class _TrustsRedis(Reader):
-    def record(self, app_id: str, kind: Kind | str) -> Reading:
-        raw = self._client.get(self._shelf.keys_of(keeping.Target(app_id, Kind(kind))).value)
+    def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
+        raw = self._client.get(self._cache.keys_of(keeping.Target(app_id, Kind(kind))).value)
         json.loads(raw or b"{}")
         return super().record(app_id, kind)
 

@@ -58,6 +58,7 @@ SUBJECTS = (
         ("reader/test_cache", _SYNC),
         ("reader/test_async_reader", _STATEFUL),
     ),
+    Subject("reader/base.py", ("reader/test_base", _SYNC), (_STATEFUL,)),
     Subject("reader/sync_reader.py", (_SYNC,), (_STATEFUL,)),
     Subject("reader/async_reader.py", ("reader/test_async_reader",), (_STATEFUL,)),
     Subject("store/scripts/acquire.lua", ("store/test_scripts",), ("store/test_lease", "store/test_redis_store")),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from token_refresher.cli.output import Screen
 from token_refresher.cli.parser import PROGRAM, validated
-from token_refresher.domain.errors import CommandError, NoCodeError
+from token_refresher.domain.errors import CommandError, NoCredentialError
 from token_refresher.domain.model import App
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def serve_status(options: argparse.Namespace, environ: Mapping[str, str], screen
 def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen) -> int:
     """Print what a page passes to core.config.
 
-    Raises CommandError, SettingsError, SigningError, StoreError, NoCodeError.
+    Raises CommandError, SettingsError, SigningError, StoreError, NoCredentialError.
     """
     from token_refresher.reader.signing import signed_url
     from token_refresher.reader.sync_reader import Reader
@@ -136,7 +136,7 @@ def sign(options: argparse.Namespace, environ: Mapping[str, str], screen: Screen
     try:
         with Reader.from_settings(settings) as reader:
             signed = reader.core_config(app.app_id, options.url)
-    except NoCodeError as error:
+    except NoCredentialError as error:
         raise (error.store_error or error) from None
     if options.json:
         screen.document(dict(signed))

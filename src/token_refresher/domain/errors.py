@@ -13,7 +13,7 @@
     │   └── UnknownOutcomeError  no definite answer: a code may have been issued, or may yet be
     ├── InvokeError            the function was not started, or brought no report
     ├── RefreshFailedError     after a run, some code is missing or about to be
-    └── NoCodeError            a reader found no code
+    └── NoCredentialError      a reader found no credential
 
 Every error has a `code` out of CATALOGUE, says whether trying again may help (`retryable`), to which application
 and kind it happened, and what to do (`advice`). None ever holds a secret or a code of the platform.
@@ -254,8 +254,8 @@ class RefreshFailedError(TokenRefresherError):
     default_code = "codes_in_danger"
 
 
-class NoCodeError(TokenRefresherError):
-    """A reader found no code under the key it looked at (`key`, str).
+class NoCredentialError(TokenRefresherError):
+    """A reader found no credential under the key it looked at (`key`, str).
 
     `store_error` (StoreError or None) is why Redis could not be read; None when Redis answered.
     """

@@ -3,7 +3,7 @@
     address = FunctionAddress.from_environ(os.environ)
     invoker = Invoker(address, find_credentials(os.environ))
     print(invoker.invoke({"action": "refresh", "force": True}).report)
-    reader = Reader.from_settings(settings, invoker=invoker)
+    reader = Reader.from_settings(settings, on_rejected=invoker)
 
 With a service's name it speaks FC 2.0 through aliyun-fc2, without one FC 3.0 through the extra `fc3`. One request is
 sent, and never repeated: whoever repeats should look at `status` first.
@@ -92,7 +92,7 @@ class Invoker:
         return float(found)
 
     def __call__(self, app_id: str, kind: str) -> None:
-        """Start a refresh of one target and do not wait for it; for `Reader(invoker=...)`.
+        """Start a refresh of one target and do not wait for it; for `Reader(on_rejected=...)`.
 
         Raises nothing of our tree: the complaint is in Redis, and the next run finds it anyway. The caller waits at
         most about 3 s for the connection, and again for the answer.

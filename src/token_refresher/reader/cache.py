@@ -1,6 +1,6 @@
-"""A process's own copies of codes: how long they may be used, and what happens when Redis does not answer.
+"""A process's own copies of credentials: how long they may be used, and what happens when Redis does not answer.
 
-Pure state without input or output; `Reader` and `AsyncReader` put the same shelf to work.
+Pure state without input or output; `Reader` and `AsyncReader` put the same cache to work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from token_refresher.domain.errors import NoCodeError, StoreError
+from token_refresher.domain.errors import NoCredentialError, StoreError
 from token_refresher.domain.model import Kind, Record, Target, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.store.keys import Keys, keys_of
@@ -34,8 +34,8 @@ _POLICY = Policy()
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A code as a reader holds it.
+class CachedCredential:
+    """A credential as a reader holds it.
 
     `expires_at` and `issued_at` are instants (unix seconds, Redis's clock; `issued_at` None where another tool stored
     the code), `fence` grows with every new code. `stale` is True when Redis did not answer and this is the last code
@@ -53,7 +53,7 @@ class Reading:
         return fingerprint(self.code)
 
 
-class Found(NamedTuple):
+class StoredValue(NamedTuple):
     """What Redis answered: the life left of a key in milliseconds (-1: no TTL, -2: no key), then its value."""
 
     life_ms: int
@@ -69,15 +69,15 @@ class _Complaint:
         self.at = at
 
 
-class _Copy(NamedTuple):
-    """A reading with two instants of the process's steady clock (seconds): when to read again, and when it dies."""
+class _Entry(NamedTuple):
+    """A credential with two instants of the process's steady clock (seconds): when to read again, and when it dies."""
 
-    reading: Reading
+    credential: CachedCredential
     fresh_until: float
     dies_at: float
 
 
-class Shelf:
+class CredentialCache:
     """The copies of one reader.
 
     `max_age_s` (seconds) is how old a copy may be; `clock` is steady, `wall` unix time (seconds). `policy` is the
@@ -99,7 +99,7 @@ class Shelf:
         self._max_age_s, self._prefix, self.clock, self._wall = max_age_s, prefix, clock, wall
         self._policy, self._only_within_grace = policy, only_within_grace
         # By kind and then by application, so that the common case costs two look-ups and no object.
-        self._copies: dict[Kind, dict[str, _Copy]] = {kind: {} for kind in Kind}
+        self._entries: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in Kind}
         self._retry_at: dict[Target, float] = {}
         self._complained: dict[tuple[Target, str], _Complaint] = {}
         # Until then (steady clock) an outage that was told of goes on.
@@ -108,21 +108,21 @@ class Shelf:
     def keys_of(self, target: Target) -> Keys:
         return keys_of(target, self._prefix)
 
-    def fresh(self, kind: Kind, app_id: str) -> Reading | None:
+    def get_fresh(self, kind: Kind, app_id: str) -> CachedCredential | None:
         """The copy, while it need not be read again."""
-        copy = self._copies[kind].get(app_id)
-        return copy.reading if copy is not None and self.clock() < copy.fresh_until else None
+        copy = self._entries[kind].get(app_id)
+        return copy.credential if copy is not None and self.clock() < copy.fresh_until else None
 
-    def waiting(self, target: Target) -> Reading | None:
+    def get_while_down(self, target: Target) -> CachedCredential | None:
         """The last good copy, while Redis has just failed and is not asked again yet."""
         if self.clock() >= self._retry_at.get(target, 0.0):
             return None
         return self._last_good(target)
 
-    def put(self, target: Target, found: Found, asked_at: float) -> Reading:
+    def put(self, target: Target, found: StoredValue, asked_at: float) -> CachedCredential:
         """Keep what Redis gave; `asked_at` (instant of the steady clock) is from before it was asked.
 
-        Raises NoCodeError when that is no code.
+        Raises NoCredentialError when that is not a credential.
         """
         # What never failed says nothing: where only a part of Redis is gone, the rest goes on answering.
         if self._retry_at.pop(target, None) is not None and self._down_until:
@@ -134,17 +134,18 @@ class Shelf:
         if not isinstance(record, Record):
             self._forget(target)
             what = "nothing is stored" if record is None else f"the stored value is {record.why}"
-            raise self.no_code(target, what)
+            raise self.no_credential(target, what)
         # A key without TTL was written by another tool: its own word for the expiry, by our own clock, has to do.
         recorded_s = record.expires_at - self._wall()
         life_s = found.life_ms / 1000 if found.life_ms >= 0 else recorded_s
         if life_s <= 0:
             self._forget(target)
-            raise self.no_code(target, "the stored code has expired")
-        reading = Reading(record.code, record.expires_at, record.issued_at, record.fence)
+            raise self.no_credential(target, "the stored code has expired")
+        credential = CachedCredential(record.code, record.expires_at, record.issued_at, record.fence)
         dies_at = asked_at + self._served_s(life_s, recorded_s)
-        self._copies[target.kind][target.app_id] = _Copy(reading, min(asked_at + self._max_age_s, dies_at), dies_at)
-        return reading
+        fresh_until = min(asked_at + self._max_age_s, dies_at)
+        self._entries[target.kind][target.app_id] = _Entry(credential, fresh_until, dies_at)
+        return credential
 
     def _served_s(self, life_s: float, recorded_s: float) -> float:
         """How long (seconds) after a read the platform certainly accepts the code, even if Redis never answers again.
@@ -163,35 +164,38 @@ class Shelf:
             return min(life_s, grace_s)
         return min(life_s, max(grace_s, min(life_s, recorded_s) - margin_s + grace_s))
 
-    def fail(self, target: Target, error: StoreError) -> Reading:
-        """Redis did not answer: the last good copy while it is surely good, marked as stale. Raises NoCodeError."""
+    def serve_stale(self, target: Target, error: StoreError) -> CachedCredential:
+        """Redis did not answer: the last good copy, marked as stale, while the platform surely accepts it.
+
+        Raises NoCredentialError when there is none.
+        """
         now, told_until = self.clock(), self._down_until
         self._down_until = now + _OUTAGE_S
         if now >= told_until:
             serving = "serving the last codes that were read, until the platform may refuse them"
             _log.warning("%s (%s): %s. What to do: %s", error.what, error.code, serving, error.advice)
-        reading = self._last_good(target)
-        if reading is not None or len(self._retry_at) < _MOST_UNKNOWN:
+        credential = self._last_good(target)
+        if credential is not None or len(self._retry_at) < _MOST_UNKNOWN:
             self._retry_at[target] = now + _RETRY_S
-        if reading is None:
-            raise self.no_code(target, f"{error.what}, and no code is left from before", error)
-        return reading
+        if credential is None:
+            raise self.no_credential(target, f"{error.what}, and no code is left from before", error)
+        return credential
 
     def _forget(self, target: Target) -> None:
-        self._copies[target.kind].pop(target.app_id, None)
+        self._entries[target.kind].pop(target.app_id, None)
 
-    def _last_good(self, target: Target) -> Reading | None:
-        copy = self._copies[target.kind].get(target.app_id)
+    def _last_good(self, target: Target) -> CachedCredential | None:
+        copy = self._entries[target.kind].get(target.app_id)
         if copy is None or self.clock() >= copy.dies_at:
             return None
-        return replace(copy.reading, stale=True)
+        return replace(copy.credential, stale=True)
 
     # -- complaints ---------------------------------------------------------------------------------------------------
 
-    def drop(self, target: Target, code: str) -> None:
+    def invalidate(self, target: Target, code: str) -> None:
         """The platform refused `code`: do not serve it again."""
-        copy = self._copies[target.kind].get(target.app_id)
-        if copy is not None and copy.reading.code == code:
+        copy = self._entries[target.kind].get(target.app_id)
+        if copy is not None and copy.credential.code == code:
             self._forget(target)
 
     def may_complain(self, target: Target, code: str) -> bool:
@@ -210,8 +214,8 @@ class Shelf:
         # Of threads that come at once, only one finds its own entry.
         return self._complained.setdefault(key, mine) is mine
 
-    def no_code(self, target: Target, what: str, error: StoreError | None = None) -> NoCodeError:
+    def no_credential(self, target: Target, what: str, error: StoreError | None = None) -> NoCredentialError:
         """The error that says what was found where a code should be; `error` where Redis could not be read."""
         key = self.keys_of(target).value
         what = f"{what} under the key {key}"
-        return NoCodeError(what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=error)
+        return NoCredentialError(what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=error)

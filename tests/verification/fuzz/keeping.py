@@ -15,10 +15,10 @@ from support.planted import planted as secret_forms
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher.bootstrap import store
-from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Action, Command, Kind, Secret, Snapshot, Target
 from token_refresher.domain.policy import Policy
-from token_refresher.reader.cache import Reading
+from token_refresher.reader.cache import CachedCredential
 from token_refresher.settings.loader import RedisSettings, read
 from token_refresher.store.connection import connect
 from token_refresher.store.keys import keys_of
@@ -87,12 +87,15 @@ def readers(reader_class: type[Reader] = Reader) -> Iterator[Callable[[bytes], N
             hold(isinstance(found, Snapshot), "what Redis holds makes it look out of order")
             tell_nothing(repr(getattr(found, "record", None)), (SECRET,), "a snapshot shows a stored code")
             # New ones each time: with copies of an earlier input they would answer for that one.
-            one = attempt(lambda: reader_class(client, **_UNHURRIED).record(app_id, target.kind), NoCodeError)
+            one = attempt(lambda: reader_class(client, **_UNHURRIED).record(app_id, target.kind), NoCredentialError)
             coroutine = AsyncReader(other_client, **_UNHURRIED).record(app_id, target.kind)
-            other = attempt(lambda: loop.run_until_complete(coroutine), NoCodeError)
+            other = attempt(lambda: loop.run_until_complete(coroutine), NoCredentialError)
             hold(_same(one, other), "the two readers take the same for something else")
             live = found.live if isinstance(found, Snapshot) else None
-            hold(not live or not isinstance(one, NoCodeError), "the refresher sees a live code, and the reader none")
+            hold(
+                not live or not isinstance(one, NoCredentialError),
+                "the refresher sees a live code, and the reader none",
+            )
             clean((SECRET, *secret_forms()))
 
         try:
@@ -104,8 +107,8 @@ def readers(reader_class: type[Reader] = Reader) -> Iterator[Callable[[bytes], N
             world.redis.flush()
 
 
-def _same(one: Reading | NoCodeError, other: Reading | NoCodeError) -> bool:
-    if isinstance(one, NoCodeError) and isinstance(other, NoCodeError):
+def _same(one: CachedCredential | NoCredentialError, other: CachedCredential | NoCredentialError) -> bool:
+    if isinstance(one, NoCredentialError) and isinstance(other, NoCredentialError):
         return one.what == other.what
     return one == other
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 from token_refresher.domain.decision import decide, question
-from token_refresher.domain.errors import NoCodeError, TokenRefresherError
+from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
 from token_refresher.domain.model import Action, Command, Kind, Record, Snapshot, Target, Unreadable
 from token_refresher.domain.policy import Policy
-from token_refresher.reader.cache import Found, Shelf
+from token_refresher.reader.cache import CredentialCache, StoredValue
 from token_refresher.store.keys import WIRE_NAME
 from token_refresher.store.record_json import read_record, with_expiry, write_record
 from token_refresher.store.redis_store import _snapshot
@@ -29,7 +29,7 @@ def value(data: bytes, read: Callable[[Kind, bytes], Record | Unreadable] = read
     for kind in Kind:
         found = attempt(lambda: read(kind, raw), TokenRefresherError)  # noqa: B023
         hold(isinstance(found, (Record, Unreadable)), "a stored value is neither a record nor unreadable")
-        _on_a_shelf(kind, raw)
+        _in_a_cache(kind, raw)
         if isinstance(found, Unreadable):
             tell_nothing(repr(found), (SECRET,), "a reason quotes the stored value")
             hold(len(found.why) < 80, "a reason is too long")
@@ -50,14 +50,14 @@ def _record(kind: Kind, raw: bytes, found: Record, read: Callable[[Kind, bytes],
     hold({**plain, "expires_in": NOW} == json.loads(shortened), "another expiry changes other members")
 
 
-def _on_a_shelf(kind: Kind, raw: bytes) -> None:
+def _in_a_cache(kind: Kind, raw: bytes) -> None:
     """A reader's own copies, at an instant that stands still."""
-    shelf = Shelf(5, "", lambda: 1000.0, lambda: float(NOW))
+    cache = CredentialCache(5, "", lambda: 1000.0, lambda: float(NOW))
     for life_ms in (-1, 0, 1, 7_200_000):
         target = Target("app0000", kind)
-        got = attempt(lambda: shelf.put(target, Found(life_ms, raw), 1000.0), NoCodeError)  # noqa: B023
-        if isinstance(got, NoCodeError):
-            hold(shelf.fresh(kind, "app0000") is None, "a code is served although there is none")
+        got = attempt(lambda: cache.put(target, StoredValue(life_ms, raw), 1000.0), NoCredentialError)  # noqa: B023
+        if isinstance(got, NoCredentialError):
+            hold(cache.get_fresh(kind, "app0000") is None, "a code is served although there is none")
         elif SECRET in got.code:
             tell_nothing(repr(got), (SECRET,), "a reading shows its code")
 

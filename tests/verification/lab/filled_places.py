@@ -11,7 +11,7 @@ import yaml
 from platform_simulator import CHECK_PATH
 from platform_simulator.codes import KINDS
 from support.cron_pattern import KEYS
-from token_refresher.domain.errors import NoCodeError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Kind
 from token_refresher.reader.sync_reader import Reader
 
@@ -189,7 +189,7 @@ class _Library:
         kind = next(kind for kind in KINDS if key.startswith(KEYS[MEMBERS[kind]].format("")))
         try:
             reading = self._reader.record(key.rpartition("/")[2], Kind(kind))
-        except NoCodeError:
+        except NoCredentialError:
             return None
         return json.dumps({MEMBERS[kind]: reading.code, "expires_in": reading.expires_at}).encode()
 

@@ -154,7 +154,7 @@ class Complaints(Trouble):
                 if held is None or (self.true_ones and stage.simulator.valid(stage.app_id, kind.value, held)):
                     continue
                 for reader in readers:
-                    reader.refused(stage.app_id, kind, held)
+                    reader.report_rejected(stage.app_id, kind, held)
             if stage.place.elapsed_s() + 60 < until_s:
                 stage.later(60, complain)
 
