@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 _CLIENT = "platforms/yuanzhibang/test_client"
 _RESPONSE = "platforms/yuanzhibang/test_response"
+_HTTP_RESPONSE = "platforms/http/test_response"
 _SYNC, _STATEFUL = "reader/test_sync_reader", "reader/test_readers_stateful"
 
 
@@ -33,6 +34,7 @@ SUBJECTS = (
         (_RESPONSE,),
         (_CLIENT,),
     ),
+    Subject("platforms/http/response.py", (_HTTP_RESPONSE, _RESPONSE), (_CLIENT,)),
     Subject("platforms/http/call.py", ("platforms/http/test_call",), (_CLIENT,)),
     Subject(
         "platforms/yuanzhibang/client.py",

@@ -10,8 +10,8 @@ from token_refresher.domain.errors import NotSentError, PlatformError, RefusedEr
 from token_refresher.domain.model import App, Endpoints, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
+from token_refresher.platforms.http.response import HttpResponse
 from token_refresher.platforms.yuanzhibang.client import User, YuanzhibangPlatform
-from token_refresher.platforms.yuanzhibang.response import HttpResponse
 
 from .inputs import json_of, number, parts
 from .properties import SECRET, attempt, hold, planted, tell_nothing

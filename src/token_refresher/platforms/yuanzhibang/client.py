@@ -22,17 +22,14 @@ from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.platforms.http.call import Call
 from token_refresher.platforms.http.errors import describe
+from token_refresher.platforms.http.response import MAX_BODY, HttpResponse, server_time, unusable_response
 from token_refresher.platforms.http.transport import build_adapter, tls_context
 from token_refresher.platforms.yuanzhibang.response import (
-    MAX_BODY,
-    HttpResponse,
     parse_response,
     read_credential,
     read_expiry,
     read_lifetime,
     rejection,
-    server_time,
-    unusable_response,
 )
 
 if TYPE_CHECKING:
