@@ -351,10 +351,6 @@ CASES = (
          environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTP_PROXY="http://127.0.0.1:9"),
          "platform reachable", Y, "PLATFORM_HTTPS_PROXY", 5),
     Case("the platform's certificate is self-signed", speak_tls, "platform reachable", R, "PLATFORM_CA_BUNDLE", 5),
-    Case("the address of one's own address is wrong", environ(OUTGOING_ADDRESS_URL="http://example.invalid"),
-         "platform address", R, "OUTGOING_ADDRESS_URL", 5),
-    Case("nobody listens at the address of one's own address",
-         environ(OUTGOING_ADDRESS_URL=f"http://127.0.0.1:{free_port()}"), "platform address", Y, "leave it out", 0),
     # codes
     Case("the stored code is dead", revoked, "code accepted", R, "check --repair", 1),
     Case("the stored code is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
@@ -453,20 +449,6 @@ def function(patient: Patient, time_out_s: object = 70, **environ: str) -> None:
     }
 
 
-def outgoing(patient: Patient, body: bytes = b"198.51.100.7\n") -> None:
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-    patient.environ["OUTGOING_ADDRESS_URL"] = f"http://127.0.0.1:{patient.serve(answer)}/ip"
-
-
-@pytest.mark.parametrize("given", ["token", "user:密码", "user:%E5%AF%86%E7%A0%81"])
-def test_this_machine_s_address_is_asked_for_through_any_proxy_that_a_run_takes(patient: Patient, given: str) -> None:
-    port = patient.serve(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n203.0.113.9")
-    patient.environ["PLATFORM_HTTP_PROXY"] = f"http://{given}@127.0.0.1:{port}"
-    patient.environ["OUTGOING_ADDRESS_URL"] = "http://127.0.0.1:9/ip"
-    found = [each for each in patient.examined() if each.name == "platform address"]
-    assert [(each.light, "203.0.113.9" in each.says) for each in found] == [(Light.GREEN, True)]
-
-
 def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Patient) -> None:
     patient.world.simulator.limit(None, 0)
     lights = {each.name: each.light for each in patient.examined() if each.name.startswith("platform ")}
@@ -475,7 +457,6 @@ def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Pati
 
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:
-    outgoing(patient)
     function(patient)
     before = patient.holdings()
     findings = patient.examined()
@@ -507,26 +488,21 @@ def test_codes_that_were_issued_this_very_moment_are_not_condemned(patient: Pati
     assert shown == {f"{APP} access_token": Light.GREEN, f"{APP} js_ticket": Light.GREY}
 
 
-def test_the_outgoing_address_stands_in_the_cure_for_the_white_list(patient: Patient) -> None:
-    outgoing(patient, b'{"ip": "198.51.100.7", "time": "12:34:56"}')
+def test_the_cure_for_the_white_list_names_the_proxy_where_there_is_one(patient: Patient) -> None:
     patient.world.simulator.white_list(APP, ["203.0.113.9"])
     (refused,) = of(patient.examined(), "platform white list")
     assert refused.light is Light.RED
-    assert refused.cure.endswith("198.51.100.7")
-
-
-@pytest.mark.parametrize("body", [b"", b"nobody knows", b"999.1.2.3"])
-def test_a_page_without_an_address_is_told(patient: Patient, body: bytes) -> None:
-    outgoing(patient, body)
-    (told,) = of(patient.examined(), "platform address")
-    assert told.light is Light.YELLOW
+    assert refused.cure.endswith("the application's IP white list")
+    patient.environ["PLATFORM_HTTP_PROXY"] = patient.world.simulator.url
+    (refused,) = of(patient.examined(), "platform white list")
+    assert refused.cure.endswith("the address of the proxy")
 
 
 def test_without_the_rights_of_an_examination_what_needs_them_is_grey(patient: Patient) -> None:
     patient.user("-info", "-config")
     findings = patient.examined()
     grey = {each.name for each in findings if each.light is Light.GREY}
-    assert grey == {*doctor_redis.REST, "platform address", "run time-out"}
+    assert grey == {*doctor_redis.REST, "run time-out"}
     assert {each.light for each in findings} == {Light.GREEN, Light.GREY}
 
 

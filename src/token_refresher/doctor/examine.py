@@ -20,7 +20,6 @@ from token_refresher.doctor.checks import platform as platforms
 from token_refresher.doctor.checks import redis_server as servers
 from token_refresher.doctor.checks.function import CHECK as TIME_OUT
 from token_refresher.doctor.checks.function import time_out
-from token_refresher.doctor.checks.outgoing_address import address_in, outgoing
 from token_refresher.doctor.checks.redis_acl import rights
 from token_refresher.doctor.context import Bench, Clocks
 from token_refresher.doctor.finding import CHECKS, Finding, Light, exit_code, in_order, speaker
@@ -64,7 +63,7 @@ def examine(
     try:
         _examine_redis(bench)
         targets = _read(bench)
-        _examine_platform(bench, environ, targets)
+        _examine_platform(bench, targets)
         bench.check(TIME_OUT, lambda: time_out(bench, environ), of_redis=False)
     finally:
         _close(bench)
@@ -131,10 +130,8 @@ def _read(bench: Bench) -> list[codes.Stored]:
 # -- the platform ------------------------------------------------------------------------------------------------------
 
 
-def _examine_platform(bench: Bench, environ: Mapping[str, str], targets: Sequence[codes.Stored]) -> None:
-    bench.check("platform address", lambda: outgoing(bench, environ), of_redis=False)
+def _examine_platform(bench: Bench, targets: Sequence[codes.Stored]) -> None:
     bench.check("platform reachable", lambda: platforms.unused_proxies(bench), of_redis=False)
-    address = next((address_in(each) for each in bench.found if each.name == "platform address"), "")
     of_app: dict[str, list[codes.Stored]] = {}
     for each in targets:
         of_app.setdefault(each.snapshot.target.app_id, []).append(each)
@@ -143,7 +140,7 @@ def _examine_platform(bench: Bench, environ: Mapping[str, str], targets: Sequenc
         findings: list[Finding] = []
         for answers in _asked(bench, of_app):
             mine = of_app.get(answers.app.app_id, [])
-            findings += platforms.judged(bench, answers, address)
+            findings += platforms.judged(bench, answers)
             findings += [codes.accepted(each, answers, bench) for each in mine]
             findings += _clock(bench, answers)
         return findings

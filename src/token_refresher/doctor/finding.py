@@ -54,7 +54,6 @@ CHECKS = {
     "redis persistence": "codes outlive a restart of Redis",
     "redis clock": "Redis and this machine agree on the time",
     "platform reachable": "the platform answers, directly or by a proxy",
-    "platform address": "from which address this machine goes out",
     "platform white list": "the platform serves this address",
     "platform secret": "the platform accepts the application's secret",
     "platform clock": "Redis and the platform agree on the time",

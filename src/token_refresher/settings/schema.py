@@ -108,7 +108,6 @@ def names_in(section: str) -> tuple[str, ...]:
 # What `invoke` and `doctor` alone are told, by the environment alone.
 INVOKE_SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
-        "OUTGOING_ADDRESS_URL": Setting("for doctor: an https:// address that answers with the caller's address"),
         "FUNCTION_NAME": Setting("the deployed function's name"),
         "FUNCTION_SERVICE": Setting("its service; with one it is of FC 2.0, without of FC 3.0"),
         "FUNCTION_QUALIFIER": Setting("version or alias"),

@@ -74,8 +74,8 @@ def _made_up() -> str:
     return f"doctor{os.urandom(8).hex()}"
 
 
-def judged(bench: Bench, answers: Answers, address: str) -> Iterator[Finding]:
-    """What these answers mean. `address` is the one that this machine goes out from, "" when it is not known."""
+def judged(bench: Bench, answers: Answers) -> Iterator[Finding]:
+    """What these answers mean."""
     about = answers.app.app_id
     lost = next((each for each in answers.errors if _lost(each)), None)
     yield _reached(bench, answers.app, lost)
@@ -85,8 +85,9 @@ def judged(bench: Bench, answers: Answers, address: str) -> Iterator[Finding]:
     if unreached:
         yield say(Light.GREY, "not examined: the platform was not reached")
     elif refused:
-        shown = f": that is {address}" if address else ""
-        yield say(Light.RED, refused.what, f"{CATALOGUE['not_white_listed'].advice}{shown}")
+        proxied = proxy_of(answers.app.endpoints.check_code_url, bench.settings)
+        seen = ": the platform sees the address of the proxy" if proxied else ""
+        yield say(Light.RED, refused.what, f"{CATALOGUE['not_white_listed'].advice}{seen}")
     elif _served(answers):
         yield say(Light.GREEN, "the platform serves this address")
     else:
