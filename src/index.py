@@ -13,13 +13,13 @@ from token_refresher.python_version import require
 
 require()
 
+from token_refresher.domain.command import Action  # noqa: E402
 from token_refresher.domain.errors import RefreshFailedError  # noqa: E402 - an older Python fails in these
 from token_refresher.domain.function_timeout import RESERVE_S, time_out_warning  # noqa: E402
-from token_refresher.domain.model import Action  # noqa: E402
 from token_refresher.function.event import read_event  # noqa: E402
 
 if TYPE_CHECKING:
-    from token_refresher.domain.model import Command
+    from token_refresher.domain.command import Command
     from token_refresher.domain.report import Report
     from token_refresher.refresh.run import Refresher
     from token_refresher.settings.loader import Settings

@@ -35,8 +35,9 @@ from token_refresher.daemon import main as daemon
 from token_refresher.daemon.arguments import add_arguments
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Scheduler
+from token_refresher.domain.command import Action
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
-from token_refresher.domain.model import Action, Kind, Outcome, Secret, Target
+from token_refresher.domain.model import Kind, Outcome, Secret, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.run import Refresher

@@ -32,7 +32,8 @@ from token_refresher.doctor.checks import redis_server as doctor_redis
 from token_refresher.doctor.examine import CHECKS, Finding, Light, examine, exit_code
 from token_refresher.doctor.finding import gathered
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.model import Command, Kind, Target
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind, Target
 from token_refresher.store import redis_store as store
 from token_refresher.store.keys import keys_of
 

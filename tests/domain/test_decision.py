@@ -11,19 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import at_work, decide, question, retry_delay_s
-from token_refresher.domain.model import (
-    Action,
-    Caller,
-    Command,
-    Kind,
-    Lease,
-    Record,
-    Snapshot,
-    Target,
-    Unreadable,
-    Word,
-)
+from token_refresher.domain.model import Caller, Kind, Lease, Record, Snapshot, Target, Unreadable, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide
 from token_refresher.domain.life import (
     elsewhere,
@@ -18,7 +19,7 @@ from token_refresher.domain.life import (
     shortened,
     ttl_is_wrong,
 )
-from token_refresher.domain.model import Command, Kind, Lease, Record, Snapshot, Target, Unreadable
+from token_refresher.domain.model import Kind, Lease, Record, Snapshot, Target, Unreadable
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 

@@ -20,7 +20,8 @@ from support.world import World
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.doctor.examine import Finding, Light, examine
-from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
+from token_refresher.domain.command import Action, Command
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read

@@ -18,8 +18,9 @@ from support.world import World
 from token_refresher import Reader
 from token_refresher import bootstrap as wiring
 from token_refresher.cli import main as cli
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
-from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of

@@ -13,8 +13,9 @@ from support.flow import TICK_S, Deployment, of
 from support.planted import plant
 from support.redis_server import free_port
 from support.world import World
+from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide
-from token_refresher.domain.model import Command, Kind, Outcome, Target
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.domain.report import Report
 from token_refresher.store.keys import keys_of
 

@@ -13,7 +13,8 @@ from platform_simulator import APP_ACCESS_PATH, USER_COUNT_PATH
 from support.flow import Deployment
 from support.world import World
 from token_refresher import Reader
-from token_refresher.domain.model import Command, Kind
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind
 
 APP, VISITOR = "app0000", "visitor"
 TOKEN = Kind.ACCESS_TOKEN.value

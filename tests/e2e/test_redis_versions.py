@@ -38,8 +38,9 @@ from support.world import World
 from token_refresher import AsyncReader
 from token_refresher import bootstrap as wiring
 from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Command, Kind, Record, Secret, Snapshot, Target, Word, fingerprint
+from token_refresher.domain.model import Kind, Record, Secret, Snapshot, Target, Word, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import RedisSettings, read

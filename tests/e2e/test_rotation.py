@@ -11,7 +11,8 @@ from support.planted import plant
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.current import look
-from token_refresher.domain.model import Command, Kind
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind
 from token_refresher.domain.report import Report
 from token_refresher.settings.loader import read
 

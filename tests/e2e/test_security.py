@@ -21,8 +21,9 @@ from support.command_line import on_a_terminal
 from support.flow import PUBLIC_KEY, Deployment, of
 from support.planted import plant
 from support.world import World
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
-from token_refresher.domain.model import Action, Command, Kind, Target
+from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read

@@ -17,7 +17,8 @@ from support.world import World
 from token_refresher import AsyncReader
 from token_refresher.cli.main import main
 from token_refresher.doctor.examine import Light, examine
-from token_refresher.domain.model import Command, Kind, Secret, Target, fingerprint
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind, Secret, Target, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import RedisSettings

@@ -19,8 +19,9 @@ from support.planted import plant
 from support.redis_server import RedisServer, find_binary
 from support.topologies import Cluster, Sentinels, wait_until
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.model import Kind, Outcome, Snapshot, Target
 from token_refresher.domain.report import Report
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read

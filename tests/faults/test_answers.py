@@ -9,7 +9,8 @@ import pytest
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, WRONG_TYPES, AnswerStyle, Fault
 from support.flow import Deployment, of
 from support.world import World
-from token_refresher.domain.model import Command, Kind, Outcome
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind, Outcome
 
 ISSUED, REFUSED, UNKNOWN = Outcome.ISSUED, Outcome.REFUSED, Outcome.UNKNOWN
 TICKET = Kind.JS_TICKET

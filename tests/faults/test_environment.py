@@ -30,7 +30,7 @@ from support.child import say
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.model import Action, Command
+from token_refresher.domain.command import Action, Command
 from token_refresher.settings.loader import read
 
 moved_s = 0.0

@@ -65,7 +65,7 @@ import json, os
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.model import Command
+from token_refresher.domain.command import Command
 from token_refresher.settings.loader import read
 
 try:
@@ -280,7 +280,7 @@ import json, os, sys
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
 from token_refresher.platforms.http.call import Call
-from token_refresher.domain.model import Command
+from token_refresher.domain.command import Command
 from token_refresher.settings.loader import read
 
 def clock():

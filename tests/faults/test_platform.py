@@ -16,7 +16,8 @@ from support.flow import Deployment, of
 from support.healing import healthy, newest, pass_ticks, ticks_to_heal
 from support.processes import Child
 from support.world import World
-from token_refresher.domain.model import Action, Command, Kind, Outcome
+from token_refresher.domain.command import Action, Command
+from token_refresher.domain.model import Kind, Outcome
 
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 KINDS = [TOKEN, TICKET]
@@ -166,7 +167,8 @@ import json, os
 from support.child import say
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.model import Command, Kind
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind
 from token_refresher.settings.loader import read
 
 def clock():

@@ -24,8 +24,9 @@ from support.redis_server import RedisServer
 from support.tcp_proxy import TcpProxy
 from support.topologies import Cluster, Sentinels, wait_until
 from support.world import World
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Command, Kind, Outcome, Target
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.store.keys import keys_of
 
 TICKET = Target(APP_ID, Kind.JS_TICKET)

@@ -27,8 +27,9 @@ from support.redis_server import RedisServer, find_faketime
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Action, Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.model import Kind, Outcome, Snapshot, Target
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
@@ -912,7 +913,7 @@ DRIVER = """
 import json, os, socket, time
 from support.child import say, wrap
 from token_refresher import bootstrap as wiring
-from token_refresher.domain.model import Command
+from token_refresher.domain.command import Command
 from token_refresher.settings.loader import read
 
 socket.gethostname = lambda: os.environ["FAKETIME"]

@@ -16,7 +16,8 @@ from support.healing import healthy, ticks_to_heal
 from support.processes import Child
 from support.redis_server import find_faketime
 from support.world import World
-from token_refresher.domain.model import Command, Kind, Outcome
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind, Outcome
 from token_refresher.domain.report import Report
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
@@ -104,7 +105,7 @@ DRIVER = """
 import json, os, time
 from support.child import say
 from token_refresher import bootstrap as wiring
-from token_refresher.domain.model import Command
+from token_refresher.domain.command import Command
 from token_refresher.settings.loader import read
 
 refresher = wiring.refresher(read(os.environ))

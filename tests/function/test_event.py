@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError
-from token_refresher.domain.model import Action, Command, Kind
+from token_refresher.domain.model import Kind
 from token_refresher.function.event import ACCEPTED, read_event
 
 EVENTS = Path(__file__).parents[1] / "data/events"

@@ -22,8 +22,9 @@ from support.flow import TICK_S, Deployment
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
-from token_refresher.domain.model import Action, Command, Kind, Record, Target
+from token_refresher.domain.model import Kind, Record, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read

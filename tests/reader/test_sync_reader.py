@@ -23,8 +23,9 @@ from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher import AsyncReader, Reader
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import NoCredentialError, SettingsError
-from token_refresher.domain.model import Command, Kind, Target, fingerprint
+from token_refresher.domain.model import Kind, Target, fingerprint
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import WIRE_NAME, keys_of

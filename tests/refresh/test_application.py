@@ -12,7 +12,8 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from support.flow import Deployment, of
 from support.planted import plant
 from support.world import World
-from token_refresher.domain.model import Action, Command, Kind, Outcome, Target
+from token_refresher.domain.command import Action, Command
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.domain.report import Report
 from token_refresher.store.keys import keys_of
 

@@ -13,20 +13,9 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simul
 from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
+from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide, retry_delay_s
-from token_refresher.domain.model import (
-    App,
-    Command,
-    Endpoints,
-    Kind,
-    Lease,
-    Outcome,
-    Record,
-    Secret,
-    Snapshot,
-    Target,
-    Word,
-)
+from token_refresher.domain.model import App, Endpoints, Kind, Lease, Outcome, Record, Secret, Snapshot, Target, Word
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason

@@ -14,20 +14,9 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simul
 from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import (
-    Action,
-    App,
-    Command,
-    Endpoints,
-    Kind,
-    Outcome,
-    Record,
-    Secret,
-    Snapshot,
-    Target,
-    fingerprint,
-)
+from token_refresher.domain.model import App, Endpoints, Kind, Outcome, Record, Secret, Snapshot, Target, fingerprint
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport

@@ -10,6 +10,7 @@ import pytest
 
 from support.clients import client_of
 from support.redis_server import RedisServer
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import decide
 from token_refresher.domain.errors import (
     NotSentError,
@@ -18,7 +19,7 @@ from token_refresher.domain.errors import (
     StoreError,
     UnknownOutcomeError,
 )
-from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Record, Secret, Snapshot, Target, Word
+from token_refresher.domain.model import App, Kind, Outcome, Record, Secret, Snapshot, Target, Word
 from token_refresher.domain.platform_answer import Checked
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason

@@ -24,8 +24,9 @@ from support.topologies import NAME, Cluster, Sentinel, wait_until
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher import bootstrap as wiring
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.model import Kind, Outcome, Snapshot, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of

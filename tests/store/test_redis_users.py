@@ -20,8 +20,9 @@ from support.redis_server import RedisServer, find_binary
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.doctor.examine import Light, examine
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
-from token_refresher.domain.model import Command, Kind, Record, Target, fingerprint
+from token_refresher.domain.model import Kind, Record, Target, fingerprint
 from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of

@@ -8,7 +8,8 @@ from typing import Any
 from platform_simulator import Simulator
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.model import Command, Kind, Target
+from token_refresher.domain.command import Command
+from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
@@ -131,7 +132,8 @@ from token_refresher import bootstrap as wiring
 from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.clock import steady_clock
 from token_refresher.platforms.http.call import Call
-from token_refresher.domain.model import Action, Command, Kind, Snapshot, Target
+from token_refresher.domain.command import Action, Command
+from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.settings.loader import read
 from token_refresher.store.redis_store import Store

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from token_refresher.domain.model import Action, Command, Kind
+from token_refresher.domain.command import Action, Command
+from token_refresher.domain.model import Kind
 
 from .flow import TICK_S, Deployment
 

@@ -21,8 +21,9 @@ import index
 from support.clients import client_of
 from support.flow import Deployment
 from token_refresher.cli.parser import parse
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, SettingsError, SigningError, UsageError
-from token_refresher.domain.model import Action, Command, Kind, Record, Unreadable
+from token_refresher.domain.model import Kind, Record, Unreadable
 from token_refresher.domain.policy import Policy
 from token_refresher.function.event import read_event
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform

@@ -25,7 +25,7 @@ def simulate(halves: int) -> dict[str, float]:
     """Ticks over so many half days. Seconds are virtual."""
     from support.world import World
     from token_refresher.bootstrap import refresher
-    from token_refresher.domain.model import Command
+    from token_refresher.domain.command import Command
     from token_refresher.settings.loader import read
 
     logging.disable(logging.CRITICAL)

@@ -26,6 +26,7 @@ from token_refresher.cli.more import (
 )
 from token_refresher.cli.output import Screen
 from token_refresher.cli.parser import EXIT_CODES, build_parser, parse, selected
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import (
     InputError,
     InvokeError,
@@ -34,7 +35,6 @@ from token_refresher.domain.errors import (
     StoreError,
     TokenRefresherError,
 )
-from token_refresher.domain.model import Action, Command
 
 if TYPE_CHECKING:
     from token_refresher.domain.report import Report
@@ -159,9 +159,8 @@ def _run(
 
 def _report(settings: Settings, command: Command, screen: Screen) -> Report:
     from token_refresher.bootstrap import refresher
-    from token_refresher.domain.command import wanted
 
-    targets = wanted(tuple(app.app_id for app in settings.apps), command)
+    targets = command.targets(app.app_id for app in settings.apps)
     with screen.progress(len({target.app_id for target in targets})) as done:
         return refresher(settings, done).run_once(command)
 

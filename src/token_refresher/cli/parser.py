@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from token_refresher.cli.options import COMMANDS
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, UsageError
-from token_refresher.domain.model import Action, Command
-from token_refresher.function.event import ACCEPTED, command
 
 PROGRAM = "token-refresher"
 
@@ -115,10 +114,8 @@ def selected(options: argparse.Namespace, action: Action, app_ids: Sequence[str]
 def validated(content: dict[str, object], app_ids: Sequence[str]) -> Command:
     """The command that the members of `content` describe, as in an event. Raises CommandError."""
     try:
-        return command(content, app_ids)
+        return Command.from_members(content, app_ids)
     except CommandError as error:
-        # What an event may hold is of no use to somebody who typed options.
-        what = error.what.removesuffix(f". Accepted: {ACCEPTED}")
-        if "is not configured" in what:
-            what += f"; configured: {', '.join(app_ids)}"
-        raise CommandError(what) from None
+        if "is not configured" not in error.what:
+            raise
+        raise CommandError(f"{error.what}; configured: {', '.join(app_ids)}") from None

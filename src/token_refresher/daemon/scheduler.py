@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from token_refresher.current import RESTART, secret_refused
 from token_refresher.daemon.json_logs import place
+from token_refresher.domain.command import Command
 from token_refresher.domain.errors import InputError, StoreError, TokenRefresherError
-from token_refresher.domain.model import Command
 from token_refresher.domain.report import Failure, Report
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.life import age_of, margin_of, shortened
-from token_refresher.domain.model import Action, Command, Snapshot, Target, Unreadable, Word
+from token_refresher.domain.model import Snapshot, Target, Unreadable, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 

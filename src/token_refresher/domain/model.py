@@ -16,15 +16,6 @@ class Kind(str, Enum):
     JS_TICKET = "js_ticket"
 
 
-class Action(str, Enum):
-    """What a run is asked to do."""
-
-    REFRESH = "refresh"
-    AUDIT = "audit"  # refresh, and ask checkCode about every stored code
-    STATUS = "status"  # only read
-    CHECK = "check"  # only ask checkCode; change nothing
-
-
 class Outcome(str, Enum):
     """What came of the work on one target. Only after `issued` and `lost` a code was issued."""
 
@@ -253,14 +244,3 @@ class App:
     secret: Secret
     name: str = ""
     endpoints: Endpoints = Endpoints()
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a door asks of a run. Empty `apps` or `kinds` mean all; `shard` (k, n) means the k-th of n parts, from 1."""
-
-    action: Action = Action.REFRESH
-    apps: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    force: bool = False
-    shard: tuple[int, int] | None = None

@@ -6,10 +6,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import Decision, question
 from token_refresher.domain.errors import StoreError, TokenRefresherError
 from token_refresher.domain.life import age_of
-from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Target
+from token_refresher.domain.model import App, Kind, Outcome, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure

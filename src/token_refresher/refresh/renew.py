@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from token_refresher.domain.command import Command
 from token_refresher.domain.decision import at_work, decide, retry_delay_s, unanswered
 from token_refresher.domain.errors import (
     NotSentError,
@@ -17,7 +18,7 @@ from token_refresher.domain.errors import (
     UnknownOutcomeError,
 )
 from token_refresher.domain.life import margin_of
-from token_refresher.domain.model import App, Command, Kind, Lease, Outcome, Record, Snapshot
+from token_refresher.domain.model import App, Kind, Lease, Outcome, Record, Snapshot
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits

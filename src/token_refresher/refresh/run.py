@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from token_refresher.domain.command import partners, wanted
+from token_refresher.domain.command import Action, Command, partners
 from token_refresher.domain.decision import Decision, at_work, decide, unanswered
 from token_refresher.domain.errors import CATALOGUE, StoreError
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
-from token_refresher.domain.model import Action, App, Command, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.model import App, Kind, Outcome, Snapshot, Target
 from token_refresher.domain.outlook import Would, would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
@@ -64,7 +64,7 @@ class Refresher:
         """
         began = self.clock()
         until = began + (2 * self.policy.work_s if time_limit_s is None else time_limit_s)
-        targets = wanted(tuple(app.app_id for app in self.apps), command)
+        targets = command.targets(app.app_id for app in self.apps)
         needed = targets if not command.kinds else [*targets, *partners(targets)]
         job = _Job(self, command, until)
         job.read(needed)

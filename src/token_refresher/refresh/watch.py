@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import Decision, decide
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.domain.life import ends_at_issue, ends_early, reckoned_end, shortened
-from token_refresher.domain.model import Action, App, Command, Outcome, Record, Word
+from token_refresher.domain.model import App, Outcome, Record, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits

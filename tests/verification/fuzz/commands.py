@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from token_refresher.cli.parser import parse, selected
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, UsageError
-from token_refresher.domain.model import Action, Command, Kind
+from token_refresher.domain.model import Kind
 from token_refresher.function.event import ACCEPTED, read_event
 
 from .inputs import arguments, json_of, text

@@ -15,8 +15,9 @@ from support.planted import planted as secret_forms
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher.bootstrap import store
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
-from token_refresher.domain.model import Action, Command, Kind, Secret, Snapshot, Target
+from token_refresher.domain.model import Kind, Secret, Snapshot, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.cache import CachedCredential
 from token_refresher.settings.loader import RedisSettings, read

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import decide, question
 from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
-from token_refresher.domain.model import Action, Command, Kind, Record, Snapshot, Target, Unreadable
+from token_refresher.domain.model import Kind, Record, Snapshot, Target, Unreadable
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.cache import CredentialCache, StoredValue
 from token_refresher.store.keys import WIRE_NAME

@@ -25,9 +25,10 @@ from support.guards import see
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.bootstrap import refresher
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CATALOGUE, CommandError, RefusedError, StoreError
 from token_refresher.domain.humanize import duration, instant
-from token_refresher.domain.model import Action, Command, Kind, Outcome, Secret, Target
+from token_refresher.domain.model import Kind, Outcome, Secret, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport

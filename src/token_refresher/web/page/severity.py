@@ -7,9 +7,9 @@ from enum import Enum
 from typing import NamedTuple
 
 from token_refresher.domain import life
+from token_refresher.domain.command import Action
 from token_refresher.domain.errors import CATALOGUE
 from token_refresher.domain.humanize import counted, duration
-from token_refresher.domain.model import Action
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport

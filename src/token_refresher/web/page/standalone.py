@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection
 from flask import Flask
 
 from token_refresher.domain.clock import steady_clock
+from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, StoreError, TokenRefresherError
-from token_refresher.domain.model import Action, Command, Secret
+from token_refresher.domain.model import Secret
 from token_refresher.domain.report import Failure
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from token_refresher.domain.command import Action
 from token_refresher.domain.humanize import Instant, counted, duration, instant
-from token_refresher.domain.model import Action, Outcome
+from token_refresher.domain.model import Outcome
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import TargetReport
 from token_refresher.web.history import RunHistory
