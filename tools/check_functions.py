@@ -88,7 +88,9 @@ def code(function: Function, sources: Path) -> Iterator[str]:
         module, _, wanted = str(name).partition(".")
         path = sources / f"{module}.py"
         tree = ast.parse(path.read_text("utf-8")) if path.is_file() else ast.Module([], [])
-        if wanted not in [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]:
+        defined = [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]
+        imported = [each.name for line in tree.body if isinstance(line, ast.ImportFrom) for each in line.names]
+        if wanted not in defined + imported:
             yield f"{function.where}: there is no {name} in {sources.name}"
     if function.runtime not in RUNTIMES[function.where.partition(",")[0]]:
         yield f"{function.where}: the runtime {function.runtime} is not supported"

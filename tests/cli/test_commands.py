@@ -24,6 +24,7 @@ from support.world import World
 from token_refresher import Reader
 from token_refresher.cli.main import EXIT_CODES, main
 from token_refresher.cli.output import Screen
+from token_refresher.function import handler as function_handler
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
 from token_refresher.web import metrics as daemon_metrics
@@ -84,7 +85,7 @@ def function(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The environment of a machine that knows nothing but where the function is, which is the real handler."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(index, "_warm", [])
+    monkeypatch.setattr(function_handler, "_warm", [])
     with FcServer() as fc:
         secret = plant("access-key-secret")
         fc.keys["LTAI5planted"] = secret
@@ -97,7 +98,7 @@ def function(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret,
         }
         fc.wait_for_runs()
-    for _, refresher in index._warm:
+    for _, refresher in function_handler._warm:
         refresher.store._client.close()
 
 

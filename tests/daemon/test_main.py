@@ -105,13 +105,14 @@ def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import index
+    from token_refresher.function import handler as function_handler
 
     # Two minutes, to make it half as many runs.
     tick_s = 120
     deployment = Deployment(world, tick_s=tick_s)
     for name, value in deployment.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(index, "_warm", [])
+    monkeypatch.setattr(function_handler, "_warm", [])
     chances = [cycle([0.1, 0.7, 0.4]), cycle([0.9, 0.0, 0.3, 0.6])]
     daemons = [Daemon(deployment, lambda numbers=numbers: next(numbers)) for numbers in chances]
     began, timer_at = deployment.clock(), deployment.clock()

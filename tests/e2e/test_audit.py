@@ -21,6 +21,7 @@ from token_refresher.cli import main as cli
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Kind, Outcome, Target
+from token_refresher.function import handler as function_handler
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
@@ -360,7 +361,7 @@ def test_our_own_refreshes_are_no_supersessions(world: World) -> None:
 @pytest.fixture
 def cold_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The function's instance is new, and gone after the test."""
-    monkeypatch.setattr(index, "_warm", [])
+    monkeypatch.setattr(function_handler, "_warm", [])
     logger = logging.getLogger("token_refresher")
     level = logger.level
     yield

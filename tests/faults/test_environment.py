@@ -18,6 +18,7 @@ from support.processes import Child
 from support.world import World
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.model import Kind, Outcome
+from token_refresher.function import handler as function_handler
 
 KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
 # A thread of a limited run takes so much address space, far more than the rest of the run does.
@@ -246,9 +247,9 @@ def invoke(filed: tuple[Deployment, Path], monkeypatch: pytest.MonkeyPatch) -> I
     level = logging.getLogger("token_refresher").level
     for name, value in filed[0].environ.items():
         monkeypatch.setenv(name, value)
-    index._warm.clear()
+    function_handler._warm.clear()
     yield lambda: index.handler(b"", None)
-    index._warm.clear()
+    function_handler._warm.clear()
     logging.getLogger("token_refresher").setLevel(level)
 
 

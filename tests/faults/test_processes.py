@@ -19,6 +19,7 @@ from support.healing import healthy, newest, ticks_to_heal
 from support.processes import Child
 from support.world import World
 from token_refresher.domain.model import Kind
+from token_refresher.function import handler as function_handler
 
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 KINDS = [TOKEN, TICKET]
@@ -86,10 +87,10 @@ def warm_function(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> It
     level = logging.getLogger("token_refresher").level
     for name, value in deployment.environ.items():
         monkeypatch.setenv(name, value)
-    index._warm.clear()
+    function_handler._warm.clear()
     index.initialize(None)
     yield
-    index._warm.clear()
+    function_handler._warm.clear()
     logging.getLogger("token_refresher").setLevel(level)
 
 

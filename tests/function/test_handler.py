@@ -19,6 +19,7 @@ from support.tcp_proxy import Act, TcpProxy
 from support.world import World
 from token_refresher.domain.errors import CommandError, RefreshFailedError, SettingsError, StoreError
 from token_refresher.domain.model import Kind, Target
+from token_refresher.function import handler as function_handler
 from token_refresher.settings.loader import SETTINGS
 from token_refresher.store.keys import keys_of
 
@@ -63,9 +64,9 @@ def context_312(timeout: Any = 60) -> Any:
 def _cold_instance() -> Iterator[None]:
     """Every test begins as a new instance of the function, and leaves the logger as it was."""
     level = logging.getLogger("token_refresher").level
-    index._warm.clear()
+    function_handler._warm.clear()
     yield
-    index._warm.clear()
+    function_handler._warm.clear()
     logging.getLogger("token_refresher").setLevel(level)
 
 
@@ -183,7 +184,7 @@ def test_a_second_run_on_another_instance_costs_a_login_more(
     configure(world.settings_env(app_count=3) | {"REDIS_URL": proxy.url(world.redis.password)})
     index.handler(TIMER, context_312())
     requests, commands = world.simulator.count(), proxy.commands
-    index._warm.clear()
+    function_handler._warm.clear()
     index.handler(TIMER, context_312())
     assert world.simulator.count() == requests
     assert proxy.commands - commands == 2
@@ -359,14 +360,14 @@ def test_a_warm_instance_survives_that_its_sockets_died_while_it_was_frozen(
 ) -> None:
     configure(world.settings_env() | {"REDIS_URL": proxy.url(world.redis.password)})
     index.handler(TIMER, context_312())
-    program = index._warm[0]
+    program = function_handler._warm[0]
     world.advance(LATE_S)
     proxy.cut()
     world.simulator.stop()
     world.simulator.start()
     assert outcomes(index.handler(TIMER, context_312())) == ["issued", "issued"]
     assert world.simulator.count() == 4
-    assert index._warm == [program]
+    assert function_handler._warm == [program]
     assert proxy.connections == 2
     assert all(newest_is_stored(world, 0, kind) for kind in KINDS)
 

@@ -27,6 +27,7 @@ from support.world import World
 from token_refresher import Reader
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.model import Kind, Secret
+from token_refresher.function import handler as function_handler
 from token_refresher.invoke import response as answers
 from token_refresher.invoke.access_key import ENVIRONMENT, Credentials, find_credentials
 from token_refresher.invoke.invoker import FunctionAddress, InvokeError, Invoker
@@ -89,11 +90,11 @@ def deployed(world: World, fc: FcServer, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A world whose function is the real handler, in this process."""
     for name, value in world.settings_env().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(index, "_warm", [])
+    monkeypatch.setattr(function_handler, "_warm", [])
     install(fc, index.handler)
     level = logging.getLogger("token_refresher").level
     yield world
-    for _, refresher in index._warm:
+    for _, refresher in function_handler._warm:
         refresher.store._client.close()
     logging.getLogger("token_refresher").setLevel(level)
 

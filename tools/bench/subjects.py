@@ -39,16 +39,17 @@ def function(
     if action == "audit":
         os.environ["POLICY_AUDIT_MIN_AGE_S"] = "0"
     import index
+    from token_refresher.function import handler as function_handler
 
     context = SimpleNamespace(function=SimpleNamespace(timeout=600))
     index.initialize(context)
     if apps > 1:
         from token_refresher.bootstrap import refresher
 
-        settings, _ = index._warm[0]
+        settings, _ = function_handler._warm[0]
         one = settings.apps[0]
         settings = replace(settings, apps=tuple(replace(one, app_id=APP_ID % i) for i in range(apps)))
-        index._warm[0] = (settings, refresher(settings))
+        function_handler._warm[0] = (settings, refresher(settings))
     return lambda: index.handler(_EVENTS[action], context)["summary"]
 
 

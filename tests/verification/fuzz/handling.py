@@ -13,6 +13,7 @@ from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import CommandError, RefreshFailedError
+from token_refresher.function import handler as function_handler
 from token_refresher.settings.loader import read
 
 from .hearing import listening
@@ -31,10 +32,10 @@ class Function:
     def __init__(self, world: World, handler: Handler) -> None:
         self._world, self._handler = world, handler
         self._client = world.redis.client()
-        index._warm.clear()
+        function_handler._warm.clear()
         settings = read(world.settings_env(2))
         program = wiring.refresher(settings, clock=lambda: steady_clock() + world.redis.offset_s, pause=world.advance)
-        index._warm.append((settings, program))
+        function_handler._warm.append((settings, program))
         self._grow_late()
 
     def _grow_late(self) -> None:
@@ -82,5 +83,5 @@ def function(handler: Handler = index.handler) -> Iterator[Callable[[bytes], Non
         try:
             yield event
         finally:
-            index._warm.clear()
+            function_handler._warm.clear()
             world.redis.flush()

@@ -15,6 +15,7 @@ from support.processes import Child
 from support.redis_server import find_faketime
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
+from token_refresher.function import handler as function_handler
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 
@@ -69,12 +70,12 @@ class Ours:
         self._warm = [(each, refresher(each, self._place.steady, self._place.pause)) for each in found]
 
     def run(self, order: str, deployment: int = 0) -> None:
-        # A warm instance, whose clock is the lab's: what `index` would otherwise put together by itself.
-        index._warm[:] = [self._warm[deployment]]
+        # A warm instance, whose clock is the lab's: what the function would otherwise put together by itself.
+        function_handler._warm[:] = [self._warm[deployment]]
         try:
             index.handler(EVENTS[order], self._context)
         finally:
-            index._warm.clear()
+            function_handler._warm.clear()
 
     def child(
         self,

@@ -25,8 +25,7 @@ from support.child import ask, point, say
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Kind, Snapshot
-from token_refresher.platforms.http.call import Call
-from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
+from token_refresher.function import handler as function_handler
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
 from token_refresher.store.redis_store import Store
@@ -67,7 +66,7 @@ def ours() -> None:
     """Our function, as a warm instance."""
     _name_host()
     settings = read(os.environ)
-    index._warm.append((settings, refresher(settings, lambda: steady_clock() + _ahead_s(), _pause)))
+    function_handler._warm.append((settings, refresher(settings, lambda: steady_clock() + _ahead_s(), _pause)))
     _hold_ours(*_wanted())
     _serve(lambda order: index.handler(EVENTS[order], context(60)))
 
