@@ -29,8 +29,8 @@ from support.world import World
 from token_refresher.cli.doctor_view import show
 from token_refresher.cli.output import Screen
 from token_refresher.doctor.checks import redis_server as doctor_redis
-from token_refresher.doctor.examine import CHECKS, Finding, Light, examine, exit_code
-from token_refresher.doctor.finding import gathered
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import CHECKS, Finding, Severity, exit_code, gathered
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind, Target
@@ -111,13 +111,13 @@ def of(findings: list[Finding], name: str) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Case:
-    """What is wrong (`plant` does it), which check finds it by which light, and what its cure has to name."""
+    """What is wrong (`plant` does it), which check finds it how severe, and what its fix has to name."""
 
     sentence: str
     plant: Callable[[Patient], object]
     check: str
-    light: Light
-    cure: str
+    severity: Severity
+    fix: str
     exit_code: int = -1
     marks: tuple[Any, ...] = field(default=())
 
@@ -284,7 +284,7 @@ def faulty(fault: Fault) -> Callable[[Patient], None]:
     return change
 
 
-R, Y = Light.RED, Light.YELLOW
+R, Y = Severity.RED, Severity.YELLOW
 LIMITS = environ(POLICY_REDIS_TIMEOUT_S="0.2")
 CASES = (
     # settings
@@ -402,7 +402,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", [pytest.param(each, id=each.sentence, marks=each.marks) for each in CASES])
-def test_the_doctor_finds_it_names_the_cure_and_touches_nothing(
+def test_the_doctor_finds_it_names_the_fix_and_touches_nothing(
     case: Case, patient: Patient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case.plant(patient)
@@ -410,15 +410,15 @@ def test_the_doctor_finds_it_names_the_cure_and_touches_nothing(
     before = patient.holdings() if alive else {}
     requests = patient.world.simulator.count()
     findings = patient.examined()
-    found = [each for each in of(findings, case.check) if each.light is case.light and case.cure in each.cure]
-    assert found, "\n".join(f"{each.light.value}: {each.says} -> {each.cure}" for each in of(findings, case.check))
+    found = [each for each in of(findings, case.check) if each.severity is case.severity and case.fix in each.fix]
+    assert found, "\n".join(f"{each.severity.value}: {each.says} -> {each.fix}" for each in of(findings, case.check))
     assert exit_code(findings) == case.exit_code
     # Everything was looked at, or there is a reason.
     assert {each.name for each in findings} == set(CHECKS)
-    assert all(each.says and (each.cure or each.light in (Light.GREEN, Light.GREY)) for each in findings)
+    assert all(each.says and (each.fix or each.severity in (Severity.GREEN, Severity.GREY)) for each in findings)
     for as_json in (False, True):
         assert show(findings, Screen({}, as_json)) == case.exit_code
-    assert case.cure in capsys.readouterr().out
+    assert case.fix in capsys.readouterr().out
     if alive:
         assert patient.holdings() == before
     asked = patient.world.simulator.requests[requests:]
@@ -452,16 +452,16 @@ def function(patient: Patient, time_out_s: object = 70, **environ: str) -> None:
 
 def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Patient) -> None:
     patient.world.simulator.limit(None, 0)
-    lights = {each.name: each.light for each in patient.examined() if each.name.startswith("platform ")}
-    assert lights["platform reachable"] is Light.GREEN
-    assert lights["platform white list"] is lights["platform secret"] is Light.GREY
+    lights = {each.name: each.severity for each in patient.examined() if each.name.startswith("platform ")}
+    assert lights["platform reachable"] is Severity.GREEN
+    assert lights["platform white list"] is lights["platform secret"] is Severity.GREY
 
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:
     function(patient)
     before = patient.holdings()
     findings = patient.examined()
-    assert [each for each in findings if each.light is not Light.GREEN] == []
+    assert [each for each in findings if each.severity is not Severity.GREEN] == []
     assert {each.name for each in findings} == set(CHECKS)
     assert exit_code(findings) == 0
     assert patient.holdings() == before
@@ -474,50 +474,52 @@ def test_with_a_prefix_and_another_database_a_healthy_world_is_green_too(patient
     patient.deployment.environ.update(patient.environ)
     patient.deployment.refresher().run_once(Command())
     patient.world.advance(SINCE_THE_RUN_S)
-    assert {each.light for each in patient.examined()} == {Light.GREEN, Light.GREY}
+    assert {each.severity for each in patient.examined()} == {Severity.GREEN, Severity.GREY}
 
 
 def test_a_run_at_work_is_no_reason_to_worry(patient: Patient) -> None:
     lease(work_until=lambda now: now + 20_000, locked_until=lambda now: now + 80_000)(patient)
-    assert {each.light for each in of(patient.examined(), "run lease")} == {Light.GREEN}
+    assert {each.severity for each in of(patient.examined(), "run lease")} == {Severity.GREEN}
 
 
 def test_codes_that_were_issued_this_very_moment_are_not_condemned(patient: Patient) -> None:
     patient.deployment.run(Command(force=True))
     patient.world.simulator.issue(APP, "js_ticket")
-    shown = {each.about: each.light for each in of(patient.examined(), "code accepted")}
-    assert shown == {f"{APP} access_token": Light.GREEN, f"{APP} js_ticket": Light.GREY}
+    shown = {each.about: each.severity for each in of(patient.examined(), "code accepted")}
+    assert shown == {f"{APP} access_token": Severity.GREEN, f"{APP} js_ticket": Severity.GREY}
 
 
-def test_the_cure_for_the_white_list_names_the_proxy_where_there_is_one(patient: Patient) -> None:
+def test_the_fix_for_the_white_list_names_the_proxy_where_there_is_one(patient: Patient) -> None:
     patient.world.simulator.white_list(APP, ["203.0.113.9"])
     (refused,) = of(patient.examined(), "platform white list")
-    assert refused.light is Light.RED
-    assert refused.cure.endswith("the application's IP white list")
+    assert refused.severity is Severity.RED
+    assert refused.fix.endswith("the application's IP white list")
     patient.environ["PLATFORM_HTTP_PROXY"] = patient.world.simulator.url
     (refused,) = of(patient.examined(), "platform white list")
-    assert refused.cure.endswith("the address of the proxy")
+    assert refused.fix.endswith("the address of the proxy")
 
 
 def test_without_the_rights_of_an_examination_what_needs_them_is_grey(patient: Patient) -> None:
     patient.user("-info", "-config")
     findings = patient.examined()
-    grey = {each.name for each in findings if each.light is Light.GREY}
+    grey = {each.name for each in findings if each.severity is Severity.GREY}
     assert grey == {*doctor_redis.REST, "run time-out"}
-    assert {each.light for each in findings} == {Light.GREEN, Light.GREY}
+    assert {each.severity for each in findings} == {Severity.GREEN, Severity.GREY}
 
 
 def test_whether_snapshots_are_taken_is_not_known_to_whom_may_not_ask(patient: Patient) -> None:
     config(appendonly="no", save="3600 1")(patient)
-    assert of(patient.examined(), "redis persistence")[0].light is Light.GREEN
+    assert of(patient.examined(), "redis persistence")[0].severity is Severity.GREEN
     patient.user("-config")
-    assert of(patient.examined(), "redis persistence")[0].light is Light.GREY
+    assert of(patient.examined(), "redis persistence")[0].severity is Severity.GREY
 
 
 def test_a_user_who_may_touch_the_real_keys_alone_is_not_blamed(patient: Patient) -> None:
     rules = [f"~{pattern}" for target in (TOKEN, TICKET) for pattern in keys_of(target)]
     patient.user("resetkeys", *rules)
-    assert [(each.light, each.cure != "") for each in of(patient.examined(), "redis rights")] == [(Light.GREY, True)]
+    assert [(each.severity, each.fix != "") for each in of(patient.examined(), "redis rights")] == [
+        (Severity.GREY, True)
+    ]
 
 
 def test_every_command_that_a_script_needs_is_named_when_it_is_missing(patient: Patient) -> None:
@@ -526,8 +528,8 @@ def test_every_command_that_a_script_needs_is_named_when_it_is_missing(patient: 
         patient.user(f"-{command}")
         before = patient.holdings()
         (told,) = of(patient.examined(), "redis rights")
-        assert told.light is Light.RED
-        assert f"+{command}" in told.cure.split(";")[0].split()
+        assert told.severity is Severity.RED
+        assert f"+{command}" in told.fix.split(";")[0].split()
         # What may not be deleted goes by its TTL.
         left = patient.holdings().keys() - before.keys()
         assert command == "del" or not left
@@ -544,8 +546,8 @@ def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServ
     url = f"redis+cluster://:{server.password}@127.0.0.1:{server.port}"
     environ = {"APP_ID": APP, "APP_SECRET": plant("any"), "REDIS_URL": url, "PLATFORM_BASE_URL": simulator.url}
     findings = examine(environ)
-    lights = {each.name: each.light for each in findings if each.name in ("redis reachable", *doctor_redis.REST)}
-    assert set(lights.values()) == {Light.GREEN}, [each for each in findings if each.light is Light.RED]
+    lights = {each.name: each.severity for each in findings if each.name in ("redis reachable", *doctor_redis.REST)}
+    assert set(lights.values()) == {Severity.GREEN}, [each for each in findings if each.severity is Severity.RED]
     assert not [each for each in of(findings, "redis rights") if "may not" in each.says]
     assert client.dbsize() == 0
 
@@ -555,22 +557,22 @@ def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServ
 
 def test_when_redis_is_gone_the_platform_is_examined_all_the_same(patient: Patient) -> None:
     redis_url(port=free_port())(patient)
-    lights = {each.name: each.light for each in patient.examined()}
-    assert lights["platform reachable"] is lights["platform secret"] is lights["platform white list"] is Light.GREEN
-    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Light.GREY
+    lights = {each.name: each.severity for each in patient.examined()}
+    assert lights["platform reachable"] is lights["platform secret"] is lights["platform white list"] is Severity.GREEN
+    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Severity.GREY
 
 
 def test_when_the_platform_is_gone_the_rest_is_examined_all_the_same(patient: Patient) -> None:
     patient.environ["PLATFORM_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
-    lights = {each.name: each.light for each in patient.examined()}
-    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Light.GREEN
-    assert lights["platform secret"] is lights["platform white list"] is lights["code accepted"] is Light.GREY
+    lights = {each.name: each.severity for each in patient.examined()}
+    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Severity.GREEN
+    assert lights["platform secret"] is lights["platform white list"] is lights["code accepted"] is Severity.GREY
 
 
 def test_what_there_is_no_time_for_is_grey(patient: Patient) -> None:
-    lights = {each.name: each.light for each in patient.examined(time_limit_s=0)}
-    assert lights.pop("settings") is Light.GREEN
-    assert set(lights.values()) == {Light.GREY}
+    lights = {each.name: each.severity for each in patient.examined(time_limit_s=0)}
+    assert lights.pop("settings") is Severity.GREEN
+    assert set(lights.values()) == {Severity.GREY}
     assert set(lights) == set(CHECKS) - {"settings"}
 
 
@@ -582,14 +584,16 @@ def test_a_defect_in_one_check_stops_no_other(patient: Patient, monkeypatch: pyt
     findings = patient.examined()
     assert "this check itself failed: KeyError in broken" in of(findings, "redis memory")[0].says
     assert "words that could be anything" not in str(findings)
-    assert {each.light for each in of(findings, "run timer")} == {Light.GREEN}
+    assert {each.severity for each in of(findings, "run timer")} == {Severity.GREEN}
 
 
 def test_one_mistake_is_one_finding_and_the_others_say_why_they_are_missing(patient: Patient) -> None:
     patient.environ |= {"POLICY_TICK_S": "soon", "APP_SECRET": ""}
     findings = patient.examined()
-    assert [each.light for each in of(findings, "settings")] == [Light.RED, Light.RED]
-    assert {each.says for each in findings if each.light is Light.GREY} == {"not examined: the settings come first"}
+    assert [each.severity for each in of(findings, "settings")] == [Severity.RED, Severity.RED]
+    assert {each.says for each in findings if each.severity is Severity.GREY} == {
+        "not examined: the settings come first"
+    }
 
 
 # -- many applications ------------------------------------------------------------------------------------------------
@@ -623,14 +627,14 @@ def test_a_shard_whose_timer_is_dead_is_told_apart(start_world: Callable[..., Wo
     world.advance(1200)
     deployment.run(Command(apps=("app0000", "app0001")))
     (told,) = of(examine(deployment.environ, wall=world.now, clock=deployment.clock), "run timer")
-    assert told.light is Light.RED
+    assert told.severity is Severity.RED
     assert "2 of 4 applications of late: app0002, app0003" in told.says
-    assert "shard" in told.cure
+    assert "shard" in told.fix
 
 
-def test_different_cures_are_never_gathered() -> None:
-    one = Finding("run lease", Light.RED, "says", "cure", "a")
-    assert gathered([one, replace(one, cure="another"), one, one]) == [one, one, one, replace(one, cure="another")]
+def test_different_fixes_are_never_gathered() -> None:
+    one = Finding("run lease", Severity.RED, "says", "fix", "a")
+    assert gathered([one, replace(one, fix="another"), one, one]) == [one, one, one, replace(one, fix="another")]
     assert len(gathered([one] * 3 + [replace(one, about="b")])) == 1
 
 
@@ -638,23 +642,23 @@ def test_different_cures_are_never_gathered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finding", "light"),
+    ("finding", "severity"),
     [
-        (doctor_redis.version({"redis_version": "7.0.15"}), Light.GREEN),
-        (doctor_redis.version({"redis_version": "5.0.5"}), Light.YELLOW),
-        (doctor_redis.version({"redis_version": "3.2"}), Light.RED),
-        (doctor_redis.version({}), Light.GREY),
-        (doctor_redis.memory({"used_memory": 85, "maxmemory": 100}), Light.YELLOW),
-        (doctor_redis.memory({"used_memory": 10, "maxmemory": 0, "total_system_memory": 100}), Light.GREEN),
-        (doctor_redis.memory({"used_memory": 10}), Light.GREY),
-        (doctor_redis.eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 0}), Light.GREEN),
-        (doctor_redis.persistence({"rdb_last_bgsave_status": "err"}, "3600 1"), Light.RED),
-        (doctor_redis.persistence({}, "3600 1"), Light.GREEN),
-        (doctor_redis.persistence({}, None), Light.GREY),
+        (doctor_redis.version({"redis_version": "7.0.15"}), Severity.GREEN),
+        (doctor_redis.version({"redis_version": "5.0.5"}), Severity.YELLOW),
+        (doctor_redis.version({"redis_version": "3.2"}), Severity.RED),
+        (doctor_redis.version({}), Severity.GREY),
+        (doctor_redis.memory({"used_memory": 85, "maxmemory": 100}), Severity.YELLOW),
+        (doctor_redis.memory({"used_memory": 10, "maxmemory": 0, "total_system_memory": 100}), Severity.GREEN),
+        (doctor_redis.memory({"used_memory": 10}), Severity.GREY),
+        (doctor_redis.eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 0}), Severity.GREEN),
+        (doctor_redis.persistence({"rdb_last_bgsave_status": "err"}, "3600 1"), Severity.RED),
+        (doctor_redis.persistence({}, "3600 1"), Severity.GREEN),
+        (doctor_redis.persistence({}, None), Severity.GREY),
     ],
 )
-def test_what_info_says_is_judged(finding: Finding, light: Light) -> None:
-    assert finding.light is light
+def test_what_info_says_is_judged(finding: Finding, severity: Severity) -> None:
+    assert finding.severity is severity
 
 
 def test_the_paths_of_fetching_are_none_that_the_doctor_uses_for_it() -> None:

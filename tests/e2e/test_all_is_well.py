@@ -19,7 +19,8 @@ from support.planted import plant
 from support.world import World
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import Scheduler
-from token_refresher.doctor.examine import Finding, Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Finding, Severity
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.reader.sync_reader import Reader
@@ -129,9 +130,9 @@ def test_health_and_page_of_two_daemons_say_the_same_in_each_tick(deployment: De
 def test_the_doctor_names_the_attempt_without_an_end_and_no_run_at_work(deployment: Deployment) -> None:
     deployment.run()
     (token, _) = examined(deployment, "run lease")
-    assert token.light is Light.YELLOW
+    assert token.severity is Severity.YELLOW
     assert re.fullmatch(r"an attempt had no end: locked for 1m \d\ds more, then the next one may come", token.says)
-    assert {each.light for each in examined(deployment, "code stored")} == {Light.RED}
+    assert {each.severity for each in examined(deployment, "code stored")} == {Severity.RED}
 
 
 @pytest.mark.usefixtures("error_page")
@@ -245,7 +246,7 @@ def test_a_platform_that_issues_300_s_gives_no_false_alarm(short: Deployment) ->
         assert {each.bar.severity.value for each in shown.applications[0].credentials} == {"good"}
         report = short.refresher().run_once(STATUS)
         assert not report.in_danger
-        assert {each.light for each in examined(short, "code stored")} == {Light.GREEN}
+        assert {each.severity for each in examined(short, "code stored")} == {Severity.GREEN}
         short.world.advance(60)
     assert short.dead == []
 
@@ -388,7 +389,7 @@ def test_the_doctor_names_a_sick_copy_and_the_page_does_not_send_people_after_a_
     sick.run()
     deployment.run()
     (token, _) = examined(deployment, "run lease")
-    assert token.light is Light.YELLOW
+    assert token.severity is Severity.YELLOW
     assert re.fullmatch(r"another copy \([0-9a-f]{12}\) is refused: wrong_secret \(1 failure in a row\)", token.says)
     loop, state, _ = daemon(deployment)
     loop.run_once()
@@ -421,4 +422,4 @@ def test_a_copy_that_failed_long_ago_is_forgotten(deployment: Deployment) -> Non
     sick.run()
     deployment.run()
     deployment.tick(12)
-    assert {each.light for each in examined(deployment, "run lease")} == {Light.GREEN}
+    assert {each.severity for each in examined(deployment, "run lease")} == {Severity.GREEN}

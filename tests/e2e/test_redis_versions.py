@@ -37,7 +37,8 @@ from support.topologies import wait_until
 from support.world import World
 from token_refresher import AsyncReader
 from token_refresher import bootstrap as wiring
-from token_refresher.doctor.examine import Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Severity
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Kind, Record, Secret, Snapshot, Target, Word, fingerprint
@@ -323,8 +324,8 @@ def test_the_doctor_finds_nothing_wrong(world: World) -> None:
     life = Life(world)
     life.run()
     findings = examine(life.deployment.environ)
-    assert [finding for finding in findings if finding.light is Light.RED] == []
-    assert {finding.light for finding in findings if finding.name.startswith("redis")} == {Light.GREEN}
+    assert [finding for finding in findings if finding.severity is Severity.RED] == []
+    assert {finding.severity for finding in findings if finding.name.startswith("redis")} == {Severity.GREEN}
 
 
 @each
@@ -333,8 +334,8 @@ def test_the_doctor_names_the_right_that_is_missing(world: World) -> None:
     life = Life(world)
     for right in ("+eval", "+time", "+hset", "+pexpire", "~type/*_info/app_id/*"):
         life.deployment.environ["REDIS_URL"] = as_user(world.redis, "refresher", without=right)
-        red = [finding for finding in examine(life.deployment.environ) if finding.light is Light.RED]
-        told = " ".join(f"{finding.says} {finding.cure}" for finding in red if finding.name == "redis rights")
+        red = [finding for finding in examine(life.deployment.environ) if finding.severity is Severity.RED]
+        told = " ".join(f"{finding.says} {finding.fix}" for finding in red if finding.name == "redis rights")
         assert ("keys" if right[0] == "~" else right[1:].upper()) in told
 
 

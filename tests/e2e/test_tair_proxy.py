@@ -16,7 +16,8 @@ from support.tair_proxy import TairProxy
 from support.world import World
 from token_refresher import AsyncReader
 from token_refresher.cli.main import main
-from token_refresher.doctor.examine import Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Severity
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind, Secret, Target, fingerprint
 from token_refresher.domain.policy import Policy
@@ -114,9 +115,9 @@ class TestEverythingWorks:
         world.advance(30)
         findings = examine(deployment.environ, wall=world.now, clock=deployment.clock)
         # The test's own server keeps nothing on disk, which the doctor notes.
-        wrong = {each.name for each in findings if each.light not in (Light.GREEN, Light.GREY)}
+        wrong = {each.name for each in findings if each.severity not in (Severity.GREEN, Severity.GREY)}
         assert wrong <= {"redis persistence", "redis clock", "platform clock", "platform encryption"}
-        assert not [each for each in findings if each.light is Light.RED]
+        assert not [each for each in findings if each.severity is Severity.RED]
         assert proxy.refused == []
 
     def test_the_status_is_shown(

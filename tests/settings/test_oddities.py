@@ -9,7 +9,8 @@ import pytest
 
 from support.command_line import caller
 from support.planted import plant
-from token_refresher.doctor.examine import Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Severity
 from token_refresher.domain.errors import SettingsError
 from token_refresher.settings.loader import read
 
@@ -191,7 +192,7 @@ def test_every_door_shows_the_hints(capsys: pytest.CaptureFixture[str]) -> None:
     assert hint in one.err
     assert hint in several.err
     assert any(hint in each for each in call("status", "--json").json["error"]["warnings"])
-    assert any(hint in each.says and each.light is Light.YELLOW for each in examine(environ))
+    assert any(hint in each.says and each.severity is Severity.YELLOW for each in examine(environ))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from support.scripted_redis import OK, ScriptedRedis, says
 from support.topologies import Sentinel, wait_until
 from token_refresher import AsyncReader, Reader
 from token_refresher.doctor.checks.redis_server import version
-from token_refresher.doctor.examine import Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Severity
 from token_refresher.domain.errors import CATALOGUE, NoCredentialError, SettingsError, StoreError
 from token_refresher.store.error_meanings import MEANINGS
 from token_refresher.store.errors import translated
@@ -242,8 +243,8 @@ def test_a_reader_in_a_loop_says_the_same(case: Case, stage: Stage) -> None:
 @each_of_all
 def test_the_doctor_says_the_same(case: Case, stage: Stage, environ: dict[str, str]) -> None:
     found = examine(environ | {"REDIS_URL": case.url(stage)})
-    red = [finding for finding in found if finding.light is Light.RED and not finding.name.startswith("platform")]
-    assert any(case.what in finding.says and case.advice in finding.cure for finding in red), red
+    red = [finding for finding in found if finding.severity is Severity.RED and not finding.name.startswith("platform")]
+    assert any(case.what in finding.says and case.advice in finding.fix for finding in red), red
 
 
 def test_a_message_names_host_and_port(call: Call) -> None:
@@ -364,7 +365,7 @@ def test_an_address_that_cannot_work_is_a_mistake_in_the_settings(
         with pytest.raises(SettingsError) as raised:
             make(address)
         assert what in raised.value.what
-    found = [each for each in examine(environ | {"REDIS_URL": address}) if each.light is Light.RED]
+    found = [each for each in examine(environ | {"REDIS_URL": address}) if each.severity is Severity.RED]
     assert any(what in each.says and each.name == "settings" for each in found)
 
 

@@ -19,7 +19,8 @@ from support.planted import plant
 from support.redis_server import RedisServer, find_binary
 from support.world import World
 from token_refresher import bootstrap as wiring
-from token_refresher.doctor.examine import Light, examine
+from token_refresher.doctor.examine import examine
+from token_refresher.doctor.finding import Severity
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
 from token_refresher.domain.model import Kind, Record, Target, fingerprint
@@ -203,8 +204,8 @@ def test_the_doctor_finds_nothing_to_complain_of_and_needs_the_addition_for_the_
         deployment.refresher().run_once(Command())
         world.advance(30)
         findings = examine(deployment.environ, wall=world.now, clock=deployment.clock)
-        assert not [each for each in findings if each.light is Light.RED]
-        grey = [each for each in findings if each.light is Light.GREY and each.name.startswith("redis")]
+        assert not [each for each in findings if each.severity is Severity.RED]
+        grey = [each for each in findings if each.severity is Severity.GREY and each.name.startswith("redis")]
         assert len(grey) == unseen
     assert r"`+info +config\|get`" in ENGLISH.read_text("utf-8")
 

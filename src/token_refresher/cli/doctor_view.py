@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from token_refresher.cli.output import Screen
 from token_refresher.cli.table import Cell, Tone, harmless
-from token_refresher.doctor.finding import Finding, Light, exit_code, gathered, summary
+from token_refresher.doctor.finding import Finding, Severity, exit_code, gathered, summary
 
 # A sign and a word: colours are not seen by everybody, nor everywhere.
 _SHOWN = {
-    Light.RED: Cell("x red", Tone.BAD),
-    Light.YELLOW: Cell("! yellow", Tone.SOON),
-    Light.GREY: Cell("- grey", Tone.QUIET),
-    Light.GREEN: Cell("+ green", Tone.GOOD),
+    Severity.RED: Cell("x red", Tone.BAD),
+    Severity.YELLOW: Cell("! yellow", Tone.SOON),
+    Severity.GREY: Cell("- grey", Tone.QUIET),
+    Severity.GREEN: Cell("+ green", Tone.GOOD),
 }
 
 
@@ -25,16 +25,16 @@ def show(findings: Sequence[Finding], screen: Screen) -> int:
         return code
     lines = gathered(findings)
     screen.table(("LIGHT", "CHECK", "WHOSE", "WHY"), [_row(each) for each in lines])
-    told = ", ".join(f"{count} {light}" for light, count in counts.items() if count)
+    told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
     screen.result(f"\n{told}. Nothing was fetched and no key was changed.")
-    for light in (Light.RED, Light.YELLOW):
+    for severity in (Severity.RED, Severity.YELLOW):
         for each in lines:
-            if each.light is light and each.cure:
+            if each.severity is severity and each.fix:
                 whose = f" ({each.about})" if each.about else ""
-                said = f"{_SHOWN[light].text}: {each.name}{whose}: {each.says}"
-                screen.result(f"\n{harmless(said)}.\n  What to do: {harmless(each.cure)}.")
+                said = f"{_SHOWN[severity].text}: {each.name}{whose}: {each.says}"
+                screen.result(f"\n{harmless(said)}.\n  What to do: {harmless(each.fix)}.")
     return code
 
 
 def _row(each: Finding) -> list[Cell]:
-    return [_SHOWN[each.light], Cell(each.name), Cell(each.about or "-", Tone.QUIET), Cell(each.says)]
+    return [_SHOWN[each.severity], Cell(each.name), Cell(each.about or "-", Tone.QUIET), Cell(each.says)]

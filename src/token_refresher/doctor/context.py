@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Secret
@@ -43,7 +43,7 @@ class Clocks:
 
 
 @dataclass
-class Bench:
+class CheckContext:
     """Settings and live objects. `gone` says why Redis cannot be examined (any more); empty while it can."""
 
     settings: Settings
@@ -55,7 +55,7 @@ class Bench:
     redis_ahead_s: float | None = None
     found: list[Finding] = field(default_factory=list)
 
-    def check(
+    def run(
         self, names: str | Sequence[str], examine: Callable[[], Iterable[Finding]], *, of_redis: bool = True
     ) -> None:
         """Add what `examine` finds. When it cannot: one finding for each of `names`, with the reason.
@@ -64,13 +64,13 @@ class Bench:
         """
         wanted = (names,) if isinstance(names, str) else tuple(names)
         if of_redis and self.gone:
-            self.found += [speaker(name)(Light.GREY, f"not examined: {self.gone}") for name in wanted]
+            self.found += [Check(name).grey(f"not examined: {self.gone}") for name in wanted]
         elif self.clocks.left_s <= 0:
-            self.found += [speaker(name)(Light.GREY, "not examined: no time was left") for name in wanted]
+            self.found += [Check(name).grey("not examined: no time was left") for name in wanted]
         else:
-            self._tried(wanted, examine)
+            self._add(wanted, examine)
 
-    def _tried(self, names: Sequence[str], examine: Callable[[], Iterable[Finding]]) -> None:
+    def _add(self, names: Sequence[str], examine: Callable[[], Iterable[Finding]]) -> None:
         try:
             for finding in examine():
                 self.found.append(finding)
@@ -82,13 +82,13 @@ class Bench:
             # A defect of ours must not hide what the other checks find. Its words may quote anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"this check itself failed: {type(error).__name__} in {place.name}, line {place.lineno}"
-            cure = "this is a defect: report it with the place named"
-            self.found += [speaker(name)(Light.RED, what, cure) for name in names]
+            fix = "this is a defect: report it with the place named"
+            self.found += [Check(name).red(what, fix) for name in names]
 
     def _failed(self, name: str, error: StoreError) -> Finding:
         if error.code in _GONE:
             self.gone = error.what
-        return speaker(name)(Light.RED, error.what, error.advice)
+        return Check(name).red(error.what, error.advice)
 
     # -- Redis --------------------------------------------------------------------------------------------------------
 

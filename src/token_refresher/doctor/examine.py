@@ -14,22 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import redis
 
-from token_refresher.bootstrap import caller_of, new_id, platform
-from token_refresher.doctor.checks import credentials as codes
-from token_refresher.doctor.checks import platform as platforms
-from token_refresher.doctor.checks import redis_server as servers
-from token_refresher.doctor.checks.function import CHECK as TIME_OUT
-from token_refresher.doctor.checks.function import time_out
-from token_refresher.doctor.checks.redis_acl import rights
-from token_refresher.doctor.context import Bench, Clocks
-from token_refresher.doctor.finding import CHECKS, Finding, Light, exit_code, in_order, speaker
+from token_refresher import bootstrap
+from token_refresher.doctor.checks import credentials, function, platform, redis_acl, redis_server
+from token_refresher.doctor.context import CheckContext, Clocks
+from token_refresher.doctor.finding import CHECKS, Check, Finding, in_order
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.humanize import counted
 from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.settings.loader import read
 from token_refresher.store.redis_store import Store
-
-__all__ = ["CHECKS", "Finding", "Light", "examine", "exit_code"]
 
 # The whole examination, in seconds. One application takes one or two.
 _TIME_LIMIT_S = 60.0
@@ -42,38 +36,38 @@ def examine(
     *,
     wall: Callable[[], float] = time.time,
     clock: Callable[[], float] = steady_clock,
-    make_id: Callable[[], str] = new_id,
+    make_id: Callable[[], str] = bootstrap.new_id,
     time_limit_s: float = _TIME_LIMIT_S,
 ) -> list[Finding]:
     """Everything that was found, in the order of CHECKS. Raises nothing of our tree.
 
-    `wall` gives this machine's unix seconds, `clock` is steady (seconds), `make_id` makes a text nobody else makes.
-    `time_limit_s` is a duration; what it leaves no time for is grey.
+    `wall` gives this machine's unix seconds, `clock` is steady (seconds), `make_id` makes a text that is never made
+    again. `time_limit_s` is a duration; what it leaves no time for is grey.
     """
     try:
         settings = read(environ)
     except SettingsError as error:
-        say = speaker("settings")
-        found = [say(Light.RED, problem, _settings_cure(problem)) for problem in error.problems]
-        found += [say(Light.YELLOW, warning, _ODD_CURE) for warning in error.warnings]
+        check = Check("settings")
+        found = [check.red(problem, _settings_fix(problem)) for problem in error.problems]
+        found += [check.yellow(warning, _ODD_FIX) for warning in error.warnings]
         rest = [name for name in CHECKS if name != "settings"]
-        return found + [speaker(name)(Light.GREY, "not examined: the settings come first") for name in rest]
-    bench = Bench(settings, Clocks(wall, clock, clock() + time_limit_s), make_id)
-    bench.found += _settings_in_order(bench)
+        return found + [Check(name).grey("not examined: the settings come first") for name in rest]
+    context = CheckContext(settings, Clocks(wall, clock, clock() + time_limit_s), make_id)
+    context.found += _settings_in_order(context)
     try:
-        _examine_redis(bench)
-        targets = _read(bench)
-        _examine_platform(bench, targets)
-        bench.check(TIME_OUT, lambda: time_out(bench, environ), of_redis=False)
+        _examine_redis(context)
+        targets = _read(context)
+        _examine_platform(context, targets)
+        context.run(function.CHECK, lambda: function.time_out(context, environ), of_redis=False)
     finally:
-        _close(bench)
-    return in_order(bench.found)
+        _close(context)
+    return in_order(context.found)
 
 
-_ODD_CURE = "correct or remove it: it may have no effect, or another one than meant"
+_ODD_FIX = "correct or remove it: it may have no effect, or another one than meant"
 
 
-def _settings_cure(problem: str) -> str:
+def _settings_fix(problem: str) -> str:
     if "exclude each other" in problem:
         return "unset CONFIG_FILE, or unset APP_ID, APP_SECRET and APP_NAME"
     if problem.startswith("CONFIG_FILE") and "file" in problem:
@@ -85,101 +79,92 @@ def _settings_cure(problem: str) -> str:
     return "correct the setting named; the README lists every setting"
 
 
-def _settings_in_order(bench: Bench) -> list[Finding]:
-    say, settings = speaker("settings"), bench.settings
-    odd = [say(Light.YELLOW, warning, _ODD_CURE) for warning in settings.warnings]
-    count = len(settings.apps)
-    return odd or [say(Light.GREEN, f"in order, with {count} application{'s' if count > 1 else ''}")]
+def _settings_in_order(context: CheckContext) -> list[Finding]:
+    check, settings = Check("settings"), context.settings
+    odd = [check.yellow(warning, _ODD_FIX) for warning in settings.warnings]
+    return odd or [check.green(f"in order, with {counted(len(settings.apps), 'application')}")]
 
 
-def _examine_redis(bench: Bench) -> None:
-    bench.check("redis encryption", lambda: servers.encryption(bench), of_redis=False)
-    bench.check("redis reachable", lambda: servers.reach(bench), of_redis=False)
-    bench.check("redis clock", lambda: servers.clock(bench))
-    bench.check(servers.REST, lambda: servers.server(bench))
-    bench.check("redis rights", lambda: rights(bench))
+def _examine_redis(context: CheckContext) -> None:
+    context.run("redis encryption", lambda: redis_server.encryption(context), of_redis=False)
+    context.run("redis reachable", lambda: redis_server.reach(context), of_redis=False)
+    context.run("redis clock", lambda: redis_server.clock(context))
+    context.run(redis_server.REST, lambda: redis_server.server(context))
+    context.run("redis rights", lambda: redis_acl.rights(context))
 
 
 # -- what is stored ----------------------------------------------------------------------------------------------------
 
 
-def _read(bench: Bench) -> list[codes.Stored]:
+def _read(context: CheckContext) -> list[credentials.Stored]:
     """Every target as it is, with its findings; empty when nothing can be read."""
-    targets = [Target(app.app_id, kind) for app in bench.settings.apps for kind in Kind]
-    found: list[codes.Stored] = []
+    targets = [Target(app.app_id, kind) for app in context.settings.apps for kind in Kind]
+    found: list[credentials.Stored] = []
 
     def look() -> list[Finding]:
-        policy, prefix = bench.settings.policy, bench.settings.redis.key_prefix
-        store = Store(bench.client, policy, prefix, lambda seconds: None)
-        callers = {app.app_id: caller_of(bench.settings, socket.gethostname(), app) for app in bench.settings.apps}
+        policy, prefix = context.settings.policy, context.settings.redis.key_prefix
+        store = Store(context.client, policy, prefix, lambda seconds: None)
+        callers = {
+            app.app_id: bootstrap.caller_of(context.settings, socket.gethostname(), app)
+            for app in context.settings.apps
+        }
         findings = []
         for target, loaded in zip(targets, store.load(targets), strict=True):
             if isinstance(loaded, Snapshot):
-                found.append(codes.Stored(loaded, callers[target.app_id]))
+                found.append(credentials.Stored(loaded, callers[target.app_id]))
             else:
-                say = speaker("code stored", f"{target.app_id} {target.kind.value}")
-                findings.append(say(Light.RED, loaded.what, loaded.advice))
+                check = Check("code stored", f"{target.app_id} {target.kind.value}")
+                findings.append(check.red(loaded.what, loaded.advice))
         for each in found:
-            findings += [codes.stored(each, policy), codes.writers(each), codes.lease(each, policy)]
-        return findings + list(codes.timer(found, policy))
+            findings += [credentials.stored(each, policy), credentials.writers(each), credentials.lease(each, policy)]
+        return findings + list(credentials.timer(found, policy))
 
-    bench.check(_OF_CODES, look)
+    context.run(_OF_CODES, look)
     return found
 
 
 # -- the platform ------------------------------------------------------------------------------------------------------
 
 
-def _examine_platform(bench: Bench, targets: Sequence[codes.Stored]) -> None:
-    bench.check("platform reachable", lambda: platforms.unused_proxies(bench), of_redis=False)
-    of_app: dict[str, list[codes.Stored]] = {}
+def _examine_platform(context: CheckContext, targets: Sequence[credentials.Stored]) -> None:
+    context.run("platform reachable", lambda: platform.unused_proxies(context), of_redis=False)
+    of_app: dict[str, list[credentials.Stored]] = {}
     for each in targets:
         of_app.setdefault(each.snapshot.target.app_id, []).append(each)
 
     def ask() -> list[Finding]:
         findings: list[Finding] = []
-        for answers in _asked(bench, of_app):
+        for answers in _asked(context, of_app):
             mine = of_app.get(answers.app.app_id, [])
-            findings += platforms.judged(bench, answers)
-            findings += [codes.accepted(each, answers, bench) for each in mine]
-            findings += _clock(bench, answers)
+            findings += platform.judged(context, answers)
+            findings += [credentials.accepted(each, answers, context) for each in mine]
+            findings.append(platform.clock(context, answers))
         return findings
 
-    bench.check(_OF_APPLICATIONS, ask, of_redis=False)
+    context.run(_OF_APPLICATIONS, ask, of_redis=False)
     if not targets:
-        bench.found.append(speaker("code accepted")(Light.GREY, f"not examined: {bench.gone or 'no code was read'}"))
+        context.found.append(Check("code accepted").grey(f"not examined: {context.gone or 'no code was read'}"))
 
 
-def _asked(bench: Bench, of_app: Mapping[str, Sequence[codes.Stored]]) -> list[platforms.Answers]:
+def _asked(context: CheckContext, of_app: Mapping[str, Sequence[credentials.Stored]]) -> list[platform.Answers]:
     """The questions about every application, several at once."""
-    apps = bench.settings.apps
-    with platform(bench.settings, bench.clocks.steady) as connections:
+    apps = context.settings.apps
+    with bootstrap.platform(context.settings, context.clocks.steady) as connections:
 
-        def ask(position: int) -> platforms.Answers:
+        def ask(position: int) -> platform.Answers:
             app = apps[position]
             snapshots = [each.snapshot for each in of_app.get(app.app_id, [])]
-            return platforms.asked(app, snapshots, connections, bench.clocks)
+            return platform.asked(app, snapshots, connections, context.clocks)
 
-        with ThreadPoolExecutor(min(bench.settings.policy.concurrency, len(apps))) as pool:
+        with ThreadPoolExecutor(min(context.settings.policy.concurrency, len(apps))) as pool:
             return list(pool.map(ask, range(len(apps))))
 
 
-def _clock(bench: Bench, answers: platforms.Answers) -> list[Finding]:
-    """The platform's clock by its Date header, against Redis's, by whose clock codes expire."""
-    say = speaker("platform clock", answers.app.app_id)
-    if not answers.ahead_s:
-        return [say(Light.GREY, "not known: no answer with a Date header came")]
-    ahead_s = next(iter(answers.ahead_s.values()))
-    if bench.redis_ahead_s is None:
-        return [servers.clocks_apart(say, "the platform's clock", "this machine's", ahead_s, bench)]
-    return [servers.clocks_apart(say, "the platform's clock", "Redis's", ahead_s - bench.redis_ahead_s, bench)]
-
-
-def _close(bench: Bench) -> None:
-    if bench.client is not None:
+def _close(context: CheckContext) -> None:
+    if context.client is not None:
         with contextlib.suppress(redis.RedisError, OSError):
-            bench.client.close()
+            context.client.close()
             # The client does not close a pool that it was handed; one of a cluster has none.
-            pool = getattr(bench.client, "connection_pool", None)
+            pool = getattr(context.client, "connection_pool", None)
             if pool is not None:
                 pool.disconnect()

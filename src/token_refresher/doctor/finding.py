@@ -1,23 +1,22 @@
-"""What an examination finds, as values: a light, a sentence, a cure. Pure."""
+"""What an examination finds, as values: how serious it is, a sentence, what to do. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
-from typing import Any
 
 # Of so many findings that differ by their subject alone, the table shows one line.
 _ALIKE = 4
 _NAMED = 3
 
 
-class Light(str, Enum):
-    """How serious a finding is; the worst one decides the exit code."""
+class Severity(str, Enum):
+    """How serious a finding is; the worst one decides the exit code. People see it as a traffic light."""
 
     RED = "red"  # does not work, or soon will not
-    YELLOW = "yellow"  # works, and somebody should look at it
+    YELLOW = "yellow"  # works, and a person should look at it
     GREY = "grey"  # not examined, and why
     GREEN = "green"  # in order
 
@@ -26,19 +25,40 @@ class Light(str, Enum):
 class Finding:
     """One thing that was looked at.
 
-    `name` is one of CHECKS and begins with its group; `says` is a sentence; `cure` says what to do (empty: nothing).
+    `name` is one of CHECKS and begins with its group; `says` is a sentence; `fix` says what to do (empty: nothing).
     `about` is the application, and the kind where it is about one code; empty for what concerns all.
     """
 
     name: str
-    light: Light
+    severity: Severity
     says: str
-    cure: str = ""
+    fix: str = ""
     about: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        plain = {name: value for name, value in vars(self).items() if value != ""}
-        return {**plain, "light": self.light.value}
+    def as_dict(self) -> dict[str, str]:
+        """For `--json`, under the names that other programs know."""
+        shown = {"name": self.name, "light": self.severity.value, "says": self.says}
+        return shown | {name: text for name, text in (("cure", self.fix), ("about", self.about)) if text}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One of CHECKS, about one subject or about all; makes its findings."""
+
+    name: str
+    about: str = ""
+
+    def red(self, says: str, fix: str = "") -> Finding:
+        return Finding(self.name, Severity.RED, says, fix, self.about)
+
+    def yellow(self, says: str, fix: str = "") -> Finding:
+        return Finding(self.name, Severity.YELLOW, says, fix, self.about)
+
+    def grey(self, says: str, fix: str = "") -> Finding:
+        return Finding(self.name, Severity.GREY, says, fix, self.about)
+
+    def green(self, says: str) -> Finding:
+        return Finding(self.name, Severity.GREEN, says, about=self.about)
 
 
 # Every check, in the order in which they are shown, with what it looks at.
@@ -46,7 +66,7 @@ CHECKS = {
     "settings": "environment and configuration file",
     "redis reachable": "Redis answers at its address, and accepts the login",
     "redis version": "the server can run the scripts",
-    "redis encryption": "nobody between can read the codes",
+    "redis encryption": "no one between can read the codes",
     "redis role": "the server takes writes",
     "redis rights": "the user may run the scripts and touch the keys",
     "redis eviction": "the server keeps what was stored",
@@ -59,7 +79,7 @@ CHECKS = {
     "platform clock": "Redis and the platform agree on the time",
     "code stored": "a readable code is stored, with time left",
     "code accepted": "the platform accepts the stored code, until the expected instant",
-    "code writers": "nobody else writes the same keys or fetches codes",
+    "code writers": "no one else writes the same keys or fetches codes",
     "run lease": "no attempt hangs, is unsettled, or keeps failing",
     "run timer": "the timer fires",
     "run time-out": "the function's own time-out leaves time to fetch",
@@ -69,8 +89,8 @@ _SETTINGS, _REDIS, _PLATFORM, _DANGER = 3, 4, 5, 1
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0 without a red light; else what is wrong at the root: 3 settings, 4 Redis, 5 the platform, 1 codes and runs."""
-    groups = {each.name.partition(" ")[0] for each in findings if each.light is Light.RED}
+    """0 without a red finding; else the root: 3 settings, 4 Redis, 5 the platform, 1 codes and runs."""
+    groups = {each.name.partition(" ")[0] for each in findings if each.severity is Severity.RED}
     for group, code in (("settings", _SETTINGS), ("redis", _REDIS), ("platform", _PLATFORM)):
         if group in groups:
             return code
@@ -89,9 +109,9 @@ def gathered(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _of_one_check(findings: list[Finding]) -> Iterator[Finding]:
-    alike: dict[tuple[Light, str], list[Finding]] = {}
+    alike: dict[tuple[Severity, str], list[Finding]] = {}
     for each in findings:
-        alike.setdefault((each.light, each.cure), []).append(each)
+        alike.setdefault((each.severity, each.fix), []).append(each)
     for same in alike.values():
         if len(same) < _ALIKE:
             yield from same
@@ -101,17 +121,5 @@ def _of_one_check(findings: list[Finding]) -> Iterator[Finding]:
 
 
 def summary(findings: Sequence[Finding]) -> dict[str, int]:
-    """How many findings have each light."""
-    return {light.value: sum(each.light is light for each in findings) for light in Light}
-
-
-Speak = Callable[..., Finding]
-
-
-def speaker(name: str, about: str = "") -> Speak:
-    """A maker of findings of one check: `say(light, says, cure)`."""
-
-    def say(light: Light, says: str, cure: str = "") -> Finding:
-        return Finding(name, light, says, cure, about)
-
-    return say
+    """How many findings have each severity."""
+    return {severity.value: sum(each.severity is severity for each in findings) for severity in Severity}

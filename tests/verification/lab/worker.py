@@ -26,6 +26,8 @@ from token_refresher import bootstrap as wiring
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.model import Kind, Snapshot
 from token_refresher.function import handler as function_handler
+from token_refresher.platforms.http.call import Call
+from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
 from token_refresher.store.redis_store import Store

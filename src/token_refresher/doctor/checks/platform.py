@@ -11,15 +11,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from token_refresher.doctor.context import Bench, Clocks, host_of, proxy_of
-from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.doctor.checks.redis_server import clocks_apart
+from token_refresher.doctor.context import CheckContext, Clocks, host_of, proxy_of
+from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.errors import CATALOGUE, NotSentError, PlatformError, UnknownOutcomeError
 from token_refresher.domain.model import App, Kind, Snapshot
 from token_refresher.domain.platform_answer import Checked
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 # What the advice for a run leaves open, for somebody who sets things up.
-_CURES = {
+_FIXES = {
     "no_answer": "the platform, or what stands before it, did not answer in time: look at the network and the proxy",
     "cut_answer": "the connection broke: look at the network, the proxy, and whether the address is the platform's",
     "bad_answer": "something else answers there: correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy",
@@ -74,41 +75,41 @@ def _made_up() -> str:
     return f"doctor{os.urandom(8).hex()}"
 
 
-def judged(bench: Bench, answers: Answers) -> Iterator[Finding]:
+def judged(context: CheckContext, answers: Answers) -> Iterator[Finding]:
     """What these answers mean."""
     about = answers.app.app_id
     lost = next((each for each in answers.errors if _lost(each)), None)
-    yield _reached(bench, answers.app, lost)
+    yield _reached(context, answers.app, lost)
     unreached = isinstance(lost, NotSentError)
-    say = speaker("platform white list", about)
+    check = Check("platform white list", about)
     refused = next((each for each in answers.errors if each.code in ("not_white_listed", "no_permission")), None)
     if unreached:
-        yield say(Light.GREY, "not examined: the platform was not reached")
+        yield check.grey("not examined: the platform was not reached")
     elif refused:
-        proxied = proxy_of(answers.app.endpoints.check_code_url, bench.settings)
+        proxied = proxy_of(answers.app.endpoints.check_code_url, context.settings)
         seen = ": the platform sees the address of the proxy" if proxied else ""
-        yield say(Light.RED, refused.what, f"{CATALOGUE['not_white_listed'].advice}{seen}")
+        yield check.red(refused.what, f"{CATALOGUE['not_white_listed'].advice}{seen}")
     elif _served(answers):
-        yield say(Light.GREEN, "the platform serves this address")
+        yield check.green("the platform serves this address")
     else:
-        yield say(Light.GREY, "no answer of the platform tells")
+        yield check.grey("no answer of the platform tells")
     yield from _secret(answers, unreached or refused is not None)
 
 
-def _reached(bench: Bench, app: App, lost: PlatformError | None) -> Finding:
-    say, url = speaker("platform reachable", app.app_id), app.endpoints.check_code_url
-    proxy = proxy_of(url, bench.settings)
+def _reached(context: CheckContext, app: App, lost: PlatformError | None) -> Finding:
+    check, url = Check("platform reachable", app.app_id), app.endpoints.check_code_url
+    proxy = proxy_of(url, context.settings)
     way = f"through the proxy {host_of(proxy.reveal())}" if proxy else "directly"
     if lost is None:
         tls = ", TLS verified" if url.startswith("https") else ""
-        return say(Light.GREEN, f"{host_of(url)} answers {way}{tls}")
+        return check.green(f"{host_of(url)} answers {way}{tls}")
     if lost.code == "not_sent_late":
-        return say(Light.GREY, "not examined: no time was left")
+        return check.grey("not examined: no time was left")
     # A refusal by the HTTP status alone, 404 for example, comes from something else too.
-    cure = _CURES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
-    if proxy is None and bench.settings.proxies:
-        cure += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
-    return say(Light.RED, f"{lost.what} ({host_of(url)}, {way})", cure)
+    fix = _FIXES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
+    if proxy is None and context.settings.proxies:
+        fix += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
+    return check.red(f"{lost.what} ({host_of(url)}, {way})", fix)
 
 
 def _lost(error: PlatformError) -> bool:
@@ -123,26 +124,37 @@ def _served(answers: Answers) -> bool:
 
 
 def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
-    say, error = speaker("platform secret", answers.app.app_id), answers.exchanged
+    check, error = Check("platform secret", answers.app.app_id), answers.exchanged
     if error is None:
-        yield say(Light.YELLOW, "the platform took a made-up login-free code", "ask the platform's support why")
+        yield check.yellow("the platform took a made-up login-free code", "ask the platform's support why")
     elif error.code == "code_invalid":
-        yield say(Light.GREEN, "accepted: of a made-up login-free code only the code was refused")
+        yield check.green("accepted: of a made-up login-free code only the code was refused")
     elif error.code == "wrong_secret":
-        cure = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
-        yield say(Light.RED, error.what, cure)
+        fix = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
+        yield check.red(error.what, fix)
     elif hidden or _lost(error) or error.code == "rate_limited":
-        yield say(Light.GREY, "not known: the platform did not come to look at it")
+        yield check.grey("unknown: the platform was not asked")
     else:
-        yield say(Light.RED, error.what, _CURES.get(error.code, error.advice))
+        yield check.red(error.what, _FIXES.get(error.code, error.advice))
 
 
-def unused_proxies(bench: Bench) -> Iterator[Finding]:
+def clock(context: CheckContext, answers: Answers) -> Finding:
+    """The platform's clock by its Date header, against Redis's, by whose clock codes expire."""
+    check, one = Check("platform clock", answers.app.app_id), "the platform's clock"
+    if not answers.ahead_s:
+        return check.grey("not known: no answer with a Date header came")
+    ahead_s = next(iter(answers.ahead_s.values()))
+    if context.redis_ahead_s is None:
+        return clocks_apart(check, one, "this machine's", ahead_s, context)
+    return clocks_apart(check, one, "Redis's", ahead_s - context.redis_ahead_s, context)
+
+
+def unused_proxies(context: CheckContext) -> Iterator[Finding]:
     """A slip of new users: the http or https in a setting's name is the platform's address, not the proxy's."""
-    settings = bench.settings
+    settings = context.settings
     schemes = {url.partition(":")[0] for app in settings.apps for url in vars(app.endpoints).values()}
     for scheme in settings.proxies.keys() - schemes:
         says = f"PLATFORM_{scheme.upper()}_PROXY is set, but no address of the platform begins with {scheme}://"
-        cure = "set PLATFORM_HTTPS_PROXY (proxies.https), which is for https:// addresses of the platform"
+        fix = "set PLATFORM_HTTPS_PROXY (proxies.https), which is for https:// addresses of the platform"
         if schemes - settings.proxies.keys():
-            yield speaker("platform reachable")(Light.YELLOW, says, cure)
+            yield Check("platform reachable").yellow(says, fix)

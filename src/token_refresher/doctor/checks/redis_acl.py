@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from token_refresher.doctor.context import Bench
-from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.doctor.context import CheckContext
+from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Kind, Lease, Record, Target, Word
 from token_refresher.domain.policy import Policy
@@ -42,65 +42,65 @@ _WHERE = "docs/redis-users.md has the whole line"
 _CHUNK = 500
 
 
-def rights(bench: Bench) -> Iterator[Finding]:
+def rights(context: CheckContext) -> Iterator[Finding]:
     """Patterns on the real keys, then every command on keys that nobody has."""
-    say, prefix = speaker("redis rights"), bench.settings.redis.key_prefix
-    app_id = f"doctor-{bench.new_id()}"
-    targets = [Target(app.app_id, kind) for app in bench.settings.apps for kind in Kind]
-    refusals = _refusals(bench, [keys_of(target, prefix) for target in targets])
+    check, prefix = Check("redis rights"), context.settings.redis.key_prefix
+    app_id = f"doctor-{context.new_id()}"
+    targets = [Target(app.app_id, kind) for app in context.settings.apps for kind in Kind]
+    refusals = _refusals(context, [keys_of(target, prefix) for target in targets])
     commands = sorted({refused for refused in refusals if refused not in ("", "keys")})
     if commands:
         names, rules = " ".join(commands).upper(), " ".join(f"+{name}" for name in commands)
-        yield say(Light.RED, f"the Redis user may not run {names}", f"ACL SETUSER <user> {rules}; {_WHERE}")
+        yield check.red(f"the Redis user may not run {names}", f"ACL SETUSER <user> {rules}; {_WHERE}")
         return
     closed = [target for target, refused in zip(targets, refusals, strict=True) if refused]
     for target in closed:
         value = keys_of(target, prefix).value
-        cure = f"ACL SETUSER <user> ~{value} ~{{{value}}}:*; {_WHERE}"
-        yield speaker("redis rights", f"{target.app_id} {target.kind.value}")(
-            Light.RED, "the Redis user has no right to the keys of this code", cure
+        fix = f"ACL SETUSER <user> ~{value} ~{{{value}}}:*; {_WHERE}"
+        yield Check("redis rights", f"{target.app_id} {target.kind.value}").red(
+            "the Redis user has no right to the keys of this code", fix
         )
     probes = [Target(app_id, kind) for kind in Kind]
-    if any(_refusals(bench, [keys_of(probe, prefix) for probe in probes])):
+    if any(_refusals(context, [keys_of(probe, prefix) for probe in probes])):
         if not closed:
             says = "the right to the keys is there; commands could not be tried without touching them"
-            cure = f"for a full probe: ACL SETUSER <user> ~{prefix}type/* ~{{{prefix}type/*; {_WHERE}"
-            yield say(Light.GREY, says, cure)
+            fix = f"for a full probe: ACL SETUSER <user> ~{prefix}type/* ~{{{prefix}type/*; {_WHERE}"
+            yield check.grey(says, fix)
         return
-    yield from _commands(bench, probes)
+    yield from _commands(context, probes)
 
 
-def _commands(bench: Bench, probes: Sequence[Target]) -> Iterator[Finding]:
+def _commands(context: CheckContext, probes: Sequence[Target]) -> Iterator[Finding]:
     """The probe itself, with its keys swept away."""
-    say, prefix = speaker("redis rights"), bench.settings.redis.key_prefix
+    check, prefix = Check("redis rights"), context.settings.redis.key_prefix
     try:
-        wrong = _probed(bench, probes)
+        wrong = _probed(context, probes)
     finally:
         for probe in probes:
             with contextlib.suppress(redis.RedisError, OSError):
-                bench.client.delete(*keys_of(probe, prefix))
+                context.client.delete(*keys_of(probe, prefix))
     if not wrong:
-        yield say(Light.GREEN, "the user runs the scripts and writes values, leases and marks (tried on made-up keys)")
+        yield check.green("the user runs the scripts and writes values, leases and marks (tried on made-up keys)")
         return
-    missing = _missing(bench, keys_of(probes[0], prefix))
+    missing = _missing(context, keys_of(probes[0], prefix))
     if missing:
         names, rules = " ".join(missing).upper(), " ".join(f"+{name}" for name in missing)
-        yield say(Light.RED, f"the Redis user may not run {names}", f"ACL SETUSER <user> {rules}; {_WHERE}")
+        yield check.red(f"the Redis user may not run {names}", f"ACL SETUSER <user> {rules}; {_WHERE}")
     else:
-        yield say(Light.RED, f"the scripts do not work: {wrong.what}", wrong.advice)
+        yield check.red(f"the scripts do not work: {wrong.what}", wrong.advice)
 
 
-def _probed(bench: Bench, probes: Sequence[Target]) -> StoreError | None:
+def _probed(context: CheckContext, probes: Sequence[Target]) -> StoreError | None:
     """What a run does, on probe keys: take a lease, store, look, settle, withdraw. None when all of it worked."""
-    settings = bench.settings
+    settings = context.settings
     policy: Policy = replace(settings.policy, lease_ttl_s=_PROBE_TTL_S)
-    store = Store(bench.client, policy, settings.redis.key_prefix, lambda seconds: None)
+    store = Store(context.client, policy, settings.redis.key_prefix, lambda seconds: None)
     token, ticket = probes
     try:
         (before,) = store.load([token])
         if isinstance(before, StoreError):
             return before
-        held = store.acquire(before, bench.new_id(), _CALLER)
+        held = store.acquire(before, context.new_id(), _CALLER)
         if not held.held:
             return StoreError("a free lease could not be taken")
         now_ms, fence = held.snapshot.now_ms, held.snapshot.lease.fence
@@ -112,18 +112,18 @@ def _probed(bench: Bench, probes: Sequence[Target]) -> StoreError | None:
         noted = store.note(after, Word.ALIVE, _CALLER)
         if noted is None or store.note(noted, Word.REFUSED, _CALLER) is None:
             return StoreError("what checkCode says could not be entered")
-        lost = replace(store.read(ticket), lease=Lease(attempt=bench.new_id()))
+        lost = replace(store.read(ticket), lease=Lease(attempt=context.new_id()))
         ended = store.finish(lost, _CALLER, "issued", "doctor", record=record, sent_ms=now_ms)
     except StoreError as error:
         return error
     return None if ended == "orphan" else StoreError("a code without a lease could not be stored")
 
 
-def _refusals(bench: Bench, keys: Sequence[Sequence[str]]) -> list[str]:
+def _refusals(context: CheckContext, keys: Sequence[Sequence[str]]) -> list[str]:
     """For each set of keys the right that a script lacks, as `missing_right` says. Raises redis's other errors."""
     found: list[str] = []
     for start in range(0, len(keys), _CHUNK):
-        with bench.client.pipeline(transaction=False) as pipe:
+        with context.client.pipeline(transaction=False) as pipe:
             for each in keys[start : start + _CHUNK]:
                 # Pipelines to a cluster have no method for it.
                 pipe.execute_command("EVAL", _NOTHING, len(each), *each)
@@ -144,17 +144,17 @@ def _refusal(reply: Any) -> str:
     return refused
 
 
-def _missing(bench: Bench, keys: Sequence[str]) -> list[str]:
+def _missing(context: CheckContext, keys: Sequence[str]) -> list[str]:
     """The commands that scripts may not run, by trying each. What a full server or a replica refuses is not missing."""
     refused = []
     for name, script in _COMMANDS.items():
         try:
-            bench.client.eval(script, len(keys), *keys)
+            context.client.eval(script, len(keys), *keys)
         except redis.RedisError as error:
             if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
                 raise
             if missing_right(error):
                 refused.append(name)
     with contextlib.suppress(redis.RedisError):
-        bench.client.delete(*keys)
+        context.client.delete(*keys)
     return refused

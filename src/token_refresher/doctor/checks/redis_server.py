@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from token_refresher.doctor.context import Bench, host_of
-from token_refresher.doctor.finding import Finding, Light, speaker
+from token_refresher.doctor.context import CheckContext, host_of
+from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.errors import SettingsError, StoreError
 from token_refresher.store.connection import connect
 from token_refresher.store.errors import missing_right, translated
@@ -20,10 +20,12 @@ _LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 _NEEDED_VERSION, _TESTED_VERSION = (5, 0), (6, 2)
 # Of maxmemory. What is left must hold the bursts of whoever else uses this server.
 _FULL, _NEARLY_FULL = 0.95, 0.8
+# Date headers have whole seconds, and answers take some time.
+_CLOCKS_DIFFER_S = 5
 _NO_INFO = "the Redis user may not run {}, so this is not known"
-_NO_INFO_CURE = "give the user +{} for the time of an examination (docs/redis-users.md), or look by hand"
+_NO_INFO_FIX = "give the user +{} for the time of an examination (docs/redis-users.md), or look by hand"
 
-_NO_CLUSTER_CURE = (
+_NO_CLUSTER_FIX = (
     "give the Redis user +cluster|slots +command (docs/redis-users.md); if Redis is no cluster, write redis:// "
     "instead of redis+cluster:// in REDIS_URL"
 )
@@ -31,37 +33,37 @@ _NO_CLUSTER_CURE = (
 REST = ("redis version", "redis role", "redis eviction", "redis memory", "redis persistence")
 
 
-def reach(bench: Bench) -> Iterator[Finding]:
+def reach(context: CheckContext) -> Iterator[Finding]:
     """Connect; without an answer nothing else of Redis is examined."""
-    url = bench.settings.redis.url.reveal()
-    say, where = speaker("redis reachable"), host_of(url) or "a socket file"
+    url = context.settings.redis.url.reveal()
+    check, where = Check("redis reachable"), host_of(url) or "a socket file"
     try:
-        bench.client = connect(bench.settings.redis, bench.settings.policy)
-        bench.ask("TIME")
-        yield say(Light.GREEN, f"answers at {where}")
+        context.client = connect(context.settings.redis, context.settings.policy)
+        context.ask("TIME")
+        yield check.green(f"answers at {where}")
     except SettingsError as error:
-        bench.gone = "its address cannot be used"
-        yield say(Light.RED, error.what, error.advice)
+        context.gone = "its address cannot be used"
+        yield check.red(error.what, error.advice)
     except (redis.RedisError, OSError, StoreError) as error:
         failed = error if isinstance(error, StoreError) else translated(error)
         missing = missing_right(error) or ("COMMAND and CLUSTER" if failed.code == "redis_no_permission" else "")
-        if missing and bench.client is None:
-            bench.gone = f"the Redis user may not run {missing.upper()}"
-            yield say(Light.RED, bench.gone, _NO_CLUSTER_CURE)
+        if missing and context.client is None:
+            context.gone = f"the Redis user may not run {missing.upper()}"
+            yield check.red(context.gone, _NO_CLUSTER_FIX)
             return
         if missing:
             # Someone is logged in; another check names the rights that are missing.
-            yield say(Light.GREEN, f"answers at {where}")
+            yield check.green(f"answers at {where}")
             return
-        bench.gone = failed.what
+        context.gone = failed.what
         says = failed.what if " at " in failed.what else f"{failed.what} at {where}"
-        yield say(Light.RED, says, _reach_cure(failed, url))
+        yield check.red(says, _reach_fix(failed, url))
 
 
-def _reach_cure(failed: StoreError, url: str) -> str:
+def _reach_fix(failed: StoreError, url: str) -> str:
     """The advice that a run gives too, and what the address alone adds to it."""
     if failed.code == "redis_unreachable" and "+cluster" in url:
-        return f"{failed.advice}; {_NO_CLUSTER_CURE}"
+        return f"{failed.advice}; {_NO_CLUSTER_FIX}"
     if failed.code in ("redis_unreachable", "redis_timeout") and "rediss://" not in failed.advice:
         if url.startswith("rediss"):
             return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
@@ -69,96 +71,96 @@ def _reach_cure(failed: StoreError, url: str) -> str:
     return failed.advice
 
 
-def encryption(bench: Bench) -> Iterator[Finding]:
+def encryption(context: CheckContext) -> Iterator[Finding]:
     """Who could listen, by the address alone."""
-    say, url = speaker("redis encryption"), bench.settings.redis.url.reveal()
+    check, url = Check("redis encryption"), context.settings.redis.url.reveal()
     scheme = urlsplit(url).scheme
     hosts = host_of(url).split(",")
     if scheme.startswith("rediss"):
-        yield say(Light.GREEN, "TLS")
+        yield check.green("TLS")
     elif scheme == "unix" or all(_LOOPBACK.fullmatch(host) for host in hosts):
-        yield say(Light.GREEN, "stays on this machine")
+        yield check.green("stays on this machine")
     else:
         says = f"the password and the codes travel in plain text to {', '.join(hosts)}"
-        cure = "turn TLS on in Redis and write rediss:// in REDIS_URL, unless the network is yours alone"
-        yield say(Light.YELLOW, says, cure)
+        fix = "turn TLS on in Redis and write rediss:// in REDIS_URL, unless the network is yours alone"
+        yield check.yellow(says, fix)
 
 
-def server(bench: Bench) -> Iterator[Finding]:
+def server(context: CheckContext) -> Iterator[Finding]:
     """What INFO tells, of every server that takes writes."""
     try:
-        facts = bench.info("all")
+        facts = context.info("all")
     except redis.RedisError as error:
         if not missing_right(error):
             raise
         for name in REST:
-            yield speaker(name)(Light.GREY, _NO_INFO.format("INFO"), _NO_INFO_CURE.format("info"))
+            yield Check(name).grey(_NO_INFO.format("INFO"), _NO_INFO_FIX.format("info"))
         return
     for info in facts:
         yield from (version(info), role(info), eviction(info), memory(info))
-        yield persistence(info, _save_points(bench) if not info.get("aof_enabled") else "")
+        yield persistence(info, _save_points(context) if not info.get("aof_enabled") else "")
 
 
 def version(info: dict[str, Any]) -> Finding:
     """`info` are the names and values of INFO, here and below."""
-    say, number = speaker("redis version"), str(info.get("redis_version", "?"))
+    check, number = Check("redis version"), str(info.get("redis_version", "?"))
     # What a fork calls redis_version is the Redis that it is compatible with.
     name = str(info.get("server_name", "redis"))
     own = str(info.get(f"{name}_version", "")) if name.isalnum() and name != "redis" else ""
     shown = f"{name.capitalize()} {own} (compatible with Redis {number})" if own else number
     numbers = tuple(int(part) for part in re.findall("[0-9]+", number)[:2])
     if not numbers:
-        return say(Light.GREY, "the server does not say its version")
+        return check.grey("the server does not say its version")
     if numbers < _NEEDED_VERSION:
-        return say(Light.RED, f"{shown} cannot run the scripts", "upgrade Redis to 5.0 or newer, better 6.2 or newer")
+        return check.red(f"{shown} cannot run the scripts", "upgrade Redis to 5.0 or newer, better 6.2 or newer")
     if numbers < _TESTED_VERSION:
-        return say(Light.YELLOW, f"{shown} is not tested", "upgrade Redis to 6.2 or newer")
-    return say(Light.GREEN, shown)
+        return check.yellow(f"{shown} is not tested", "upgrade Redis to 6.2 or newer")
+    return check.green(shown)
 
 
 def role(info: dict[str, Any]) -> Finding:
     """A replica refuses what is written, or loses it."""
-    say = speaker("redis role")
+    check = Check("redis role")
     if info.get("role") == "slave":
-        cure = "this is a replica: point the URL at the primary, or use redis+sentinel:// or redis+cluster://"
-        return say(Light.RED, "a replica, which takes no writes", cure)
-    return say(Light.GREEN, "the primary")
+        fix = "this is a replica: point the URL at the primary, or use redis+sentinel:// or redis+cluster://"
+        return check.red("a replica, which takes no writes", fix)
+    return check.green("the primary")
 
 
 def eviction(info: dict[str, Any]) -> Finding:
     """Every key of ours has a TTL, so policies that take those first take ours first."""
-    say, policy = speaker("redis eviction"), str(info.get("maxmemory_policy", "?"))
-    cure = "set maxmemory-policy to noeviction (CONFIG SET, or the instance's parameters), or use a Redis of its own"
+    check, policy = Check("redis eviction"), str(info.get("maxmemory_policy", "?"))
+    fix = "set maxmemory-policy to noeviction (CONFIG SET, or the instance's parameters), or use a Redis of its own"
     if policy == "noeviction":
-        return say(Light.GREEN, "noeviction: a full Redis refuses writes and drops nothing")
+        return check.green("noeviction: a full Redis refuses writes and drops nothing")
     if policy.startswith("allkeys") and info.get("maxmemory"):
-        return say(Light.RED, f"{policy}: a full Redis drops codes and leases", cure)
+        return check.red(f"{policy}: a full Redis drops codes and leases", fix)
     if info.get("maxmemory"):
-        return say(Light.YELLOW, f"{policy}: a full Redis drops keys with a TTL, and all of ours have one", cure)
-    return say(Light.GREEN, f"{policy}, but there is no maxmemory, so nothing is dropped")
+        return check.yellow(f"{policy}: a full Redis drops keys with a TTL, and all of ours have one", fix)
+    return check.green(f"{policy}, but there is no maxmemory, so nothing is dropped")
 
 
 def memory(info: dict[str, Any]) -> Finding:
     """Against maxmemory, else against the machine's memory."""
-    say, used = speaker("redis memory"), int(info.get("used_memory", 0))
+    check, used = Check("redis memory"), int(info.get("used_memory", 0))
     most = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
     if not most:
-        return say(Light.GREY, "the server does not say how much memory it may use")
+        return check.grey("the server does not say how much memory it may use")
     says = f"{used / most:.0%} of {_size(most)} used"
-    cure = "free memory in Redis or raise maxmemory"
+    fix = "free memory in Redis or raise maxmemory"
     if used >= _FULL * most:
-        return say(Light.RED, says, cure)
-    return say(Light.YELLOW, says, cure) if used >= _NEARLY_FULL * most else say(Light.GREEN, says)
+        return check.red(says, fix)
+    return check.yellow(says, fix) if used >= _NEARLY_FULL * most else check.green(says)
 
 
 def _size(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.1f} GB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MB"
 
 
-def _save_points(bench: Bench) -> str | None:
+def _save_points(context: CheckContext) -> str | None:
     """When snapshots are taken, "" for never; None: it may not be asked."""
     try:
-        replies = bench.ask("CONFIG GET", "save")
+        replies = context.ask("CONFIG GET", "save")
     except redis.RedisError as error:
         if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
             raise
@@ -172,44 +174,38 @@ def _value(reply: Any) -> Any:
 
 def persistence(info: dict[str, Any], save_points: str | None) -> Finding:
     """`save_points` as the setting `save` has them; None: not known."""
-    say = speaker("redis persistence")
+    check = Check("redis persistence")
     if info.get("rdb_last_bgsave_status") == "err":
-        cure = "free space on the disk of the Redis server, or ask its provider; Redis may refuse writes until then"
-        return say(Light.RED, "the last snapshot failed", cure)
+        fix = "free space on the disk of the Redis server, or ask its provider; Redis may refuse writes until then"
+        return check.red("the last snapshot failed", fix)
     if info.get("aof_enabled"):
-        return say(Light.GREEN, "append-only file")
+        return check.green("append-only file")
     if save_points is None:
-        return say(Light.GREY, _NO_INFO.format("CONFIG GET"), _NO_INFO_CURE.format("config|get"))
+        return check.grey(_NO_INFO.format("CONFIG GET"), _NO_INFO_FIX.format("config|get"))
     if save_points:
-        return say(Light.GREEN, "snapshots")
+        return check.green("snapshots")
     says = "off: a restart of Redis loses all codes until the next run"
-    return say(Light.YELLOW, says, "turn the append-only file on: appendonly yes")
+    return check.yellow(says, "turn the append-only file on: appendonly yes")
 
 
-def clock(bench: Bench) -> Iterable[Finding]:
+def clock(context: CheckContext) -> Iterable[Finding]:
     """Half of the round trip is taken for the way there."""
-    before = bench.clocks.wall()
-    replies = bench.ask("TIME")
-    middle = (before + bench.clocks.wall()) / 2
+    before = context.clocks.wall()
+    replies = context.ask("TIME")
+    middle = (before + context.clocks.wall()) / 2
     for reply in replies:
         seconds, micros = (int(part) for part in reply)
-        bench.redis_ahead_s = seconds + micros / 1e6 - middle
-        yield clocks_apart(speaker("redis clock"), "Redis's clock", "this machine's", bench.redis_ahead_s, bench)
+        context.redis_ahead_s = seconds + micros / 1e6 - middle
+        yield clocks_apart(Check("redis clock"), "Redis's clock", "this machine's", context.redis_ahead_s, context)
 
 
-def clocks_apart(say: Any, one: str, other: str, ahead_s: float, bench: Bench) -> Finding:
+def clocks_apart(check: Check, one: str, other: str, ahead_s: float, context: CheckContext) -> Finding:
     """How far one clock is `ahead_s` (seconds) of another one, and whether that matters."""
     apart_s, side = abs(ahead_s), "ahead of" if ahead_s > 0 else "behind"
     says = f"{one} is {apart_s:.0f} s {side} {other}"
-    cure = "set the clocks by NTP (chrony, ntpd), on the one that differs from the other two"
-    if apart_s > max(bench.settings.policy.audit_tolerance_s, 1):
-        finding: Finding = say(Light.RED, says, cure)
-    elif apart_s > _CLOCKS_DIFFER_S:
-        finding = say(Light.YELLOW, says, cure)
-    else:
-        finding = say(Light.GREEN, f"{one} and {other} agree within {max(apart_s, 0.1):.1f} s")
-    return finding
-
-
-# Date headers have whole seconds, and answers take some time.
-_CLOCKS_DIFFER_S = 5
+    fix = "set the clocks by NTP (chrony, ntpd), on the one that differs from the other two"
+    if apart_s > max(context.settings.policy.audit_tolerance_s, 1):
+        return check.red(says, fix)
+    if apart_s > _CLOCKS_DIFFER_S:
+        return check.yellow(says, fix)
+    return check.green(f"{one} and {other} agree within {max(apart_s, 0.1):.1f} s")
