@@ -131,7 +131,7 @@ def test_the_doctor_names_the_attempt_without_an_end_and_no_run_at_work(deployme
     deployment.run()
     (token, _) = examined(deployment, "run lease")
     assert token.severity is Severity.YELLOW
-    assert re.fullmatch(r"an attempt had no end: locked for 1m \d\ds more, then the next one may come", token.says)
+    assert re.fullmatch(r"an attempt had no end: locked for 1 min \d\d s more, then the next one may come", token.says)
     assert {each.severity for each in examined(deployment, "code stored")} == {Severity.RED}
 
 
@@ -218,7 +218,7 @@ def test_while_a_fetch_is_out_it_is_shown_what_readers_have_and_why(
         shown = caller(deployment.environ, capsys)("status").out
         child.kill()
     assert "readers have it for" in stored.says
-    assert re.search(r"access_token .* (9m 5\ds|10m 00s), a fetch may be out ", shown)
+    assert re.search(r"access_token .* (9 min 5\d s|10 min), a fetch may be out ", shown)
     token, ticket = shown_by(state).applications[0].credentials
     assert re.fullmatch(r"9 min 5\d s|10 min", token.left)
     assert ticket.left == "28 min"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from token_refresher.cli.output import Screen
-from token_refresher.cli.table import Cell, Tone, duration
+from token_refresher.cli.table import Cell, Tone
 from token_refresher.domain.errors import CATALOGUE
+from token_refresher.domain.humanize import duration
 from token_refresher.domain.model import Outcome
 from token_refresher.domain.outlook import Would
 from token_refresher.domain.policy import Policy

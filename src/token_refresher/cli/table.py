@@ -78,15 +78,3 @@ def _plain(cell: Cell) -> str:
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
     padded = (text + " " * (width - columns_of(text)) for text, width in zip(texts, widths, strict=True))
     return _GAP.join(padded).rstrip()
-
-
-def duration(seconds: float) -> str:
-    """A duration in its two largest units: 1h 52m, 12m 05s, 45s."""
-    whole = max(int(seconds), 0)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 24:
-        return f"{hours // 24}d {hours % 24:02}h"
-    if hours:
-        return f"{hours}h {minutes:02}m"
-    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

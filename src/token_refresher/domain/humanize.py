@@ -1,4 +1,4 @@
-"""Durations and instants as a page says them. Pure."""
+"""Durations, instants and plurals, as every output for people says them. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def instant(at: int, now: int) -> Instant:
-    """The instant `at` (unix seconds) as seen at `now`; in UTC, because nobody knows where it is read."""
+    """The instant `at` (unix seconds) as seen at `now`; in UTC, because it may be read anywhere."""
     moment = datetime.fromtimestamp(min(max(at, 0), _LAST_INSTANT), timezone.utc)
     today = datetime.fromtimestamp(min(max(now, 0), _LAST_INSTANT), timezone.utc).date() == moment.date()
     clock = moment.strftime("%H:%M:%S UTC" if today else "%Y-%m-%d %H:%M UTC")
