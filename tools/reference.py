@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from token_refresher.cli.parser import EXIT_CODES, build_parser  # noqa: E402 - likewise
+from token_refresher.cli.exit_codes import EXIT_CODES  # noqa: E402 - likewise
+from token_refresher.cli.parser import build_parser  # noqa: E402 - likewise
 from token_refresher.domain.errors import CATALOGUE  # noqa: E402 - likewise
 from token_refresher.domain.model import Outcome  # noqa: E402 - likewise
 from token_refresher.domain.reasons import Reason  # noqa: E402 - likewise

@@ -22,14 +22,14 @@ from support.planted import plant
 from support.processes import Child
 from support.world import World
 from token_refresher import Reader
-from token_refresher.cli.main import EXIT_CODES, main
-from token_refresher.cli.output import Screen
+from token_refresher.cli.exit_codes import DANGER, INTERRUPTED, USAGE, WELL
+from token_refresher.cli.main import main
+from token_refresher.cli.output import Output
 from token_refresher.function import handler as function_handler
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
 from token_refresher.web import metrics as daemon_metrics
 
-_WELL, _DANGER, _USAGE, *_, _INTERRUPTED, _NO_READER = EXIT_CODES
 _PAGE = "https://shop.example/pay?id=1#top"
 _WAIT_S = 30.0
 
@@ -53,7 +53,7 @@ def test_what_a_page_needs_is_signed_with_the_ticket_that_is_stored(call: Call, 
     call("refresh")
     shown = call("sign", "--url", _PAGE)
     told = call("sign", "--url", _PAGE, "--json").json
-    assert shown.code == _WELL
+    assert shown.code == WELL
     assert json.loads(shown.out).keys() == told.keys() == {"app_id", "timestamp", "nonce_str", "signature", "url"}
     with Reader.from_settings(read(environ)) as reader:
         ticket = reader.js_ticket("app0000")
@@ -63,17 +63,17 @@ def test_what_a_page_needs_is_signed_with_the_ticket_that_is_stored(call: Call, 
 
 def test_without_a_ticket_nothing_is_signed_and_the_exit_code_is_that_of_danger(call: Call) -> None:
     ended = call("sign", "--url", _PAGE)
-    assert (ended.code, ended.out) == (_DANGER, "")
+    assert (ended.code, ended.out) == (DANGER, "")
     assert "nothing is stored under the key type/js_ticket_info/app_id/app0000" in ended.err
 
 
 def test_of_several_applications_one_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     environ = world.settings_env(2)
-    assert main(["refresh"], environ) == _WELL
+    assert main(["refresh"], environ) == WELL
     capsys.readouterr()
-    assert main(["sign", "--url", _PAGE], environ) == _USAGE
+    assert main(["sign", "--url", _PAGE], environ) == USAGE
     assert "--app" in capsys.readouterr().err
-    assert main(["sign", "--url", _PAGE, "--app", "app0001", "--json"], environ) == _WELL
+    assert main(["sign", "--url", _PAGE, "--app", "app0001", "--json"], environ) == WELL
     assert json.loads(capsys.readouterr().out)["app_id"] == "app0001"
 
 
@@ -105,10 +105,10 @@ def function(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
 def test_the_deployed_function_is_started_and_its_report_shown(
     function: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["invoke", "--kind", "access_token"], function) == _WELL
+    assert main(["invoke", "--kind", "access_token"], function) == WELL
     (first,) = json.loads(capsys.readouterr().out)["targets"]
     assert (first["app_id"], first["kind"], first["reason"]) == ("app0000", "access_token", "MISSING")
-    assert main(["invoke", "--app", "app0000", "--json"], function) == _WELL
+    assert main(["invoke", "--app", "app0000", "--json"], function) == WELL
     told = json.loads(capsys.readouterr().out)
     assert told["request_id"]
     assert {each["kind"]: each["reason"] for each in told["report"]["targets"]} == {
@@ -120,7 +120,7 @@ def test_the_deployed_function_is_started_and_its_report_shown(
 def test_nobody_waits_for_an_asynchronous_start(
     function: dict[str, str], world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["invoke", "--async"], function) == _WELL
+    assert main(["invoke", "--async"], function) == WELL
     assert capsys.readouterr().out.startswith("started: request ")
 
 
@@ -132,7 +132,7 @@ def test_the_doctor_examines_by_the_settings_of_the_environment(call: Call) -> N
     found = {each["name"]: each["light"] for each in ended.json["findings"]}
     assert found["redis reachable"] == "green"
     assert found["code stored"] == "red"
-    assert ended.code == ended.json["exit_code"] != _WELL
+    assert ended.code == ended.json["exit_code"] != WELL
 
 
 def test_in_a_checkout_that_is_not_installed_the_version_is_the_one_it_would_install_as(
@@ -149,15 +149,8 @@ def test_in_a_checkout_that_is_not_installed_the_version_is_the_one_it_would_ins
 
 
 def test_an_interrupted_command_says_so_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen({}, as_json=True).interrupted(_INTERRUPTED)
-    assert json.loads(capsys.readouterr().out) == {"error": {"code": "interrupted", "exit_code": _INTERRUPTED}}
-
-
-@pytest.mark.parametrize("text", ["1e3", "-1", "0.0001", "1234567", "²"])
-def test_a_latency_is_a_plain_number(call: Call, text: str) -> None:
-    ended = call("simulate", f"--latency-ms={text}")
-    assert ended.code == _USAGE
-    assert "not a number of milliseconds" in ended.err
+    Output({}, as_json=True).interrupted(INTERRUPTED)
+    assert json.loads(capsys.readouterr().out) == {"error": {"code": "interrupted", "exit_code": INTERRUPTED}}
 
 
 # -- the page --------------------------------------------------------------------------------
@@ -173,7 +166,7 @@ _PROGRAM = "import os, sys\nfrom token_refresher.cli.main import main\nsys.exit(
 )
 def test_the_page_shows_everything_so_a_selection_is_refused(call: Call, arguments: tuple[str, ...]) -> None:
     ended = call("status", "--serve", *arguments)
-    assert ended.code == _USAGE
+    assert ended.code == USAGE
     assert "--serve shows everything" in ended.out + ended.err
 
 
@@ -185,13 +178,13 @@ def test_the_page_is_served_until_ctrl_c(environ: dict[str, str]) -> None:
             # Asked at once, it may not have read Redis yet.
             assert b"Shows fingerprints, never codes" in answer.read()
         os.kill(child.pid, signal.SIGINT)
-        assert child.join() == _INTERRUPTED
+        assert child.join() == INTERRUPTED
 
 
 def test_an_address_that_somebody_has_is_told(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = call("status", "--serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
-    assert ended.code == _USAGE
+    assert ended.code == USAGE
     assert "cannot listen on" in ended.err
 
 
@@ -219,7 +212,7 @@ def test_the_daemon_says_what_is_odd_about_its_settings_and_runs_until_a_signal(
         assert refused.value.code == 404, "others may reach it, and there is no token: so there is no page"
         os.kill(child.pid, signal.SIGTERM)
         _logged(child, "stopped")
-        assert child.join() == _WELL
+        assert child.join() == WELL
 
 
 def _logged(child: Child, message: str) -> dict[str, Any]:

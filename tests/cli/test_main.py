@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,9 @@ from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault, Simulator
 from support.command_line import Call, caller, on_a_terminal, process_environ
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
-from token_refresher.cli.main import EXIT_CODES, build_parser, main
+from token_refresher.cli.exit_codes import EXIT_CODES
+from token_refresher.cli.main import main
+from token_refresher.cli.parser import build_parser
 from token_refresher.cli.table import Cell, as_plain, columns_of, filled
 from token_refresher.domain.reasons import Reason
 
@@ -36,7 +37,6 @@ _COMMANDS = (
     "sign",
     "invoke",
     "open-id",
-    "simulate",
     "daemon",
     "version",
 )
@@ -306,7 +306,7 @@ def test_open_id_refuses_a_used_code_without_repeating_it(call: Call, simulator:
     [
         (
             ["x" * 20],
-            "say by --app which application the code belongs to; configured: app0000, app0001, app0002",
+            "say by --app which application is meant; configured: app0000, app0001, app0002",
         ),
         (
             ["x" * 20, "--app", "app9"],
@@ -349,7 +349,7 @@ def test_an_unknown_application_is_an_error_that_names_the_known(
         (["status", "--force"], "unknown arguments: --force"),
         (["open-id", "a-code", "-another-code"], "unknown arguments: (not shown)"),
         (["open-id", "a-code", "another-code"], "unknown arguments: (not shown)"),
-        (["simulate", "--port", "65536"], "not a port"),
+        (["daemon", "--listen", "127.0.0.1:65536"], "not HOST:PORT"),
         (["refresh", "--sh", "1/2"], "unknown arguments: --sh"),
     ],
 )
@@ -543,67 +543,6 @@ def test_version_is_that_of_the_project(alone: Call) -> None:
     assert alone("version", "--json").json == {"version": found[1]}
 
 
-@pytest.fixture
-def simulating() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-u", "-m", "token_refresher", "simulate", "--port", "0", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, env=process_environ({}), text=True, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def test_simulate_prints_the_environment_that_works_with_it(
-    simulating: Callable[..., subprocess.Popen[str]], redis_server: RedisServer, alone: Call
-) -> None:
-    process = simulating("--app", "one", "two")
-    assert process.stdout
-    lines = [process.stdout.readline() for _ in range(5)]
-    assert lines[3].startswith("# or: export APP_ID=two")
-    environ = dict(shlex.split(line)[1].split("=", 1) for line in lines[:3])
-    ended = alone("refresh", **environ, REDIS_URL=redis_server.url)
-    assert ended.code == 0
-    assert "one " in ended.out
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=_WAIT_S)
-    assert process.returncode == 0
-    assert err.startswith("WARNING: for tests only.")
-    assert environ["PLATFORM_BASE_URL"] in err
-
-
-def test_simulate_as_json_is_one_document(simulating: Callable[..., subprocess.Popen[str]]) -> None:
-    process = simulating("--json")
-    assert process.stdout
-    text = ""
-    while not text.endswith("\n}\n"):
-        text += process.stdout.readline()
-    told = json.loads(text)
-    assert list(told) == ["environment", "applications"]
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=_WAIT_S) == ("", "")
-
-
-def test_simulate_on_a_port_that_is_taken_says_so(alone: Call, redis_server: RedisServer) -> None:
-    ended = alone("simulate", "--port", str(redis_server.port))
-    assert ended.code == 2
-    assert f"cannot listen on 127.0.0.1:{redis_server.port}: " in ended.err
-
-
-def test_simulate_says_where_the_simulator_is_when_it_is_not_installed(
-    alone: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "platform_simulator", None)
-    ended = alone("simulate")
-    assert ended.code == 2
-    assert "platform_simulator) is not installed" in ended.err
-
-
 # -- help ------------------------------------------------------------------------------------
 
 
@@ -631,11 +570,12 @@ def test_the_help_names_every_command_and_exit_code(alone: Call) -> None:
         assert f"{code:>5}  {meaning}\n" in ended.out
 
 
-def test_importing_the_command_line_brings_no_package_of_others() -> None:
-    """Neither do help and wrong usage: they are quick."""
+def test_help_and_wrong_usage_are_quick_and_import_only_the_command_line() -> None:
+    """Neither packages of others, nor those of ours in which the commands do their work."""
     look = (
         "import sys, token_refresher.cli.main as cli; cli.main(['version']); cli.main(['refresh', '--nothing']);"
-        "names = 'rich', 'requests', 'fc2', 'yaml', 'redis', 'urllib3';"
+        "cli.main(['--help']); ours = 'daemon', 'doctor', 'refresh', 'settings', 'store', 'web', 'bootstrap';"
+        "names = 'rich', 'requests', 'fc2', 'yaml', 'redis', 'urllib3', *(f'token_refresher.{each}' for each in ours);"
         "print([name for name in names if name in sys.modules])"
     )
     ended = subprocess.run(

@@ -30,9 +30,9 @@ from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
 from support.world import World
+from token_refresher.cli.commands.daemon import add_options
 from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
-from token_refresher.daemon.arguments import add_arguments
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Scheduler
 from token_refresher.domain.command import Action
@@ -267,10 +267,10 @@ def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deplo
 
 _MAIN = """
 import argparse, os, sys
+from token_refresher.cli.commands.daemon import add_options
 from token_refresher.daemon import main as daemon
-from token_refresher.daemon.arguments import add_arguments
 parser = argparse.ArgumentParser()
-add_arguments(parser)
+add_options(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))
 """
 
@@ -433,7 +433,7 @@ say("both ended " + " ".join(str(os.waitpid(pid, 0)[1]) for pid in children))
 
 def _options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_arguments(parser)
+    add_options(parser)
     return parser.parse_args(arguments)
 
 

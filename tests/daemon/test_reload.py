@@ -25,10 +25,10 @@ from token_refresher.web.history import RunHistory
 _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
 import argparse, os, sys
+from token_refresher.cli.commands.daemon import add_options
 from token_refresher.daemon import main as daemon
-from token_refresher.daemon.arguments import add_arguments
 parser = argparse.ArgumentParser()
-add_arguments(parser)
+add_options(parser)
 sys.exit(daemon.main(parser.parse_args(), os.environ))
 """
 _WAIT_S = 30.0

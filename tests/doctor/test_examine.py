@@ -27,10 +27,11 @@ from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import TcpProxy
 from support.world import World
 from token_refresher.cli.doctor_view import show
-from token_refresher.cli.output import Screen
+from token_refresher.cli.exit_codes import of_red_groups
+from token_refresher.cli.output import Output
 from token_refresher.doctor.checks import redis_server as doctor_redis
 from token_refresher.doctor.examine import examine
-from token_refresher.doctor.finding import CHECKS, Finding, Severity, exit_code, gathered
+from token_refresher.doctor.finding import CHECKS, Finding, Severity, gathered, red_groups
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind, Target
@@ -412,12 +413,12 @@ def test_the_doctor_finds_it_names_the_fix_and_touches_nothing(
     findings = patient.examined()
     found = [each for each in of(findings, case.check) if each.severity is case.severity and case.fix in each.fix]
     assert found, "\n".join(f"{each.severity.value}: {each.says} -> {each.fix}" for each in of(findings, case.check))
-    assert exit_code(findings) == case.exit_code
+    assert of_red_groups(red_groups(findings)) == case.exit_code
     # Everything was looked at, or there is a reason.
     assert {each.name for each in findings} == set(CHECKS)
     assert all(each.says and (each.fix or each.severity in (Severity.GREEN, Severity.GREY)) for each in findings)
     for as_json in (False, True):
-        assert show(findings, Screen({}, as_json)) == case.exit_code
+        assert show(findings, Output({}, as_json)) == case.exit_code
     assert case.fix in capsys.readouterr().out
     if alive:
         assert patient.holdings() == before
@@ -463,7 +464,7 @@ def test_a_healthy_world_is_all_green(patient: Patient) -> None:
     findings = patient.examined()
     assert [each for each in findings if each.severity is not Severity.GREEN] == []
     assert {each.name for each in findings} == set(CHECKS)
-    assert exit_code(findings) == 0
+    assert of_red_groups(red_groups(findings)) == 0
     assert patient.holdings() == before
     assert [patient.world.simulator.fetches(APP, kind.value) for kind in Kind] == [1, 1]
 
@@ -608,12 +609,12 @@ def test_many_applications_are_summed_up_for_people_and_listed_in_json(
     world.advance(SINCE_THE_RUN_S)
     world.simulator.white_list("app0003", ["203.0.113.9"])
     findings = examine(deployment.environ, wall=world.now, clock=deployment.clock)
-    assert show(findings, Screen({}, False)) == 5
+    assert show(findings, Output({}, False)) == 5
     shown = capsys.readouterr().out
     assert len(shown.splitlines()) < 60
     assert "one of 12 alike" in shown
     assert "app0003" in next(line for line in shown.splitlines() if line.startswith("x red"))
-    show(findings, Screen({}, True))
+    show(findings, Output({}, True))
     document = json.loads(capsys.readouterr().out)
     assert len([each for each in document["findings"] if each["name"] == "code stored"]) == 24
     assert document["exit_code"] == 5

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from token_refresher.cli import streams as cli_streams
-from token_refresher.cli.table import BAR_WIDTH, Cell, Tone, as_plain, filled, harmless
+from token_refresher.cli import streams
+from token_refresher.cli.table import BAR_WIDTH, Cell, Style, as_plain, escape_control_characters, filled
 from token_refresher.domain.errors import SettingsError, TokenRefresherError, UsageError
 
 # Fewer applications are done before a bar could be read.
 _MANY = 5
 
 
-class Screen:
+class Output:
     """The output of one command.
 
     Colours and the progress bar need a terminal, the package rich, and an `environ` without NO_COLOR; without
@@ -38,13 +38,13 @@ class Screen:
         except BrokenPipeError:
             raise
         except OSError as error:
-            self.unwritten = cli_streams.why(error)
+            self.unwritten = streams.why(error)
 
     def finish(self) -> None:
         """Write out what is buffered, and say in one sentence where the output could not be written."""
         self._put(sys.stdout.flush)
         if self.unwritten:
-            cli_streams.settle(sys.stdout)
+            streams.settle(sys.stdout)
             self.note(f"warning: standard output cannot be written ({self.unwritten}); all else was done")
 
     def document(self, content: Mapping[str, Any]) -> None:
@@ -53,16 +53,16 @@ class Screen:
 
     def result(self, text: str) -> None:
         """A line of the result."""
-        self._put(lambda: print(harmless(text, lines=True), flush=True))
+        self._put(lambda: print(escape_control_characters(text, lines=True), flush=True))
 
-    def note(self, text: str, tone: Tone = Tone.PLAIN) -> None:
+    def note(self, text: str, style: Style = Style.PLAIN) -> None:
         """A message to a person; not part of the result, so that one which cannot be written changes nothing."""
         self._put(sys.stdout.flush)
-        text = harmless(text, lines=True)
+        text = escape_control_characters(text, lines=True)
         console = self._console(sys.stderr)
         with contextlib.suppress(OSError):
             if console:
-                console.print(_styled(text, tone), soft_wrap=True)
+                console.print(_styled(text, style), soft_wrap=True)
             else:
                 print(text, file=sys.stderr, flush=True)
 
@@ -87,15 +87,15 @@ class Screen:
         if isinstance(error, UsageError):
             self.note(error.usage.rstrip())
         if isinstance(error, SettingsError) and len(error.problems) > 1:
-            self.note(f"error: {error.code}: {len(error.problems)} mistakes", Tone.BAD)
+            self.note(f"error: {error.code}: {len(error.problems)} mistakes", Style.BAD)
             for problem in error.problems:
                 self.note(f"  - {problem}")
             for warning in error.warnings:
                 self.note(f"  - also: {warning}")
             return self.note(f"What to do: {error.advice}.")
         if isinstance(error, UsageError):
-            return self.note(f"error: {error.what}", Tone.BAD)
-        return self.note(f"error: {error}", Tone.BAD)
+            return self.note(f"error: {error.what}", Style.BAD)
+        return self.note(f"error: {error}", Style.BAD)
 
     def interrupted(self, exit_code: int) -> None:
         """Say that a person ended it."""
@@ -124,18 +124,18 @@ class Screen:
             return None
 
 
-def _styled(text: str, tone: Tone) -> Any:
+def _styled(text: str, style: Style) -> Any:
     # A Text, because in a plain str rich takes brackets for its own markup.
-    return importlib.import_module("rich.text").Text(text, style=tone.value)
+    return importlib.import_module("rich.text").Text(text, style=style.value)
 
 
 def _coloured(cell: Cell) -> Any:
-    text = harmless(cell.text)
+    text = escape_control_characters(cell.text)
     if cell.bar is None:
-        return _styled(text, cell.tone)
+        return _styled(text, cell.style)
     full = filled(cell.bar)
-    gone = _styled("━" * (BAR_WIDTH - full), Tone.QUIET)
-    return _styled("━" * full, cell.tone).append_text(gone).append(f" {text}", style=cell.tone.value)
+    gone = _styled("━" * (BAR_WIDTH - full), Style.QUIET)
+    return _styled("━" * full, cell.style).append_text(gone).append(f" {text}", style=cell.style.value)
 
 
 def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:

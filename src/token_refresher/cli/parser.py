@@ -1,4 +1,4 @@
-"""What the command line accepts, with help and examples; and what its exit codes mean."""
+"""What the command line accepts: every command, with help and examples."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ import argparse
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from token_refresher.cli.options import COMMANDS
-from token_refresher.domain.command import Action, Command
-from token_refresher.domain.errors import CommandError, UsageError
+from token_refresher.cli.commands.daemon import DAEMON
+from token_refresher.cli.commands.doctor import DOCTOR
+from token_refresher.cli.commands.invoke import INVOKE
+from token_refresher.cli.commands.open_id import OPEN_ID
+from token_refresher.cli.commands.refresh import CHECK, PLAN, REFRESH, STATUS
+from token_refresher.cli.commands.sign import SIGN
+from token_refresher.cli.commands.version import VERSION
+from token_refresher.cli.exit_codes import EXIT_CODES
+from token_refresher.cli.options import CommandSpec
+from token_refresher.domain.errors import UsageError
 
-PROGRAM = "token-refresher"
+_PROGRAM = "token-refresher"
 
-EXIT_CODES: Mapping[int, str] = MappingProxyType(
+# Every command; each is described in its own file.
+COMMANDS: Mapping[str, CommandSpec] = MappingProxyType(
     {
-        0: "all is well",
-        1: "a code is missing, about to expire or (check) not the newest, or (doctor) runs are not in order",
-        2: "wrong usage: nothing was done",
-        3: "the settings are wrong: nothing was done",
-        4: "Redis did not do what was asked",
-        5: "the platform refused or did not answer (open-id, check, doctor)",
-        6: "the function was not started, or brought no report (invoke)",
-        130: "interrupted by Ctrl-C",
-        141: "the reader of the output went away",
+        "refresh": REFRESH,
+        "plan": PLAN,
+        "status": STATUS,
+        "check": CHECK,
+        "doctor": DOCTOR,
+        "sign": SIGN,
+        "invoke": INVOKE,
+        "open-id": OPEN_ID,
+        "daemon": DAEMON,
+        "version": VERSION,
     }
 )
 
@@ -70,52 +78,34 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all its subcommands; each names itself in `options.command`."""
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     parser = _Parser(
-        prog=PROGRAM,
+        prog=_PROGRAM,
         description="Keeps an application's access_token and js_ticket fresh in Redis.",
-        epilog=f"exit codes:\n{codes}\n\n`{PROGRAM} COMMAND --help` shows examples.",
+        epilog=f"exit codes:\n{codes}\n\n`{_PROGRAM} COMMAND --help` shows examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help=_JSON)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (line, add, _) in COMMANDS.items():
+    for name, spec in COMMANDS.items():
         one = commands.add_parser(
             name,
-            help=line,
-            description=f"{line[0].upper()}{line[1:]}.",
-            epilog=_epilog(name),
+            help=spec.help,
+            description=f"{spec.help[0].upper()}{spec.help[1:]}.",
+            epilog=_epilog(spec),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=_JSON)
-        add(one)
+        spec.add_options(one)
     return parser
 
 
 _JSON = "write exactly one JSON document to standard output"
 
 
-def _epilog(name: str) -> str:
+def _epilog(spec: CommandSpec) -> str:
     lines = []
-    for line, meaning in COMMANDS[name].examples:
+    for line, meaning in spec.examples:
         lines += [f"  # {meaning}"] if meaning else []
-        lines.append(f"  {PROGRAM} {line}")
+        lines.append(f"  {_PROGRAM} {line}")
     return "examples:\n" + "\n".join(lines)
-
-
-def selected(options: argparse.Namespace, action: Action, app_ids: Sequence[str]) -> Command:
-    """The command that the options describe, held to the same rules as an event's. Raises CommandError."""
-    content: dict[str, object] = {"force": getattr(options, "force", False)}
-    given = {"apps": options.app, "kinds": options.kind, "shard": options.shard}
-    content |= {name: value for name, value in given.items() if value is not None}
-    return replace(validated(content, app_ids), action=action)
-
-
-def validated(content: dict[str, object], app_ids: Sequence[str]) -> Command:
-    """The command that the members of `content` describe, as in an event. Raises CommandError."""
-    try:
-        return Command.from_members(content, app_ids)
-    except CommandError as error:
-        if "is not configured" not in error.what:
-            raise
-        raise CommandError(f"{error.what}; configured: {', '.join(app_ids)}") from None

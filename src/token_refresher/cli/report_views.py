@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from token_refresher.cli.output import Screen
-from token_refresher.cli.table import Cell, Tone
+from token_refresher.cli.output import Output
+from token_refresher.cli.table import Cell, Style
 from token_refresher.domain.errors import CATALOGUE
 from token_refresher.domain.humanize import duration
 from token_refresher.domain.model import Outcome
@@ -19,15 +19,15 @@ _DEAD = (Reason.REFUSED.value, Reason.SUPERSEDED.value)
 _HARMLESS = (Reason.LOCKED.value, Reason.YIELDING.value, Reason.COOLING_DOWN.value)
 # Counted apart from what was fetched and what was asked about.
 _WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.LOST, Outcome.DEFERRED)
-_WOULD = {Would.FETCH: Tone.SOON, Would.ASK: Tone.PLAIN, Would.WAIT: Tone.SOON, Would.NOTHING: Tone.QUIET}
+_WOULD = {Would.FETCH: Style.SOON, Would.ASK: Style.PLAIN, Would.WAIT: Style.SOON, Would.NOTHING: Style.QUIET}
 _ENDINGS = {
-    Outcome.ISSUED: Tone.GOOD,
-    Outcome.KEPT: Tone.GOOD,
-    Outcome.DEFERRED: Tone.SOON,
+    Outcome.ISSUED: Style.GOOD,
+    Outcome.KEPT: Style.GOOD,
+    Outcome.DEFERRED: Style.SOON,
 }
 
 
-def show_status(report: Report, settings: Settings, screen: Screen) -> None:
+def show_status(report: Report, settings: Settings, output: Output) -> None:
     """What is stored, and how long it lasts."""
     rows = [
         [
@@ -39,15 +39,15 @@ def show_status(report: Report, settings: Settings, screen: Screen) -> None:
         ]
         for each in report.targets
     ]
-    screen.table(("APPLICATION", "KIND", "STATE", "TIME LEFT", "LAST OUTCOME", "FINGERPRINT"), rows)
-    _warn(report, settings, screen)
+    output.table(("APPLICATION", "KIND", "STATE", "TIME LEFT", "LAST OUTCOME", "FINGERPRINT"), rows)
+    _warn(report, settings, output)
     for each in report.targets:
         code = each.last_outcome.partition(": ")[2]
         if code in CATALOGUE:
-            screen.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[code].advice}.")
+            output.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[code].advice}.")
 
 
-def show_plan(report: Report, settings: Settings, screen: Screen) -> None:
+def show_plan(report: Report, settings: Settings, output: Output) -> None:
     """What a refresh would do, and why."""
     would = [Would(each.would or Would.NOTHING) for each in report.targets]
     rows = [
@@ -59,14 +59,14 @@ def show_plan(report: Report, settings: Settings, screen: Screen) -> None:
         ]
         for each, what in zip(report.targets, would, strict=True)
     ]
-    screen.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
+    output.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
     waiting = f", {would.count(Would.WAIT)} waiting for an access_token" if Would.WAIT in would else ""
     counts = f"{would.count(Would.FETCH)} of {len(rows)} codes would be fetched, {would.count(Would.ASK)} asked about"
-    screen.result(f"\n{counts}{waiting}; nothing was done.")
-    _warn(report, settings, screen)
+    output.result(f"\n{counts}{waiting}; nothing was done.")
+    _warn(report, settings, output)
 
 
-def show_refresh(report: Report, settings: Settings, screen: Screen) -> None:
+def show_refresh(report: Report, settings: Settings, output: Output) -> None:
     """What was done, why, and what came of it."""
     rows = [
         [
@@ -78,17 +78,17 @@ def show_refresh(report: Report, settings: Settings, screen: Screen) -> None:
         ]
         for each in report.targets
     ]
-    screen.table(("APPLICATION", "KIND", "REASON", "OUTCOME", "TIME LEFT", "FINGERPRINT"), rows)
+    output.table(("APPLICATION", "KIND", "REASON", "OUTCOME", "TIME LEFT", "FINGERPRINT"), rows)
     counts = report.summary()
     more = "".join(f"{counts[each.value]} {each.words}, " for each in _WITHOUT_CODE if counts.get(each.value))
-    screen.result(
+    output.result(
         f"\n{counts['targets']} codes: {counts['fetches']} fetched, {more}{counts['questions']} asked about, "
         f"{counts['in_danger']} in danger; took {report.took_ms} ms."
     )
-    _warn(report, settings, screen)
+    _warn(report, settings, output)
 
 
-def show_check(report: Report, settings: Settings, screen: Screen) -> None:
+def show_check(report: Report, settings: Settings, output: Output) -> None:
     """What the platform says of each stored code."""
     rows = [
         [
@@ -100,8 +100,8 @@ def show_check(report: Report, settings: Settings, screen: Screen) -> None:
         ]
         for each in report.targets
     ]
-    screen.table(("APPLICATION", "KIND", "PLATFORM SAYS", "WHY", "TIME LEFT", "FINGERPRINT"), rows)
-    _warn(report, settings, screen)
+    output.table(("APPLICATION", "KIND", "PLATFORM SAYS", "WHY", "TIME LEFT", "FINGERPRINT"), rows)
+    _warn(report, settings, output)
 
 
 def dead(report: Report) -> Sequence[TargetReport]:
@@ -117,10 +117,10 @@ def unanswered(report: Report) -> Sequence[TargetReport]:
 
 def _said(each: TargetReport) -> Cell:
     if each.outcome is Outcome.KEPT:
-        return Cell("alive", Tone.GOOD)
+        return Cell("alive", Style.GOOD)
     if each.questions and each.reason in _DEAD:
-        return Cell("dead" if each.reason == Reason.REFUSED.value else "superseded", Tone.BAD)
-    return Cell("no answer", Tone.SOON) if each.questions else Cell("(not asked)", Tone.QUIET)
+        return Cell("dead" if each.reason == Reason.REFUSED.value else "superseded", Style.BAD)
+    return Cell("no answer", Style.SOON) if each.questions else Cell("(not asked)", Style.QUIET)
 
 
 def _names(each: TargetReport, settings: Settings) -> tuple[Cell, Cell]:
@@ -135,49 +135,49 @@ def _called(each: TargetReport) -> str:
 
 def _reason(each: TargetReport) -> Cell:
     if each.reason == Reason.FRESH.value:
-        return Cell(each.reason, Tone.GOOD)
+        return Cell(each.reason, Style.GOOD)
     if each.in_danger:
-        return Cell(each.reason, Tone.BAD)
-    return Cell(each.reason, Tone.QUIET if each.reason in _HARMLESS else Tone.SOON)
+        return Cell(each.reason, Style.BAD)
+    return Cell(each.reason, Style.QUIET if each.reason in _HARMLESS else Style.SOON)
 
 
 def _time_left(each: TargetReport, at: int, policy: Policy) -> Cell:
     left_s = each.seconds_left
     if each.fingerprint is None:
-        return Cell("none", Tone.BAD, bar=0)
-    tone = Tone.SOON if each.cut_at(at) or left_s < each.margin_s else Tone.GOOD
+        return Cell("none", Style.BAD, bar=0)
+    style = Style.SOON if each.cut_at(at) or left_s < each.margin_s else Style.GOOD
     says = f"{duration(left_s)}, a fetch may be out" if each.cut_at(at) else duration(left_s)
-    return Cell(says, Tone.BAD if each.in_danger else tone, left_s / (each.life_s or policy.lifetime_s))
+    return Cell(says, Style.BAD if each.in_danger else style, left_s / (each.life_s or policy.lifetime_s))
 
 
 def _ending(each: TargetReport) -> Cell:
     if not each.outcome:
-        return Cell("-", Tone.QUIET)
-    return Cell(each.outcome.words, _ENDINGS.get(each.outcome, Tone.BAD))
+        return Cell("-", Style.QUIET)
+    return Cell(each.outcome.words, _ENDINGS.get(each.outcome, Style.BAD))
 
 
 def _last(each: TargetReport, at: int) -> Cell:
     if not each.last_outcome:
-        return Cell("-", Tone.QUIET)
+        return Cell("-", Style.QUIET)
     age = f", {duration(at - each.last_outcome_at)} ago" if each.last_outcome_at else ""
     return Cell(f"{each.ended}{age}")
 
 
 def _print_of(each: TargetReport) -> Cell:
-    return Cell(each.fingerprint or "-", Tone.PLAIN if each.fingerprint else Tone.QUIET)
+    return Cell(each.fingerprint or "-", Style.PLAIN if each.fingerprint else Style.QUIET)
 
 
-def _warn(report: Report, settings: Settings, screen: Screen) -> None:
+def _warn(report: Report, settings: Settings, output: Output) -> None:
     """Below the table, and not part of it: what a person should know or do."""
     for each in report.targets:
         for warning in each.warnings:
-            screen.note(f"warning: {_called(each)}: {warning}", Tone.SOON)
+            output.note(f"warning: {_called(each)}: {warning}", Style.SOON)
     for warning in (*report.warnings, *settings.warnings):
-        screen.note(f"warning: {warning}", Tone.SOON)
+        output.note(f"warning: {warning}", Style.SOON)
     for each in report.targets:
         if each.failure:
             told = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
-            screen.note(f"{_called(each)}: {told}", Tone.BAD)
+            output.note(f"{_called(each)}: {told}", Style.BAD)
     if report.in_danger:
         how_many = f"{len(report.in_danger)} of {len(report.targets)} codes"
-        screen.note(f"{how_many} are missing or nearly expired.", Tone.BAD)
+        output.note(f"{how_many} are missing or nearly expired.", Style.BAD)

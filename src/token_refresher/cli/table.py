@@ -15,7 +15,7 @@ _GAP = "  "
 _OBEYED = re.compile("[\u2028\u2029\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Tone(str, Enum):
+class Style(str, Enum):
     """What a cell's colour says; the values are styles of rich."""
 
     PLAIN = ""
@@ -30,11 +30,11 @@ class Cell:
     """A text, what it means, and before it a bar that is full to this part (0 to 1), where there is one."""
 
     text: str
-    tone: Tone = Tone.PLAIN
+    style: Style = Style.PLAIN
     bar: float | None = None
 
 
-def harmless(text: str, lines: bool = False) -> str:
+def escape_control_characters(text: str, lines: bool = False) -> str:
     """The text with escapes instead of what a terminal would obey; line ends stay where `lines` is set.
 
     What Redis or the platform holds may be a stranger's.
@@ -68,7 +68,7 @@ def as_plain(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def _plain(cell: Cell) -> str:
-    text = harmless(cell.text)
+    text = escape_control_characters(cell.text)
     if cell.bar is None:
         return text
     full = filled(cell.bar)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Run until a signal comes; returns 0.
+    """Run until a signal comes; returns 0. `options` are those of cli/commands/daemon.py.
 
     Raises SettingsError for wrong settings, CommandError when the endpoint's packages are missing or its address cannot
     be had. What Redis or the platform do is logged, counted and shown, and ends nothing.

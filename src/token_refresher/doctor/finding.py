@@ -85,16 +85,10 @@ CHECKS = {
     "run time-out": "the function's own time-out leaves time to fetch",
 }
 
-_SETTINGS, _REDIS, _PLATFORM, _DANGER = 3, 4, 5, 1
 
-
-def exit_code(findings: Sequence[Finding]) -> int:
-    """0 without a red finding; else the root: 3 settings, 4 Redis, 5 the platform, 1 codes and runs."""
-    groups = {each.name.partition(" ")[0] for each in findings if each.severity is Severity.RED}
-    for group, code in (("settings", _SETTINGS), ("redis", _REDIS), ("platform", _PLATFORM)):
-        if group in groups:
-            return code
-    return _DANGER if groups else 0
+def red_groups(findings: Sequence[Finding]) -> set[str]:
+    """The groups of CHECKS in which something is red: settings, redis, platform, code, run."""
+    return {each.name.partition(" ")[0] for each in findings if each.severity is Severity.RED}
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

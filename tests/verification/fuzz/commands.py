@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from token_refresher.cli.parser import parse, selected
+from token_refresher.cli.options import selected
+from token_refresher.cli.parser import parse
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, UsageError
 from token_refresher.domain.model import Kind

@@ -79,8 +79,8 @@ _PROTOCOL = (
 )
 _ADDRESS = _words("https:// http:// HTTPS:// // / ? # @ : :80 :99999 [ ] [::1] % %2F \\ .. ; a.b nonce 1654850924 \0")
 _ARGUMENTS = (
-    *_words("refresh plan status check doctor sign invoke open-id simulate daemon version --json --app --kind --shard"),
-    *_words("--force --serve --listen --token-file --repair --host --port --latency-ms --url --async --no-http"),
+    *_words("refresh plan status check doctor sign invoke open-id daemon version --json --app --kind --shard"),
+    *_words("--force --serve --listen --token-file --repair --url --async --no-http"),
     *_words("--log-format --stop-timeout --allow-host --help -- - = js_ticket app0000 1/2 127.0.0.1:0 <secret> 8080"),
     b"\0",
 )

@@ -1,18 +1,23 @@
-"""The options of `token-refresher daemon`, for its parser."""
+"""`daemon`: run on a schedule, until a signal comes."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
+from collections.abc import Mapping
 
-# Loopback: who can reach the server sees the ids of all applications.
+from token_refresher.cli import streams
+from token_refresher.cli.options import CommandSpec
+from token_refresher.cli.output import Output
+
+# Loopback: who can reach the endpoint sees the ids of all applications.
 _LISTEN = "127.0.0.1:8080"
 # Less than the 30 s that Kubernetes leaves a container; more than one request and its storing take.
 _STOP_TIMEOUT_S = 25.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+def add_options(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--listen",
@@ -53,3 +58,25 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
         raise argparse.ArgumentTypeError("not a number of seconds")
     return float(text)
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
+    """Run until a signal comes. Raises SettingsError, CommandError."""
+    from token_refresher.daemon.main import main
+
+    exit_code = main(options, environ)
+    # A log that no one reads any more is not a failure of the runs.
+    output.unwritten = output.unwritten or streams.settle(sys.stdout)
+    return exit_code
+
+
+DAEMON = CommandSpec(
+    help="run on a schedule, until a signal comes",
+    run=_run,
+    add_options=add_options,
+    examples=(
+        ("daemon", "a run every minute; health and metrics on http://127.0.0.1:8080"),
+        ("daemon --listen 0.0.0.0:8080", "in a container"),
+        ("daemon --no-http --log-format text", "serve nothing; the log for a person"),
+    ),
+)

@@ -1,0 +1,26 @@
+"""`doctor`: examine everything that can be wrong, and show what was found."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from token_refresher.cli.options import CommandSpec
+from token_refresher.cli.output import Output
+
+
+def _run(_: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
+    from token_refresher.cli.doctor_view import show
+    from token_refresher.doctor.examine import examine
+
+    return show(examine(environ), output)
+
+
+DOCTOR = CommandSpec(
+    help="examine settings, Redis, platform, codes and timer, and say what to do",
+    run=_run,
+    examples=(
+        ("doctor", "a traffic light for everything that can be wrong; fetches and changes nothing"),
+        ("doctor --json", "the same for a program"),
+    ),
+)
