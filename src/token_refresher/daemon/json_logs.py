@@ -12,7 +12,7 @@
 
 Three things keep secrets out. Of loggers that are not ours only the template of a message is kept, because other
 people's arguments may be addresses and headers. Of an exception that is not ours only type and place are kept. And
-every configured secret is masked wherever it might stand all the same.
+every configured secret is masked wherever it might be all the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from token_refresher.domain.model import Secret
 FORMS = ("json", "text")
 _OWN = "token_refresher"
 _MASK = "****"
-# A shorter secret stands in other words by accident, and masking it would only make lines unreadable.
+# A shorter secret is part of other words by accident, and masking it would only make lines unreadable.
 _SHORTEST_MASKED = 6
 
 
@@ -122,10 +122,10 @@ def _error(record: logging.LogRecord) -> dict[str, str] | None:
     kind, error, trace = record.exc_info or (None, None, None)
     if kind is None:
         return None
-    told = {"type": kind.__name__, "place": place(trace)}
+    said = {"type": kind.__name__, "place": place(trace)}
     if isinstance(error, TokenRefresherError):
-        told |= {"code": error.code, "what": error.what, "advice": error.advice}
-    return told
+        said |= {"code": error.code, "what": error.what, "advice": error.advice}
+    return said
 
 
 def place(trace: TracebackType | None) -> str:

@@ -1,4 +1,4 @@
-"""The door for containers: `token-refresher daemon` runs what the timer runs, on a schedule, until it is told to stop.
+"""The door for containers: `token-refresher daemon` runs what the timer runs, on a schedule, until a signal stops it.
 
 SIGTERM and SIGINT stop it, with exit code 0: what is on its way to the platform may come back and is stored, nothing
 new is begun. Changed settings take effect with the next run, which SIGHUP begins at once; the options of the command
@@ -92,7 +92,7 @@ def _program(
     stopping: Callable[[], bool],
     changed: Callable[[Settings], None],
 ) -> Program:
-    """The real program, with stopwatches where their results are served."""
+    """The real program, measured where metrics are served."""
     from token_refresher.daemon.instrumentation import instrumented
     from token_refresher.daemon.reload import Program
 
@@ -163,5 +163,5 @@ def _extra(missing: ModuleNotFoundError) -> CommandError:
 
 
 def _secrets(settings: Settings) -> list[Secret]:
-    """What must not stand in any line of the log."""
+    """What must not be in any line of the log."""
     return [*(app.secret for app in settings.apps), settings.redis.url, *settings.proxies.values()]

@@ -89,7 +89,7 @@ class Scheduler:
         except TokenRefresherError as error:
             self._failed(REDIS if isinstance(error, StoreError) else DEFECT, error)
         except Exception as error:
-            # A defect of ours, or no memory: the next run may fare better, and nothing else would start it.
+            # A defect of this program, or no memory: the next run may fare better, and nothing else would start it.
             where = f"unexpected {type(error).__name__} in {place(error.__traceback__)}"
             self._failed(DEFECT, TokenRefresherError(where))
         finally:

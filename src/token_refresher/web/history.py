@@ -17,7 +17,7 @@ from token_refresher.domain.model import Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
 
-# How a run ended: all is well; some code is in danger; Redis could not be read; a defect of ours stopped it.
+# How a run ended: all is well; some code is in danger; Redis could not be read; a defect of this program stopped it.
 OK, DANGER, REDIS, DEFECT = RESULTS = ("ok", "danger", "redis", "defect")
 
 _DAY_S = 86400

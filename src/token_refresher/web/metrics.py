@@ -1,4 +1,4 @@
-"""What the daemon tells Prometheus, in a registry of its own."""
+"""What is measured, for Prometheus, in a registry of its own."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Metrics:
                 self._outcomes.labels(kind, each.outcome.value, error).inc()
             if each.reason == Reason.LOCKED.value:
                 self._waits.labels(kind).inc()
-            # A report tells of the last few, whoever noticed them; what came before this process is not counted.
+            # A report names the last few that any copy noticed; what came before this process is not counted.
             since = self._superseded.get(each.target, report.at - report.took_ms // 1000 - 1)
             fresh = [at for at in each.superseded_at if at > since]
             self._supersessions.labels(kind).inc(len(fresh))

@@ -1,4 +1,4 @@
-"""What the daemon serves: health and metrics. No request starts a run or reaches the platform.
+"""The HTTP server, with health and metrics. No request starts a run or reaches the platform.
 
     app = create_app(history, metrics.text)     # a Flask application; pages are added to it as blueprints
     with HttpServer(app, "127.0.0.1", 8080):    # waitress, in a thread of its own

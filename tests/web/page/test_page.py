@@ -283,7 +283,7 @@ def test_a_ttl_that_is_cut_and_restored_is_no_renewal_in_the_chart() -> None:
     known.add(Report("r", "refresh", NOW - 600, 1, (target_report(left_s=4000, fence=1),)), "ok")
     drawn = chart(known.samples(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
     assert drawn is not None
-    assert drawn.told.startswith("0 renewals")
+    assert drawn.description.startswith("0 renewals")
 
 
 def test_durations_and_instants_are_said_for_people() -> None:
@@ -304,7 +304,7 @@ def test_a_chart_falls_by_a_second_each_second_and_jumps_when_a_code_is_renewed(
     drawn = chart(known.samples(Target("100027", Kind.ACCESS_TOKEN)), NOW, 3600, Policy())
     assert drawn is not None
     assert drawn.line == "M160 26.3L200 29.5L200 1L240 4.2"
-    assert drawn.told == "1 renewal, lowest 30 min"
+    assert drawn.description == "1 renewal, lowest 30 min"
 
 
 def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
@@ -314,7 +314,7 @@ def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
     drawn = chart(known.samples(gone.target), NOW, 3600, Policy())
     assert drawn is not None
     assert drawn.failures == (200.0,)
-    assert drawn.told == "0 renewals, 1 failure, ran out"
+    assert drawn.description == "0 renewals, 1 failure, ran out"
     assert all(0 <= float(y) <= HEIGHT for y in re.findall(r" ([\d.]+)", drawn.area))
 
 

@@ -21,7 +21,7 @@ _OTHERS = ("SUPERSEDED", "REFUSED")
 class Chart(NamedTuple):
     """`line` and `area` are paths; `failures`, `others` where marks stand (x); `margin_y`, `grace_y` where lines lie.
 
-    `told` says the same in words.
+    `description` says the same in words.
     """
 
     line: str
@@ -30,7 +30,7 @@ class Chart(NamedTuple):
     others: tuple[float, ...]
     margin_y: float
     grace_y: float
-    told: str
+    description: str
 
 
 def common_span_s(oldest_at: int, now: int) -> int:
@@ -61,7 +61,7 @@ def chart(
         others=_marks(others, scale),
         margin_y=scale.y(margin_s or policy.margin_s),
         grace_y=scale.y(policy.grace_s),
-        told=_told(shown, now, len(failed), len(others)),
+        description=_described(shown, now, len(failed), len(others)),
     )
 
 
@@ -122,7 +122,7 @@ def _marks(samples: Sequence[Sample], scale: _Scale) -> tuple[float, ...]:
     return tuple(round(place * step, 1) for place in sorted(places))
 
 
-def _told(samples: Sequence[Sample], now: int, failed: int, others: int) -> str:
+def _described(samples: Sequence[Sample], now: int, failed: int, others: int) -> str:
     nexts = samples[1:]
     ends = [*(each.at for each in nexts), now]
     lowest = min(each.seconds_left - (end - each.at) for each, end in zip(samples, ends, strict=True))

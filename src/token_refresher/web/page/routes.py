@@ -125,7 +125,7 @@ class _Routes:
         return right
 
     def _may_post(self, bears: bool) -> bool:
-        # A program that shows the token itself is no browser that somebody misled.
+        # A program that shows the token itself is not a browser that another site misled.
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "")
         plain = bears and site is None and not origin
         if not plain and not from_own_page(site, origin, request.headers.get("Host", "")):

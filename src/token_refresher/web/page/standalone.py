@@ -78,7 +78,7 @@ def read_once(history: RunHistory, refresher: Refresher) -> None:
 
 
 def address(listen: str) -> tuple[str, int]:
-    """Host and port out of "HOST:PORT"; an IPv6 address stands in brackets. Raises CommandError."""
+    """Host and port out of "HOST:PORT"; an IPv6 address is in brackets. Raises CommandError."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", listen, re.ASCII)
     if not found or int(found[3]) > 65535:
         raise CommandError("the address to listen on must be HOST:PORT, as in 127.0.0.1:8081 or [::1]:8081")

@@ -28,14 +28,14 @@ _UNIX = re.compile(r"\b[0-9]{10}\b")
 
 @dataclass(frozen=True)
 class Bar:
-    """Time left against margin and grace: parts of a whole life in percent, and the same in words (`told`)."""
+    """Time left against margin and grace: parts of a whole life in percent, and the same in words (`description`)."""
 
     left_s: int
     lifetime_s: int
     percent: float
     margin: float
     grace: float
-    told: str
+    description: str
     severity: Severity
 
 
@@ -276,9 +276,9 @@ def _bar(each: TargetReport, left_s: int, context: PageContext) -> Bar:
     policy, at = context.history.policy, context.now - int(context.age_s)
     life_s, margin_s = each.life_s or policy.lifetime_s, each.margin_s or policy.margin_s
     grace_s = min(policy.grace_s, margin_s)
-    told = f"{duration(left_s)} left" if left_s else "nothing left"
+    description = f"{duration(left_s)} left" if left_s else "nothing left"
     if left_s < margin_s:
-        told += f", less than the {'grace' if left_s < grace_s else 'margin'}"
+        description += f", less than the {'grace' if left_s < grace_s else 'margin'}"
     short = left_s < margin_s or each.cut_at(at)
     return Bar(
         severity=Severity.BAD if each.in_danger_after(context.age_s) else Severity.SOON if short else Severity.GOOD,
@@ -287,7 +287,7 @@ def _bar(each: TargetReport, left_s: int, context: PageContext) -> Bar:
         percent=_percent(left_s, life_s),
         margin=_percent(margin_s, life_s),
         grace=_percent(grace_s, life_s),
-        told=told,
+        description=description,
     )
 
 
