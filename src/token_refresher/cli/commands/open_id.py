@@ -28,7 +28,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
     """Print which user a login-free code belongs to. Raises CommandError, SettingsError, PlatformError."""
     from token_refresher.bootstrap import platform
-    from token_refresher.platforms.http.call import steady
+    from token_refresher.domain.clock import steady_clock
     from token_refresher.settings.loader import read
 
     settings = read(environ)
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     if not code.strip():
         raise CommandError("no login-free code was given")
     with platform(settings) as connections:
-        user = connections.exchange_login_code(app, code.strip(), steady() + settings.policy.request_total_s)
+        user = connections.exchange_login_code(app, code.strip(), steady_clock() + settings.policy.request_total_s)
     if options.json:
         shown = {"open_id": user.open_id, "scope": user.scope, "lifetime_s": user.lifetime_s}
         output.document({"app_id": app.app_id, **shown})

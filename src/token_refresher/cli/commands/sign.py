@@ -18,7 +18,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
-    """Sign by the ticket that is stored. Raises CommandError, SettingsError, SigningError, StoreError, NoCredentialError."""
+    """Sign with the stored ticket.
+
+    Raises CommandError, SettingsError, SigningError, StoreError, NoCredentialError.
+    """
     from token_refresher.reader.signing import signed_url
     from token_refresher.reader.sync_reader import Reader
     from token_refresher.settings.loader import read
