@@ -32,7 +32,7 @@ class LoginCodes:
         self._codes: set[str] = set()
 
     def register(self, app_id: str, open_id: str) -> str:
-        """A fresh login-free code that stands for this visitor of this application."""
+        """A fresh login-free code of this visitor of this application."""
         code = new_code()
         with self._lock:
             self._waiting[app_id, code] = open_id

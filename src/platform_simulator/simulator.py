@@ -183,7 +183,7 @@ class Simulator:
         return self._codes.codes() | self._login_codes.codes()
 
     def issue(self, app_id: str, kind: str) -> IssuedCode:
-        """Issue a code out of band, as somebody else's refresh would. May raise ValueError."""
+        """Issue a code out of band, as someone else's refresh would. May raise ValueError."""
         return self._codes.issue(app_id, kind).issued
 
     def revoke(self, app_id: str, kind: str, code: str) -> None:

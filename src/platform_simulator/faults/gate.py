@@ -21,7 +21,7 @@ class Gate:
             self._changed.notify_all()
 
     def wait_reached(self, timeout_s: float = 10.0) -> None:
-        """Return as soon as a request stands at the gate.
+        """Return as soon as a request waits at the gate.
 
         Raises TimeoutError after `timeout_s` real seconds.
         """
@@ -45,7 +45,7 @@ class Gate:
         with self._changed:
             self._reached = True
             self._changed.notify_all()
-            # No time limit: `wake` is called by whoever sets `stopping`.
+            # No time limit: what sets `stopping` calls `wake`.
             self._changed.wait_for(lambda: self._released or stopping.is_set())
             return self._released
 

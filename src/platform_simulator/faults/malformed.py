@@ -125,6 +125,6 @@ def gzip_bomb(n_bytes: int) -> Callable[[bytes], bytes]:
 
 
 def _packed(text: bytes) -> tuple[bytes, bytes]:
-    """A text that may stand anywhere, because it ends in a full flush; and what ends all of them."""
+    """A text that may be anywhere, because it ends in a full flush; and what ends all of them."""
     squeeze = zlib.compressobj(9, zlib.DEFLATED, _RAW)
     return squeeze.compress(text) + squeeze.flush(zlib.Z_FULL_FLUSH), squeeze.flush()

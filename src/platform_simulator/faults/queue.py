@@ -70,7 +70,7 @@ class FaultQueue:
         return gate
 
     def clear(self) -> None:
-        """Forget all plans; requests that already stand at a gate stay there."""
+        """Forget all plans; requests that already wait at a gate stay there."""
         with self._lock:
             self._planned.clear()
             self._holds.clear()

@@ -86,7 +86,7 @@ class BaseReader:
 
 
 def for_another_waiter(error: NoCredentialError, target: Target) -> NoCredentialError:
-    """The same error for one of those who waited: a shared one would collect everybody's traceback."""
+    """The same error for one of those who waited: a shared one would collect all their tracebacks."""
     what, key, why = error.what, error.key, error.store_error
     return NoCredentialError(what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=why)
 

@@ -25,7 +25,7 @@ _RETRY_S = 1.0
 COMPLAINT_TTL_MS = 600_000
 # One complaint about a code in this time (seconds); the refresher asks no more often either.
 _COMPLAIN_EVERY_S = 60.0
-# An outage in which nothing was asked for this long (seconds) is told of anew; after it no code is left anyway.
+# An outage in which nothing was asked for this long (seconds) is logged again; after it no code is left anyway.
 _OUTAGE_S = Policy.lifetime_s
 # While Redis is down it is unknown which ids exist. The failures of so many ids without a copy are remembered, so that
 # the log says when the outage ends.
@@ -102,7 +102,7 @@ class CredentialCache:
         self._entries: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in Kind}
         self._retry_at: dict[Target, float] = {}
         self._complained: dict[tuple[Target, str], _Complaint] = {}
-        # Until then (steady clock) an outage that was told of goes on.
+        # Until then (steady clock) an outage that was logged goes on.
         self._down_until = 0.0
 
     def keys_of(self, target: Target) -> Keys:
@@ -169,9 +169,9 @@ class CredentialCache:
 
         Raises NoCredentialError when there is none.
         """
-        now, told_until = self.clock(), self._down_until
+        now, logged_until = self.clock(), self._down_until
         self._down_until = now + _OUTAGE_S
-        if now >= told_until:
+        if now >= logged_until:
             serving = "serving the last codes that were read, until the platform may refuse them"
             _log.warning("%s (%s): %s. What to do: %s", error.what, error.code, serving, error.advice)
         credential = self._last_good(target)

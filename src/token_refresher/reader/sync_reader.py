@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class _PendingRead:
-    """One read of Redis that is under way, and everybody who waits for it."""
+    """One read of Redis that is under way, and all who wait for it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -78,7 +78,7 @@ class Reader(BaseReader):
         return self._cache.get_while_down(target) or self._read(target)
 
     def _read(self, target: Target) -> CachedCredential:
-        """Read Redis, together with everybody in this process who wants the same right now."""
+        """Read Redis, together with all others in this process that want the same right now."""
         with self._lock:
             read = self._reads.get(target)
             first = read is None
@@ -98,7 +98,7 @@ class Reader(BaseReader):
         if read.found:
             return read.found
         if read.error is None:
-            # Whoever read was interrupted (by a greenlet's time-out, for instance); that is nobody else's failure.
+            # The read was interrupted (by a greenlet's time-out, for instance): that is no failure of those who wait.
             return self._read(target)
         raise for_another_waiter(read.error, target) from None
 
@@ -199,7 +199,7 @@ class Reader(BaseReader):
         self.close()
 
     def _after_fork(self) -> None:
-        """In the child nobody finishes the parent's reads, and a lock may be held by a thread that is not there."""
+        """In the child no thread finishes the parent's reads, and a lock may be held by a thread that is not there."""
         self._lock, self._reads = threading.Lock(), {}
 
 

@@ -132,7 +132,7 @@ class Call(Generic[T]):
             while not self._done.is_set() and (left := self.until - self.clock()) > 0:
                 self._done.wait(min(left, _LOOK_S))
         finally:
-            # Also when the caller is interrupted: nobody would be there to store what comes back.
+            # Also when the caller is interrupted: nothing would store what comes back.
             self._cancel()
         if self._result:
             return self._result[0]

@@ -1,4 +1,4 @@
-"""What an exception of the network tells about a request, in words that hold no secret."""
+"""What an exception of the network says about a request, in words that hold no secret."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ _MAX_HOSTS = 1024
 # On close, discard what is queued and reset: the platform must not get a request we no longer wait for.
 # Set before anything is sent, so that it holds for a killed process too.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-# The kernel gives up on bytes nobody acknowledges, so that they are not delivered when a broken link heals.
+# The kernel gives up on bytes that are not acknowledged, so that they are not delivered when a broken link heals.
 _USER_TIMEOUT_MS = 5000
 # 100 Continue, 102 Processing and 103 Early Hints may precede an answer; one of each is more than is ever seen.
 _MOST_INTERIM = 20
 
 
 def set_socket_options(sock: socket.socket) -> None:
-    """Set what bounds the time that bytes of ours can stay under way. Raises OSError, which names a refused option."""
+    """Set what bounds how long our bytes can stay under way. Raises OSError, which names a refused option."""
     _set_option(sock, "SO_LINGER", socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         _set_option(sock, "TCP_USER_TIMEOUT", socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
@@ -152,7 +152,7 @@ class _CallConnection(_Connection):
         finally:
             self._parts = None
         if self._handle is None:
-            raise AssertionError("a connection that nobody could break off")
+            raise AssertionError("a connection that could not be broken off")
         call.attach(self._handle)
         call.enter_phase(Phase.READY)
         if self._handle.peer_closed():

@@ -1,7 +1,7 @@
 """The open platform's interfaces as a client: one call, one request, one of three outcomes.
 
 A call returns what the platform gave, or raises RefusedError (a definite no; NotSentError when the request
-never left), or UnknownOutcomeError (nobody knows). The first request imports requests, urllib3 and ssl.
+never left), or UnknownOutcomeError (it may have been carried out). The first request imports requests, urllib3 and ssl.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class User:
-    """Who stands behind a login-free code. `lifetime_s` (duration, seconds) is that of the grant."""
+    """Whose login-free code it was. `lifetime_s` (duration, seconds) is that of the grant."""
 
     open_id: str = field(repr=False)
     scope: str

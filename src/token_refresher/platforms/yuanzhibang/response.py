@@ -111,7 +111,7 @@ def _envelope(reply: HttpResponse) -> ApiResponse:
 
 
 def whole(leaf: object) -> int | None:
-    """The whole number a leaf stands for, be it a number or text; None when it does not."""
+    """The whole number that a leaf means, be it a number or text; None when it does not."""
     if isinstance(leaf, str) and _NUMERIC.fullmatch(leaf):
         leaf = int(leaf.partition(".")[0])
     if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < 10**MAX_DIGITS:
