@@ -273,7 +273,7 @@ def test_copies_that_pause_share_the_time_that_passes(monkeypatch: pytest.Monkey
     with opened(Place()) as place:
         scenario = Scenario(name="pause", sentence="Two copies pause.", duration_s=600)
         stage = Stage(scenario, Ours(place, {}), place, seed=1)
-        driver = "from lab.worker import _pause; from support.child import ask; _pause(30); ask('ready')"
+        driver = "from verification.lab.worker import _pause; from support.child import ask; _pause(30); ask('ready')"
         environ = {"CLOCK_FILE": str(place.clock_file)}
         passed: list[float] = []
         monkeypatch.setattr(place, "pause", lambda seconds: (passed.append(seconds), place.world.advance(seconds)))

@@ -85,7 +85,7 @@ class Ours:
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> Child:
         environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file) | more
-        return Child("from lab.worker import ours; ours()", environ)
+        return Child("from verification.lab.worker import ours; ours()", environ)
 
     def settled(self, client: Any) -> bool:
         with client.pipeline(transaction=False) as pipe:
@@ -128,7 +128,7 @@ class Baseline:
     ) -> Child:
         own = {"CRON_FILE": str(self._place.cron_files[deployment]), "CRON_TIMEOUT_S": str(self._timeout_s)}
         environ = own | _environ(self._place, hold, clock_file) | more
-        return Child("from lab.worker import baseline; baseline()", environ)
+        return Child("from verification.lab.worker import baseline; baseline()", environ)
 
     def settled(self, client: Any) -> bool:
         return True
