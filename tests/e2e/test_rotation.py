@@ -10,7 +10,7 @@ from support.flow import TICK_S, Deployment
 from support.planted import plant
 from support.world import World
 from token_refresher import bootstrap as wiring
-from token_refresher.current import look
+from token_refresher.bootstrap import reload_if_changed
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind
 from token_refresher.domain.report import Report
@@ -27,7 +27,7 @@ class Copy:
         self._program = settings, wiring.refresher(settings, clock=clock, wall=wall, pause=deployment.world.advance)
 
     def run(self) -> Report:
-        self._program = look(*self._program)
+        self._program = reload_if_changed(*self._program)
         report = self._program[1].run_once(Command())
         self._deployment.look()
         return report

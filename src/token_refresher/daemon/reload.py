@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from token_refresher import bootstrap
-from token_refresher.current import look
+from token_refresher.bootstrap import reload_if_changed
 
 if TYPE_CHECKING:
     from token_refresher.refresh.run import Refresher
@@ -48,7 +48,7 @@ class Program:
             # Before the files are read: a call of `reload` from now on wants them read once more.
             self._reload.clear()
         plain = self._built[0] if self._built else None
-        settings, found = look(self._settings, plain, asked=forced)
+        settings, found = reload_if_changed(self._settings, plain, asked=forced)
         if settings is not self._settings:
             self._settings = settings
             self._history.reconfigured({app.app_id: app.name for app in settings.apps}, settings.policy)

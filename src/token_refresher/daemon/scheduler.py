@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from token_refresher.current import RESTART, secret_refused
+from token_refresher.bootstrap import RESTART, secret_refused
 from token_refresher.daemon.json_logs import place
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import InputError, StoreError, TokenRefresherError

@@ -125,7 +125,7 @@ UNKNOWN_ORIGIN = "none"
 class Caller:
     """What a lease remembers of one copy of this program.
 
-    `name` identifies the copy by its settings and its host (`wiring.caller_of`). `until` is the end of its own wait,
+    `name` identifies the copy by its settings and its host (`bootstrap.caller_of`). `until` is the end of its own wait,
     `asked_at` when it last asked checkCode in vain: instants, unix milliseconds of Redis's clock, 0 means none.
     `failures` counts its attempts in a row that brought nothing; `code` is the error code of the last one, `no_end`
     while one has not ended.

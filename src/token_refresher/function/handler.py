@@ -70,7 +70,7 @@ def _run(
 
     `limit_s` (duration) is for both. Returns the last report, the settings it is about, and warnings about them.
     """
-    from token_refresher.current import RESTART, secret_refused
+    from token_refresher.bootstrap import RESTART, secret_refused
 
     began, more = refresher.clock(), []
     report = refresher.run_once(command, limit_s)
@@ -98,12 +98,11 @@ def _program() -> tuple[Settings, Refresher]:
 
     Its files are looked at each time.
     """
-    from token_refresher.bootstrap import refresher
-    from token_refresher.current import look
+    from token_refresher.bootstrap import refresher, reload_if_changed
     from token_refresher.settings.loader import read
 
     if _warm:
-        found = look(*_warm[0])
+        found = reload_if_changed(*_warm[0])
         if found[0] is _warm[0][0]:
             return found
     else:

@@ -14,7 +14,7 @@ from support.flow import Deployment
 from support.planted import plant
 from support.world import World
 from token_refresher import bootstrap as wiring
-from token_refresher.current import look
+from token_refresher.bootstrap import reload_if_changed
 from token_refresher.domain.model import Secret
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
@@ -43,8 +43,8 @@ def filed(world: World, caplog: pytest.LogCaptureFixture) -> Filed:
 def test_a_file_that_holds_the_same_changes_nothing(filed: Filed, caplog: pytest.LogCaptureFixture) -> None:
     filed.file.write_text(filed.text)
     os.utime(filed.file, (1, 1))
-    assert look(filed.settings, filed.refresher) == (filed.settings, filed.refresher)
-    assert look(filed.settings, filed.refresher)[1] is filed.refresher
+    assert reload_if_changed(filed.settings, filed.refresher) == (filed.settings, filed.refresher)
+    assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
     assert caplog.messages == []
 
 
@@ -53,13 +53,13 @@ def test_a_changed_secret_counts_and_all_else_lives_on(
 ) -> None:
     app, new = filed.settings.apps[0], plant("rotated")
     filed.replace(world.secrets[app.app_id], new)
-    settings, refresher = look(filed.settings, filed.refresher)
+    settings, refresher = reload_if_changed(filed.settings, filed.refresher)
     assert settings.apps[0].secret == refresher.apps[0].secret == Secret(new)
     assert refresher.callers[app.app_id] != filed.refresher.callers[app.app_id], "its own wait was the old secret's"
     assert refresher.store is filed.refresher.store
     assert refresher.limits is filed.refresher.limits
     assert caplog.messages == [f"settings reloaded, used from the next run on: secret of {app.app_id}"]
-    assert look(settings, refresher)[1] is refresher
+    assert reload_if_changed(settings, refresher)[1] is refresher
 
 
 _EDITS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -80,7 +80,7 @@ _EDITS: dict[str, tuple[Callable[[str], str], str]] = {
 def test_what_has_changed_is_named(filed: Filed, caplog: pytest.LogCaptureFixture, edit: str) -> None:
     spoil, named = _EDITS[edit]
     filed.file.write_text(spoil(filed.text))
-    settings, refresher = look(filed.settings, filed.refresher)
+    settings, refresher = reload_if_changed(filed.settings, filed.refresher)
     assert caplog.messages == [f"settings reloaded, used from the next run on: {named}"]
     assert (refresher.apps, refresher.policy) == (settings.apps, settings.policy)
     assert (refresher.store is filed.refresher.store) == (edit not in ("the policy", "the database"))
@@ -90,8 +90,8 @@ def test_an_edit_that_says_the_same_is_read_and_keeps_the_program(
     filed: Filed, caplog: pytest.LogCaptureFixture
 ) -> None:
     filed.file.write_text(f"# a comment\n{filed.text}")
-    assert look(filed.settings, filed.refresher)[1] is filed.refresher
-    assert look(filed.settings, filed.refresher)[1] is filed.refresher
+    assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
+    assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
     assert caplog.messages == ["settings read again: nothing has changed"]
 
 
@@ -108,7 +108,7 @@ def test_a_secret_s_own_file_is_looked_at_through_links_that_are_swapped(world: 
     refresher = wiring.refresher(settings)
     (tmp_path / "..data_tmp").symlink_to("v2")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-    assert look(settings, refresher)[0].apps[0].secret == Secret(new)
+    assert reload_if_changed(settings, refresher)[0].apps[0].secret == Secret(new)
 
 
 _BROKEN: dict[str, tuple[Callable[[str], str | None], str]] = {
@@ -131,7 +131,7 @@ def test_what_is_wrong_is_refused_with_all_mistakes_once_and_the_old_settings_st
     text = spoil(filed.text)
     filed.file.unlink() if text is None else filed.file.write_text(text)
     for _ in range(3):
-        assert look(filed.settings, filed.refresher)[1] is filed.refresher
+        assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
     (message,) = caplog.messages
     assert message.startswith("changed settings are refused, the old ones stay in use: ")
     assert named in message
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_refused_with_all_mistakes_once_and_the_old_settings_st
     if case == "misspelt":
         assert len(filed.settings.origin.refused) >= 4, "two names, two secrets"
     filed.file.write_text(filed.text)
-    assert look(filed.settings, filed.refresher)[1] is filed.refresher
+    assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
     assert filed.settings.origin.refused == ()
     assert caplog.messages[1:] == ["settings read again: nothing has changed"]
 
@@ -147,16 +147,16 @@ def test_what_is_wrong_is_refused_with_all_mistakes_once_and_the_old_settings_st
 def test_another_mistake_is_reported_too(filed: Filed, caplog: pytest.LogCaptureFixture) -> None:
     for text in ("", "a: [", ""):
         filed.file.write_text(text)
-        look(filed.settings, filed.refresher)
+        reload_if_changed(filed.settings, filed.refresher)
     assert len(caplog.messages) == 3
 
 
 def test_what_a_refused_file_needs_may_come_later(filed: Filed, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     filed.file.write_text(f"{filed.text}ca_bundle: {bundle}\n")
-    assert look(filed.settings, filed.refresher)[0] is filed.settings
+    assert reload_if_changed(filed.settings, filed.refresher)[0] is filed.settings
     bundle.write_text("")
-    assert look(filed.settings, filed.refresher)[0].ca_bundle == str(bundle)
+    assert reload_if_changed(filed.settings, filed.refresher)[0].ca_bundle == str(bundle)
 
 
 def test_being_asked_without_a_file_says_that_only_a_restart_helps(
@@ -164,9 +164,9 @@ def test_being_asked_without_a_file_says_that_only_a_restart_helps(
 ) -> None:
     settings = read(world.settings_env())
     refresher = wiring.refresher(settings)
-    assert look(settings, refresher)[1] is refresher
+    assert reload_if_changed(settings, refresher)[1] is refresher
     assert caplog.messages == []
-    assert look(settings, refresher, asked=True)[1] is refresher
+    assert reload_if_changed(settings, refresher, asked=True)[1] is refresher
     assert caplog.messages == [
         "nothing to read again: all settings come from environment variables, which a running process keeps; restart "
         "it to change them"
@@ -187,7 +187,7 @@ def test_what_can_be_read_only_once_is_not_waited_for(
     copy.unlink()
     copy.symlink_to(pipe)
     os.close(end)
-    assert look(settings, filed.refresher, asked=True)[0] is settings
+    assert reload_if_changed(settings, filed.refresher, asked=True)[0] is settings
     assert "CONFIG_FILE refers to something other than a file, which can be read only once" in caplog.text
 
 
@@ -198,12 +198,12 @@ def test_another_redis_is_used_once_it_answers_and_the_old_one_until_then(
     new = plant("new-redis-password")
     filed.replace(world.redis.password, new)
     for _ in range(2):
-        assert look(filed.settings, filed.refresher)[1] is filed.refresher
+        assert reload_if_changed(filed.settings, filed.refresher)[1] is filed.refresher
     (message,) = caplog.messages
     assert message.startswith("changed settings are refused, the old ones stay in use: Redis: redis_auth: ")
     client = world.redis.client()
     client.config_set("requirepass", new)
-    settings, refresher = look(filed.settings, filed.refresher)
+    settings, refresher = reload_if_changed(filed.settings, filed.refresher)
     assert settings.redis != filed.settings.redis
     assert refresher.store is not filed.refresher.store
     assert caplog.messages[1:] == ["settings reloaded, used from the next run on: Redis"]
