@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def new_id() -> str:
-    """16 hex digits that nobody else ever makes; straight from the kernel, so also after a fork."""
+    """16 hex digits that are never made again; straight from the kernel, so also after a fork."""
     return os.urandom(8).hex()
 
 

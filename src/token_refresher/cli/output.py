@@ -139,7 +139,7 @@ def _coloured(cell: Cell) -> Any:
 
 
 def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
-    told = {
+    members = {
         "code": error.code,
         "message": error.what,
         "advice": error.advice,
@@ -150,4 +150,4 @@ def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
         "warnings": list(error.warnings) if isinstance(error, SettingsError) and error.warnings else None,
         "exit_code": exit_code,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a run did, as tables for people. Nothing is decided here."""
+"""What a run did, as tables for people, and what a check found."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def _warn(report: Report, settings: Settings, output: Output) -> None:
         output.note(f"warning: {warning}", Style.SOON)
     for each in report.targets:
         if each.failure:
-            told = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
-            output.note(f"{_called(each)}: {told}", Style.BAD)
+            says = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
+            output.note(f"{_called(each)}: {says}", Style.BAD)
     if report.in_danger:
         how_many = f"{len(report.in_danger)} of {len(report.targets)} codes"
         output.note(f"{how_many} are missing or nearly expired.", Style.BAD)

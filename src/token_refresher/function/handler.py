@@ -120,7 +120,7 @@ def _time_out_s(context: Any) -> float | None:
 
 
 def _time_limit_s(context: Any) -> float | None:
-    """How long a run may take (seconds): the function's time-out less a reserve; None when nobody says."""
+    """How long a run may take (seconds): the function's time-out less a reserve; None when the context does not say."""
     timeout_s = _time_out_s(context)
     return None if timeout_s is None else max(timeout_s - RESERVE_S, 1.0)
 

@@ -105,7 +105,7 @@ def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class _Silence:
-    """Stands where fc2 expects the module logging."""
+    """What fc2 finds in place of the module logging."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments, **kwargs: None
@@ -119,7 +119,7 @@ def _library() -> Any:
 
 
 def _copy(name: str) -> Any:
-    """The module once more, under no name: what is changed in it is changed for nobody else."""
+    """The module once more, under no name: what is changed in it is changed for no one else."""
     spec = importlib.util.find_spec(name)
     assert spec, name  # noqa: S101 - `require` has looked
     assert spec.loader, name  # noqa: S101 - every module in a file has one

@@ -134,7 +134,7 @@ def _unanswered(error: Any) -> Answer | InvokeError:
     if isinstance(cause, requests.RequestException):
         raise cause from None
     if isinstance(inner, (ValueError, AttributeError)):
-        # An error that is no JSON object; its status is not told.
+        # An error that is no JSON object; its status is not known.
         return Answer(0, {}, b"")
     return InvokeError(f"the client of FC 3.0 failed ({type(inner).__name__})")
 

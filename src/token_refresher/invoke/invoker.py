@@ -6,7 +6,7 @@
     reader = Reader.from_settings(settings, on_rejected=invoker)
 
 With a service's name it speaks FC 2.0 through aliyun-fc2, without one FC 3.0 through the extra `fc3`. One request is
-sent, and never repeated: whoever repeats should look at `status` first.
+sent, and never repeated: before repeating one, look at `status`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import requests
 
 from token_refresher.domain.errors import InvokeError, TokenRefresherError
-from token_refresher.invoke import fc2 as invoke_fc2
-from token_refresher.invoke import fc3 as invoke_fc3
+from token_refresher.invoke import fc2, fc3
 from token_refresher.invoke.access_key import Credentials, find_credentials
 from token_refresher.invoke.address import FunctionAddress
 from token_refresher.invoke.response import Answer, log_tail, name_shown, refusal, report_in, unanswered
@@ -62,7 +62,7 @@ class Invoker:
         if not timeout_s > 0:
             raise ValueError("timeout_s must be more than 0")
         self._address, self._credentials, self._timeout_s = address, credentials, timeout_s
-        client: Any = invoke_fc2 if address.service else invoke_fc3
+        client: Any = fc2 if address.service else fc3
         client.require()
         self._send: Callable[..., Answer | InvokeError] = client.send
         self._describe: Callable[..., Answer | InvokeError] = client.describe
@@ -76,16 +76,7 @@ class Invoker:
 
     def time_out_s(self) -> float:
         """The function's own time-out (seconds), as Function Compute has it. Raises InvokeError."""
-        limits = (min(self._timeout_s, _CONNECT_S), self._timeout_s)
-        try:
-            answer = self._describe(self._address, self._credentials, timeout_s=limits)
-        except requests.RequestException as failed:
-            answer = unanswered(failed)
-        if isinstance(answer, InvokeError):
-            raise answer
-        refused = refusal(answer, self._credentials.secrets())
-        if refused:
-            raise refused
+        answer = self._answer(self._describe, self._timeout_s)
         found = answer.content.get("timeout")
         if not isinstance(found, (int, float)):
             raise InvokeError("the answer does not hold the function's time-out", status=answer.status)
@@ -104,14 +95,8 @@ class Invoker:
             _log.warning("the refresher could not be started at once, its timer will do: %s", error)
 
     def _invoke(self, command: Mapping[str, object], asynchronous: bool, timeout_s: float) -> Invocation:
-        secrets = self._credentials.secrets()
-        answer = self._answer(json.dumps(dict(command)).encode(), asynchronous, timeout_s)
-        # Errors are raised here and not where they were caught, so that they carry nothing of a client's own along.
-        if isinstance(answer, InvokeError):
-            raise answer
-        error = refusal(answer, secrets)
-        if error:
-            raise error
+        secrets, payload = self._credentials.secrets(), json.dumps(dict(command)).encode()
+        answer = self._answer(partial(self._send, payload=payload, asynchronous=asynchronous), timeout_s)
         request_id = name_shown(answer.request_id, secrets)
         if asynchronous:
             return Invocation(None, request_id)
@@ -120,9 +105,19 @@ class Invoker:
             raise report
         return Invocation(report, request_id, log_tail(answer, secrets))
 
-    def _answer(self, payload: bytes, asynchronous: bool, timeout_s: float) -> Answer | InvokeError:
-        limits = (min(timeout_s, _CONNECT_S), timeout_s)
+    def _answer(self, request: Callable[..., Answer | InvokeError], timeout_s: float) -> Answer:
+        """The answer to one request, where it was granted. Raises InvokeError."""
+        # Errors are raised here and not where they were caught, so that they carry nothing of a client's own along.
+        answer = self._heard(request, timeout_s)
+        if isinstance(answer, InvokeError):
+            raise answer
+        refused = refusal(answer, self._credentials.secrets())
+        if refused:
+            raise refused
+        return answer
+
+    def _heard(self, request: Callable[..., Answer | InvokeError], timeout_s: float) -> Answer | InvokeError:
         try:
-            return self._send(self._address, self._credentials, payload, asynchronous=asynchronous, timeout_s=limits)
+            return request(self._address, self._credentials, timeout_s=(min(timeout_s, _CONNECT_S), timeout_s))
         except requests.RequestException as error:
             return unanswered(error)

@@ -36,12 +36,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Codes, keys and tokens look like this; words and names that our own sentences hold do not.
 _LOOKS_SECRET = re.compile(r"(?=[A-Za-z_+=]*[0-9])[A-Za-z0-9_+=]{24,}")
 _NOT_SHOWN = "(not shown: it repeats a part of a secret)"
-# Members that every report of ours has.
+# Members that every report has.
 _REPORT = {"run_id", "action", "targets"}
 
 
 class Answer(NamedTuple):
-    """What came back: `status` (0 where the client does not tell), `headers` by names in small letters, `body`."""
+    """What came back: `status` (0 where the client does not say), `headers` by names in small letters, `body`."""
 
     status: int
     headers: Mapping[str, str]

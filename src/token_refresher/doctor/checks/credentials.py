@@ -98,7 +98,7 @@ def writers(each: Stored) -> Finding:
         return check.yellow("someone else fetched a newer code within the hour", _ELSEWHERE)
     if live and snapshot.ttl_ms is None:
         fix = f"a key without TTL outlives its code: {_ELSEWHERE}; the next refresh sets the TTL"
-        return check.yellow("the stored value has no TTL: not ours", fix)
+        return check.yellow("another program wrote the stored value: it has no TTL", fix)
     if live is None:
         return check.grey("not examined: no code is stored")
     return check.green("only this program")

@@ -19,9 +19,9 @@ from token_refresher.domain.model import App, Kind, Snapshot
 from token_refresher.domain.platform_answer import Checked
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
-# What the advice for a run leaves open, for somebody who sets things up.
+# What the advice for a run leaves open, for a person who sets things up.
 _FIXES = {
-    "no_answer": "the platform, or what stands before it, did not answer in time: look at the network and the proxy",
+    "no_answer": "the platform, or what lies before it, did not answer in time: look at the network and the proxy",
     "cut_answer": "the connection broke: look at the network, the proxy, and whether the address is the platform's",
     "bad_answer": "something else answers there: correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy",
     "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check this machine's clock and the proxy",
@@ -48,7 +48,7 @@ class Answers:
 
 
 def asked(app: App, snapshots: list[Snapshot], platform: YuanzhibangPlatform, clocks: Clocks) -> Answers:
-    """Put the questions about one application. Raises nothing of our tree."""
+    """Ask everything about one application. Raises nothing of our tree."""
     answers = Answers(app)
     live = {each.target.kind: each.live.code for each in snapshots if each.live}
     for kind, code in (live or {Kind.ACCESS_TOKEN: _made_up()}).items():
@@ -92,7 +92,7 @@ def judged(context: CheckContext, answers: Answers) -> Iterator[Finding]:
     elif _served(answers):
         yield check.green("the platform serves this address")
     else:
-        yield check.grey("no answer of the platform tells")
+        yield check.grey("no answer of the platform says")
     yield from _secret(answers, unreached or refused is not None)
 
 

@@ -18,7 +18,7 @@ from token_refresher.store.errors import missing_right
 from token_refresher.store.keys import keys_of
 from token_refresher.store.redis_store import Store
 
-# An application that nobody has; its keys are gone at the end of the probe, else after a minute.
+# An application that no one has; its keys are gone at the end of the probe, else after a minute.
 _PROBE_TTL_S = 60
 _CALLER = "doctor"
 _NOTHING = "return 1"
@@ -43,7 +43,7 @@ _CHUNK = 500
 
 
 def rights(context: CheckContext) -> Iterator[Finding]:
-    """Patterns on the real keys, then every command on keys that nobody has."""
+    """Patterns on the real keys, then every command on keys that no one has."""
     check, prefix = Check("redis rights"), context.settings.redis.key_prefix
     app_id = f"doctor-{context.new_id()}"
     targets = [Target(app.app_id, kind) for app in context.settings.apps for kind in Kind]

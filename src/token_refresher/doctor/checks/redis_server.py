@@ -18,7 +18,7 @@ from token_refresher.store.errors import missing_right, translated
 _LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 # Scripts that read the clock before they write: refused by older servers, which replicate scripts word for word.
 _NEEDED_VERSION, _TESTED_VERSION = (5, 0), (6, 2)
-# Of maxmemory. What is left must hold the bursts of whoever else uses this server.
+# Of maxmemory. What is left must hold the bursts of others who use this server.
 _FULL, _NEARLY_FULL = 0.95, 0.8
 # Date headers have whole seconds, and answers take some time.
 _CLOCKS_DIFFER_S = 5
@@ -87,7 +87,7 @@ def encryption(context: CheckContext) -> Iterator[Finding]:
 
 
 def server(context: CheckContext) -> Iterator[Finding]:
-    """What INFO tells, of every server that takes writes."""
+    """What INFO says, of every server that takes writes."""
     try:
         facts = context.info("all")
     except redis.RedisError as error:
@@ -128,7 +128,7 @@ def role(info: dict[str, Any]) -> Finding:
 
 
 def eviction(info: dict[str, Any]) -> Finding:
-    """Every key of ours has a TTL, so policies that take those first take ours first."""
+    """Every key of the refresher has a TTL, so it is among the first that a full Redis drops."""
     check, policy = Check("redis eviction"), str(info.get("maxmemory_policy", "?"))
     fix = "set maxmemory-policy to noeviction (CONFIG SET, or the instance's parameters), or use a Redis of its own"
     if policy == "noeviction":
@@ -136,7 +136,7 @@ def eviction(info: dict[str, Any]) -> Finding:
     if policy.startswith("allkeys") and info.get("maxmemory"):
         return check.red(f"{policy}: a full Redis drops codes and leases", fix)
     if info.get("maxmemory"):
-        return check.yellow(f"{policy}: a full Redis drops keys with a TTL, and all of ours have one", fix)
+        return check.yellow(f"{policy}: a full Redis drops keys with a TTL, as all keys of the refresher have", fix)
     return check.green(f"{policy}, but there is no maxmemory, so nothing is dropped")
 
 
