@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from token_refresher.refresh.limits import Limits
+from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.refresh.limits import Interface, Limits, asking, fetching
+
+HERE, THERE = Interface("https://a", "checkCode"), Interface("https://b", "checkCode")
+# Only a defect makes a test wait so long (s).
+_WAIT_S = 10
 
 
 class Clock:
@@ -26,61 +32,220 @@ def limits(clock: Clock) -> Limits:
     return Limits(clock)
 
 
+def wait_s(limits: Limits, app_id: str, interface: Interface = HERE) -> float:
+    """How long it has to wait; where it may send, nothing comes of it."""
+    with limits.turn(interface, app_id) as found:
+        return found
+
+
+def limited(limits: Limits, app_id: str, wait_s: float = 300) -> float:
+    """The application sends where it may, and is limited; returns how long it had to wait."""
+    with limits.turn(HERE, app_id) as found:
+        if not found:
+            limits.limited(HERE, app_id, wait_s)
+    return found
+
+
+# -- interfaces -------------------------------------------------------------------------------------------------------
+
+
+def app(base: str) -> App:
+    return App("a", Secret("s"), endpoints=Endpoints(*(f"{base}/OAuth2/{name}" for name in ("t", "k", "c", "t"))))
+
+
+def test_an_interface_is_known_by_scheme_host_and_port_and_by_what_it_does() -> None:
+    known = {asking(app("https://a")), *(fetching(app("https://a"), kind) for kind in Kind)}
+    assert len(known) == 3
+    assert {each.platform for each in known} == {"https://a"}
+    assert asking(app("https://A/in/a/folder")) == asking(app("https://a"))
+    others = ("https://b", "http://a", "https://a:8443")
+    assert len({asking(app(base)) for base in ("https://a", *others)}) == 4
+
+
+# -- an application's own limit ---------------------------------------------------------------------------------------
+
+
 def test_at_first_every_application_may_send(limits: Limits) -> None:
-    assert limits.wait_s("a") == 0
-    assert not limits.silent
+    assert wait_s(limits, "a") == 0
+    assert not limits.silent(HERE, False, 15)
 
 
-def test_one_application_over_its_limit_waits_alone(limits: Limits, clock: Clock) -> None:
-    limits.limited("a", 30)
-    assert (limits.wait_s("a"), limits.wait_s("b")) == (30, 0)
+def test_one_application_over_its_limit_waits_alone_and_at_that_interface_alone(limits: Limits, clock: Clock) -> None:
+    limits.limited(HERE, "a", 30)
+    assert (wait_s(limits, "a"), wait_s(limits, "b"), wait_s(limits, "a", THERE)) == (30, 0, 0)
     clock.now += 29.5
-    assert limits.wait_s("a") == 0.5
+    assert wait_s(limits, "a") == 0.5
     clock.now += 0.5
-    assert limits.wait_s("a") == 0
+    assert wait_s(limits, "a") == 0
 
 
 def test_a_shorter_limit_does_not_end_a_longer_one(limits: Limits) -> None:
-    limits.limited("a", 30)
-    limits.limited("a", 5)
-    assert limits.wait_s("a") == 30
+    limits.limited(HERE, "a", 30)
+    limits.limited(HERE, "a", 5)
+    assert wait_s(limits, "a") == 30
 
 
-def test_when_a_second_application_is_limited_too_all_wait_for_the_first_that_may_go_on(
-    limits: Limits, clock: Clock
-) -> None:
-    limits.limited("a", 30)
-    limits.limited("b", 10)
-    assert (limits.wait_s("a"), limits.wait_s("b"), limits.wait_s("c")) == (30, 10, 10)
-    clock.now += 10
-    assert (limits.wait_s("a"), limits.wait_s("b"), limits.wait_s("c")) == (20, 0, 0)
-
-
-def test_a_new_run_keeps_limits_that_last_and_gives_checkcode_another_chance(limits: Limits, clock: Clock) -> None:
-    limits.limited("a", 30)
-    limits.limited("b", 10)
-    for _ in range(2):
-        limits.unanswered()
-    assert limits.silent
+def test_a_new_run_keeps_limits_that_last(limits: Limits, clock: Clock) -> None:
+    limits.limited(HERE, "a", 30)
+    limits.limited(HERE, "b", 10)
     clock.now += 10
     limits.begin()
-    assert (limits.wait_s("a"), limits.wait_s("b"), limits.silent) == (20, 0, False)
+    assert (wait_s(limits, "a"), wait_s(limits, "b")) == (20, 0)
 
 
-def test_only_silences_in_a_row_count(limits: Limits) -> None:
-    limits.unanswered()
-    limits.answered()
-    limits.unanswered()
-    seen = [limits.silent]
-    limits.unanswered()
-    seen.append(limits.silent)
-    limits.answered()
-    seen.append(limits.silent)
-    assert seen == [False, True, False]
+def test_who_was_limited_how_often_in_a_row_is_forgotten_after_a_while_or_a_request_that_got_through(
+    limits: Limits, clock: Clock
+) -> None:
+    for _ in range(2):
+        limits.limited(HERE, "a", 30)
+    limits.limited(HERE, "b", 30)
+    limits.passed(HERE, "c")
+    assert [limits.times(HERE, each) for each in "abc"] == [2, 1, 0]
+    limits.passed(HERE, "a")
+    assert [limits.times(HERE, each) for each in "abc"] == [0, 1, 0]
+    clock.now += 630
+    limits.begin()
+    assert limits.times(HERE, "b") == 0
+
+
+# -- several in a row -------------------------------------------------------------------------------------------------
+
+
+def test_two_that_are_limited_cost_others_nothing(limits: Limits) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    with limits.turn(HERE, "c") as found:
+        assert found == 0
+        limits.passed(HERE, "c")
+        # Its request is over: nobody waits for the rest of its work.
+        with limits.turn(HERE, "d") as at_once:
+            assert at_once == 0
+    assert (wait_s(limits, "a"), wait_s(limits, "d")) == (300, 0)
+
+
+def test_others_wait_for_the_one_that_tries_for_all(limits: Limits) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    order: list[str] = []
+
+    def next_one() -> None:
+        with limits.turn(HERE, "d"):
+            order.append("d")
+
+    with limits.turn(HERE, "c"):
+        thread = threading.Thread(target=next_one)
+        thread.start()
+        # At another interface nobody waits, and who is limited itself does not.
+        assert (wait_s(limits, "e", THERE), wait_s(limits, "a")) == (0, 300)
+        order.append("c")
+    thread.join(_WAIT_S)
+    assert order == ["c", "d"]
+
+
+def test_a_request_that_was_not_sent_lets_the_next_one_try(limits: Limits) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    with pytest.raises(OSError, match="as the test says"), limits.turn(HERE, "c"):
+        raise OSError("as the test says")
+    assert [limited(limits, each) for each in "defghi"] == [0, 0, 0, 0, 0, 5]
+
+
+def test_after_five_that_tried_in_vain_all_pause_each_time_for_twice_as_long(limits: Limits, clock: Clock) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    assert [limited(limits, f"try {number}") for number in range(6)] == [0, 0, 0, 0, 0, 5]
+    pauses = []
+    for number in range(5):
+        clock.now += wait_s(limits, "z")
+        assert limited(limits, f"later {number}") == 0
+        pauses.append(wait_s(limits, "z"))
+    assert pauses == [10, 20, 40, 80, 300 - 155]
+    limits.passed(HERE, "z")
+    assert wait_s(limits, "y") == 0
+
+
+def test_a_pause_ends_with_the_first_limit(limits: Limits, clock: Clock) -> None:
+    limits.limited(HERE, "a", 2)
+    limits.limited(HERE, "b", 300)
+    for number in range(5):
+        limited(limits, f"try {number}")
+    assert wait_s(limits, "z") == 2
+    clock.now += 2
+    assert wait_s(limits, "z") == wait_s(limits, "a") == 0
+
+
+def test_requests_under_way_when_the_limit_comes_are_none_that_tried(limits: Limits) -> None:
+    for number in range(60):
+        limits.limited(HERE, f"app{number}", 300)
+    assert wait_s(limits, "z") == 0
 
 
 def test_many_threads_may_ask_at_once(limits: Limits) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: limits.limited(f"app{number}", number), range(1, 200)))
-    assert limits.wait_s("app7") == 7
-    assert limits.wait_s("another") == 1
+        waits = list(pool.map(lambda number: limited(limits, f"app{number}", number), range(100, 300)))
+    # Those that came at once, those that tried for all, and no more.
+    sent = [each for each in waits if not each]
+    assert 7 <= len(sent) <= 8 + 5
+    assert set(waits) == {0, 5}
+
+
+# -- silence ----------------------------------------------------------------------------------------------------------
+
+
+def unanswered(limits: Limits, clock: Clock, took_s: float, in_vain: bool = False) -> None:
+    began_at = clock.now
+    clock.now += took_s
+    limits.unanswered(HERE, in_vain, began_at)
+
+
+def silent(limits: Limits, in_vain: bool = False) -> bool:
+    return limits.silent(HERE, in_vain, 15)
+
+
+def test_only_time_that_is_lost_in_a_row_counts(limits: Limits, clock: Clock) -> None:
+    unanswered(limits, clock, 10)
+    limits.answered(HERE, False)
+    unanswered(limits, clock, 10)
+    seen = [silent(limits)]
+    unanswered(limits, clock, 10)
+    seen.append(silent(limits))
+    limits.answered(HERE, False)
+    seen.append(silent(limits))
+    assert seen == [False, True, False]
+
+
+def test_a_platform_that_is_silent_silences_no_other_and_gets_another_chance_in_the_next_run(
+    limits: Limits, clock: Clock
+) -> None:
+    unanswered(limits, clock, 20)
+    assert (silent(limits), limits.silent(THERE, False, 15)) == (True, False)
+    limits.begin()
+    assert not silent(limits)
+
+
+def test_errors_that_come_at_once_are_no_silence(limits: Limits, clock: Clock) -> None:
+    for _ in range(100):
+        unanswered(limits, clock, 0.01)
+    assert not silent(limits)
+
+
+def test_time_that_many_wait_together_counts_once(limits: Limits, clock: Clock) -> None:
+    began_at = clock.now
+    clock.now += 10
+    for _ in range(6):
+        limits.unanswered(HERE, False, began_at)
+    assert not silent(limits)
+    clock.now += 5
+    limits.unanswered(HERE, False, began_at + 5)
+    assert silent(limits)
+
+
+def test_what_was_asked_in_vain_before_counts_by_itself_until_one_of_those_is_answered(
+    limits: Limits, clock: Clock
+) -> None:
+    unanswered(limits, clock, 20, in_vain=True)
+    limits.answered(HERE, False)
+    assert (silent(limits), silent(limits, in_vain=True)) == (False, True)
+    unanswered(limits, clock, 20)
+    limits.answered(HERE, True)
+    assert (silent(limits), silent(limits, in_vain=True)) == (False, False)

@@ -20,7 +20,7 @@ from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Limits, asking, fetching
 from token_refresher.refresh.renew import Renew, wait_is_for_another
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
@@ -241,7 +241,7 @@ def test_a_copy_that_cannot_reach_the_platform_takes_no_lease_and_leaves_no_wait
 
 
 def test_a_limit_is_waited_for_where_the_run_has_time(stage: Stage) -> None:
-    stage.limits.limited(APP, 20)
+    stage.limits.limited(fetching(stage.app, TOKEN.kind), APP, 20)
     assert brief(stage.renew()) == (Reason.MISSING, None, "", 0, 0, 0)
     assert stage.look_again_s == 20
     stage.now += 20
@@ -249,11 +249,30 @@ def test_a_limit_is_waited_for_where_the_run_has_time(stage: Stage) -> None:
 
 
 def test_a_limit_that_outlasts_the_run_puts_the_attempt_off_without_a_lease(stage: Stage) -> None:
-    stage.limits.limited(APP, 50)
+    stage.limits.limited(fetching(stage.app, TOKEN.kind), APP, 50)
     assert brief(stage.renew()) == (Reason.MISSING, Outcome.DEFERRED, "rate_limited", 0, 0, 0)
     assert stage.look_again_s is None
     assert not stage.lease().exists
     assert stage.simulator.count() == 0
+
+
+@pytest.mark.parametrize("interface", ["the ticket's", "checkCode"])
+def test_a_limit_of_another_interface_holds_no_fetch(interface: str, stage: Stage) -> None:
+    other = asking(stage.app) if interface == "checkCode" else fetching(stage.app, TICKET.kind)
+    stage.limits.limited(other, APP, 300)
+    assert stage.renew().outcome is Outcome.ISSUED
+
+
+@pytest.mark.parametrize("answer", ["a code", "a refusal", "none"])
+def test_a_fetch_that_is_not_limited_lets_all_go_on(answer: str, stage: Stage) -> None:
+    interface = fetching(stage.app, TOKEN.kind)
+    stage.limits.limited(interface, "another", 300)
+    stage.limits.limited(interface, "one more", 300)
+    if answer != "a code":
+        stage.platform_says(TOKEN_PATH, NO_PERMISSION if answer == "a refusal" else BROKEN)
+    stage.renew()
+    with stage.limits.turn(interface, "a"), stage.limits.turn(interface, "b") as wait_s:
+        assert wait_s == 0
 
 
 # -- the lease --------------------------------------------------------------------------------------------------------
@@ -436,8 +455,9 @@ def test_a_limit_of_the_platform_is_a_definite_no_and_obeyed(kind: Any, stage: S
     assert brief(result) == (Reason.MISSING, Outcome.REFUSED, "rate_limited", 0, 0, 0)
     lease = stage.lease()
     assert (lease.locked_until, lease.ended, lease.caller(ME).code) == (0, True, "rate_limited")
-    assert stage.limits.wait_s(APP) > 0
-    asked_ms = stage.limits.wait_s(APP) * 1000
+    with stage.limits.turn(fetching(stage.app, TOKEN.kind), APP) as wait_s:
+        assert wait_s > 0
+    asked_ms = wait_s * 1000
     assert lease.caller(ME).until >= stage.seen().now_ms + asked_ms - NEARLY_MS
 
 

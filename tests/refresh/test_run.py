@@ -15,13 +15,13 @@ from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Action, Command
-from token_refresher.domain.errors import StoreError
+from token_refresher.domain.errors import PlatformError, StoreError
 from token_refresher.domain.model import App, Endpoints, Kind, Outcome, Record, Secret, Snapshot, Target, fingerprint
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Limits, asking
 from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
@@ -56,6 +56,7 @@ class Stage:
         self._addresses = addresses
         self.apps = [App(name, Secret(secret), endpoints=addresses) for name, secret in secrets.items()]
         self.policy = POLICY
+        self.limits: Limits | None = None
 
     def add(self, app_id: str) -> None:
         """One application more."""
@@ -96,7 +97,7 @@ class Stage:
             pause=self.pause,
             new_id=lambda: f"id-{next(self._ids)}",
             callers={app.app_id: ME for app in self.apps},
-            limits=Limits(self.clock),
+            limits=self.limits or Limits(self.clock),
             on_done=self.done.append,
         )
         return refresher.run_once(command, limit_s)
@@ -337,7 +338,7 @@ def test_a_defect_is_told_of_its_application_and_stops_no_other(stage: Stage) ->
         assert (defect.reason, defect.outcome) == ("MISSING", Outcome.DEFERRED)
         assert defect.failure
         assert defect.failure.code == "internal_error"
-        assert defect.failure.message.startswith("unexpected AttributeError in dial, line ")
+        assert defect.failure.message.startswith("unexpected AttributeError in fetching, line ")
         assert of(report, kind, "app0001").outcome is Outcome.ISSUED
     assert sorted(stage.done) == ["app0000", "app0001"]
 
@@ -431,7 +432,8 @@ def test_what_a_reader_complains_of_comes_first_of_all(stage: Stage) -> None:
     assert order(stage, TOKEN_PATH, CHECK_PATH) == ["app0001", "app0000"]
 
 
-def test_with_checkcode_silent_all_that_is_due_is_fetched_and_two_questions_are_asked(stage: Stage) -> None:
+def forty(stage: Stage, fault: Fault) -> Report:
+    """A run over forty applications, the first ten of them due, one at a time, whose questions end so."""
     stage.policy = replace(POLICY, concurrency=1)
     for number in range(2, 40):
         stage.add(f"app{number:04d}")
@@ -439,15 +441,75 @@ def test_with_checkcode_silent_all_that_is_due_is_fetched_and_two_questions_are_
         target, left_s = Target(app.app_id, TOKEN), 1000 if app.app_id < "app0010" else 5000
         stage.put(target, left_s, stage.simulator.issue(app.app_id, "access_token").code, age_s=7200 - left_s)
         stage.redis.hset(keys_of(target).lease, "audited_at", int((time.time() - 300) * 1000))
-    stage.simulator.script(CHECK_PATH, Fault.cut(executed=False), times=None)
+    stage.simulator.script(CHECK_PATH, fault, times=None)
     report = stage.run(Command(kinds=(TOKEN,)))
     assert [each.target.app_id for each in report.targets if each.outcome is Outcome.ISSUED] == [
         f"app{number:04d}" for number in range(10)
     ]
-    asked = [each for each in stage.simulator.requests if each.path == CHECK_PATH and each.app_id >= "app0010"]
-    # Those of the ten whose tickets may have ended are none: there are no tickets.
-    assert len(asked) == 2
     assert report.in_danger == ()
+    return report
+
+
+def asked(stage: Stage) -> list[str]:
+    """Those that were not due. Of the ten whose tickets may have ended none is: there are no tickets."""
+    return [each.app_id for each in stage.simulator.requests if each.path == CHECK_PATH and each.app_id >= "app0010"]
+
+
+class Slow(YuanzhibangPlatform):
+    """A question without an answer takes as long as it may, by the clock of the stage."""
+
+    stage: Stage
+
+    def check_code(self, *what: Any) -> Any:
+        try:
+            return super().check_code(*what)
+        except PlatformError:
+            self.stage.now += POLICY.request_total_s
+            raise
+
+
+def test_with_checkcode_silent_all_that_is_due_is_fetched_and_two_questions_are_asked(stage: Stage) -> None:
+    stage.opens, Slow.stage = Slow, stage
+    forty(stage, Fault.cut(executed=False))
+    assert len(asked(stage)) == 2
+
+
+def test_questions_that_fail_at_once_cost_no_other_its_question(stage: Stage) -> None:
+    forty(stage, Fault.status(500))
+    assert len(asked(stage)) == 30
+
+
+def test_what_was_asked_in_vain_comes_last_and_the_longest_ago_first_even_where_a_reader_complained(
+    stage: Stage,
+) -> None:
+    stage.policy, now = replace(POLICY, concurrency=1), time.time()
+    for number in range(2, 5):
+        stage.add(f"app000{number}")
+    for number, asked_s in enumerate((250, 300, None, 280, None)):
+        target, code = Target(f"app000{number}", TOKEN), stage.simulator.issue(f"app000{number}", "access_token").code
+        stage.put(target, 5000, code)
+        lease: dict[str, object] = {"audited_at": int((now - 400 + number) * 1000)}
+        if asked_s:
+            lease["callers"] = f"{ME}:0:0:{int((now - asked_s) * 1000)}:no_answer"
+        stage.redis.hset(keys_of(target).lease, mapping=lease)
+        if number == 3:
+            stage.redis.set(keys_of(target).refused, fingerprint(code), ex=600)
+    stage.run(Command(kinds=(TOKEN,)))
+    assert order(stage, CHECK_PATH) == ["app0002", "app0004", "app0001", "app0003", "app0000"]
+
+
+def test_an_audit_that_was_limited_counts_as_a_tick_younger_for_each_time(stage: Stage) -> None:
+    stage.policy, now = replace(POLICY, concurrency=1), time.time()
+    stage.add("app0002")
+    stage.limits = Limits(stage.clock)
+    for number, app in enumerate(stage.apps):
+        target = Target(app.app_id, TOKEN)
+        stage.put(target, 5000, stage.simulator.issue(app.app_id, "access_token").code)
+        stage.redis.hset(keys_of(target).lease, "audited_at", int((now - 400 + 50 * number) * 1000))
+        for _ in range((2, 0, 0)[number]):
+            stage.limits.limited(asking(app), app.app_id, 0)
+    stage.run(Command(kinds=(TOKEN,)))
+    assert order(stage, CHECK_PATH) == ["app0001", "app0002", "app0000"]
 
 
 # -- what is corrected at first sight -------------------------------------------------------

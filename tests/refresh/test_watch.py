@@ -23,7 +23,7 @@ from token_refresher.domain.model import App, Kind, Outcome, Record, Secret, Sna
 from token_refresher.domain.platform_answer import Checked
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Interface, Limits, asking, fetching
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
 from token_refresher.store.keys import keys_of
@@ -68,11 +68,16 @@ class Desk:
         self.store = Store(self._client, Policy(), "", lambda _seconds: None)
         self.now = self.store.read(TARGET).now_ms // 1000
         self.noted: list[Noted] = []
-        self.limits = Limits(lambda: ANSWERED_AT)
+        # How long a question takes, and all of them took (s).
+        self.takes_s, self.passed_s = 0.0, 0.0
+        self.limits = Limits(self.clock)
         self.holds()
 
     def close(self) -> None:
         self._client.close()
+
+    def clock(self) -> float:
+        return ANSWERED_AT + self.passed_s
 
     def holds(self, left_s: int = 5000, age_s: int = 2200, code: str = "the code", mark: str = "") -> None:
         record = Record(code, self.now + left_s, self.now - age_s, fence=7)
@@ -90,7 +95,7 @@ class Desk:
         parts: Any = (self._recording(), platform, Policy(), command, self.limits)
         return Watch(
             *parts,
-            clock=lambda: ANSWERED_AT,
+            clock=self.clock,
             wall=lambda: wall,
             until=UNTIL,
             callers={APP.app_id: ME},
@@ -109,8 +114,9 @@ class Desk:
         return Recording(self._client, Policy(), "", lambda _seconds: None)
 
     def look(self, answer: Checked | PlatformError, wall: float = 0.0) -> Result:
-        result = self.seen()
-        self.watch(Says(answer), wall).look(APP, result)
+        result, platform = self.seen(), Says(answer)
+        platform.first = lambda: setattr(self, "passed_s", self.passed_s + self.takes_s)
+        self.watch(platform, wall).look(APP, result)
         return result
 
     def alive(self, expires_at: int, server_time: float | None = None) -> Checked:
@@ -268,6 +274,11 @@ def test_without_an_answer(mark: str, sentence: str, desk: Desk) -> None:
 # -- limits and the breaker -------------------------------------------------------------------------------------------
 
 
+def waits_s(desk: Desk, app_id: str, interface: Interface | None = None) -> float:
+    with desk.limits.turn(interface or asking(APP), app_id) as wait_s:
+        return wait_s
+
+
 @pytest.mark.parametrize(("retry_after_s", "wait_s"), [(None, 30), (7.0, 7)])
 @MARKS
 def test_a_limit_is_remembered_for_its_application(
@@ -275,16 +286,42 @@ def test_a_limit_is_remembered_for_its_application(
 ) -> None:
     desk.holds(mark=mark)
     desk.look(RefusedError("slower", code="rate_limited", retry_after_s=retry_after_s))
-    assert (desk.limits.wait_s("app0000"), desk.limits.wait_s("another")) == (wait_s, 0)
+    assert (waits_s(desk, "app0000"), waits_s(desk, "another")) == (wait_s, 0)
     result = desk.look(desk.alive(5000))
     assert (result.word, result.questions) == (Word.SILENT, 0)
     assert desk.noted == [(Word.SILENT, None, False, "")] * (2 if mark else 0)
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+def test_limits_of_fetches_silence_no_question_and_those_of_questions_hold_no_fetch(kind: Kind, desk: Desk) -> None:
+    for app_id in ("app0000", "another", "one more"):
+        desk.limits.limited(fetching(APP, kind), app_id, 300)
+    assert desk.look(desk.alive(5000)).word is Word.ALIVE
+    desk.look(RefusedError("slower", code="rate_limited"))
+    assert waits_s(desk, "app0000", fetching(APP, next(each for each in Kind if each is not kind))) == 0
+
+
+ANSWERS = {
+    "alive": Checked(True, 4_000_000_000, None),
+    "a refusal": RefusedError("no permission"),
+    "none": UnknownOutcomeError("timed out"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_question_that_is_not_limited_lets_all_go_on(answer: str, desk: Desk) -> None:
+    for app_id in ("another", "one more"):
+        desk.limits.limited(asking(APP), app_id, 300)
+    desk.look(ANSWERS[answer])
+    with desk.limits.turn(asking(APP), "a"), desk.limits.turn(asking(APP), "b") as wait_s:
+        assert wait_s == 0
+
+
 @MARKS
-def test_after_two_silences_in_a_row_no_more_questions_are_sent_in_this_run(mark: str, desk: Desk) -> None:
+def test_after_two_time_outs_in_a_row_no_more_questions_are_sent_in_this_run(mark: str, desk: Desk) -> None:
     desk.holds(mark=mark)
     silence = UnknownOutcomeError("timed out")
+    desk.takes_s = 10
     for error in (silence, RefusedError("busy"), silence):
         assert desk.look(error).questions == 1
     desk.look(NotSentError("no connection"))
@@ -292,6 +329,13 @@ def test_after_two_silences_in_a_row_no_more_questions_are_sent_in_this_run(mark
     assert desk.noted[4:] == ([(Word.SILENT, None, False, "")] if mark else [])
     desk.limits.begin()
     assert desk.look(desk.alive(5000)).questions == 1
+
+
+@pytest.mark.parametrize("error", [UnknownOutcomeError("HTTP 500"), NotSentError("no connection")], ids=["500", "none"])
+def test_errors_that_come_at_once_cost_no_question(error: PlatformError, desk: Desk) -> None:
+    for _ in range(20):
+        assert desk.look(error).questions == 1
+    assert desk.look(desk.alive(5000)).word is Word.ALIVE
 
 
 def test_a_second_denial_an_audit_later_takes_the_code_away_and_an_alive_between_does_not(

@@ -183,6 +183,10 @@ class Lease:
         """What is remembered of this caller; nothing, where it is new."""
         return next((each for each in self.callers if each.name == name), Caller(name))
 
+    def in_vain(self, name: str) -> bool:
+        """Whether this caller's last question about the stored code brought no word of the platform."""
+        return self.caller(name).asked_at > self.audited_at and not self.denied
+
 
 @dataclass(frozen=True)
 class Snapshot:

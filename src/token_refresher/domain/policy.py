@@ -56,6 +56,14 @@ class Policy:
         return self.audit_interval_s or self.complaint_interval_s
 
     @property
+    def silence_s(self) -> float:
+        """How much time (s) a run loses to questions without an answer: two that time out, or many that fail at once.
+
+        So a checkCode that is silent leaves the run its time for fetches, and an error that comes at once blinds none.
+        """
+        return 1.5 * self.request_total_s
+
+    @property
     def denial_s(self) -> float:
         """How far two denials of an application are apart (s) before its code is removed.
 

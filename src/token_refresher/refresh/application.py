@@ -53,6 +53,8 @@ class Application:
         # Targets to look at again once every application has had its turn: to wait for them holds up a thread.
         self._later: list[Target] = []
         self._may_wait = False
+        # Targets that leave out this copy's own wait then.
+        self._at_once: set[Target] = set()
         # Whether checkCode was asked about the ticket after the access_token was renewed.
         self._ticket_asked = False
 
@@ -166,21 +168,24 @@ class Application:
         return bool(both[0] and both[1] and both[0].decision.due and both[1].snapshot.live is None)
 
     def _renew_token(self, result: Result) -> None:
-        self._until_done(result, None)
+        self._until_done(result, None, at_once=result.snapshot.target in self._at_once)
 
     def _renew_ticket(self, result: Result) -> None:
-        token = self._results.get(Target(self._app.app_id, Kind.ACCESS_TOKEN))
-        self._until_done(result, token)
+        ticket, token = result.snapshot.target, self._results.get(Target(self._app.app_id, Kind.ACCESS_TOKEN))
+        self._until_done(result, token, at_once=ticket in self._at_once)
         failure = result.failure.code if result.failure else ""
         if failure == "no_token" and token and token.snapshot.target in self._later and not self._may_wait:
-            self._later.append(result.snapshot.target)
+            self._later.append(ticket)
         if failure == "no_token" and token and wait_is_for_another(token, self._policy):
             sentence = "another run is fetching the access_token that it needs"
-            result.decision = Decision(result.snapshot.target, Reason.LOCKED, sentence)
+            result.decision = Decision(ticket, Reason.LOCKED, sentence)
             result.outcome, result.failure = None, None
         if failure == "token_invalid" and token:
             self._judge(token)
-            if token.outcome is Outcome.ISSUED and token.snapshot.live:
+            if token.snapshot.target in self._later and not self._may_wait:
+                self._later.append(ticket)
+                self._at_once |= {token.snapshot.target, ticket}
+            elif token.outcome is Outcome.ISSUED and token.snapshot.live:
                 self._until_done(result, token, at_once=True)
 
     def _judge(self, token: Result) -> None:

@@ -1,60 +1,194 @@
-"""What a process remembers of the platform's limits, and of a checkCode that is silent."""
+"""What a process remembers of the platforms' limits, and of a checkCode that is silent.
+
+What one interface, one application or one platform said is never taken for the word of another.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-# So many questions in a row without an answer, and no more are sent in this run.
-_SILENCES = 2
-# So many applications that are limited at once mean that the platform limits all of us.
-_LIMITED = 2
+from token_refresher.domain.model import App, Kind
+
+# So many applications that are limited in a row, and a platform may limit all of them.
+_IN_A_ROW = 2
+# So many others then try, one after the other, before all pause (s), each time for twice as long: one that is limited
+# by itself must not keep others from their codes, and a platform that limits all is not to be asked by all.
+_TRIES, _PAUSE_S = 5, 5.0
+_LONGEST_POWER = 10
+# How long (s) it is remembered who was limited, after the limit is over.
+_REMEMBERED_S = 600.0
+
+
+class Interface(NamedTuple):
+    """One interface of one platform, which is known by scheme, host and port."""
+
+    platform: str
+    name: str
+
+
+def fetching(app: App, kind: Kind) -> Interface:
+    """The interface that gives out codes of this kind to this application."""
+    url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
+    return Interface(_origin(url), kind.value)
+
+
+def asking(app: App) -> Interface:
+    """The checkCode of this application."""
+    return Interface(_origin(app.endpoints.check_code_url), "checkCode")
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.lower().split("/", 3)[:3])
+
+
+@dataclass
+class _Held:
+    """The limits of one interface. Instants are of the steady clock.
+
+    `until` is the end of each application's own limit, `times` how often in a row it was limited, `row` are those that
+    were limited since the request of any got through. `trying` is the one that tries for all ("": none), `tries` of
+    such were limited, one after the other.
+    """
+
+    until: dict[str, float] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+    row: set[str] = field(default_factory=set)
+    trying: str = ""
+    tries: int = 0
+    paused_until: float = 0.0
+
+    def ends(self, now: float) -> list[float]:
+        """When the limits in a row end that have not ended yet."""
+        return [self.until[app_id] for app_id in self.row if self.until[app_id] > now]
+
+    def forget(self, now: float) -> None:
+        """Drop what is long over."""
+        self.until = {app_id: until for app_id, until in self.until.items() if until > now - _REMEMBERED_S}
+        self.times = {app_id: times for app_id, times in self.times.items() if app_id in self.until}
+        self.row &= self.until.keys()
+
+
+@dataclass
+class _Lost:
+    """The time of a run in which one thread at least waited for an answer that did not come (s)."""
+
+    seconds: float = 0.0
+    counted_until: float = 0.0
 
 
 class Limits:
     """Who may send a request, and when. `clock` is steady (seconds); several threads may ask at once.
 
-    A limit holds the application back that met it. Only when a second one meets it too are all held back: one
-    application over its own limit must not keep the others from their codes.
+    A limit holds back the application that met it, at the interface where it did. When several in a row were limited
+    there, and no request of another one got through, others go on one at a time: the first that gets through lets all
+    go on, and the more are limited, the longer all pause.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._until: dict[str, float] = {}
-        self._silences = 0
+        self._changed = threading.Condition()
+        self._held: defaultdict[Interface, _Held] = defaultdict(_Held)
+        self._lost: defaultdict[tuple[Interface, bool], _Lost] = defaultdict(_Lost)
 
     def begin(self) -> None:
-        """A new run: checkCode gets another chance, and limits that are over are forgotten."""
-        with self._lock:
-            self._silences = 0
-            now = self._clock()
-            self._until = {app_id: until for app_id, until in self._until.items() if until > now}
+        """A new run: each checkCode gets another chance, and limits that are long over are forgotten."""
+        with self._changed:
+            self._lost.clear()
+            for held in self._held.values():
+                held.forget(self._clock())
 
-    def limited(self, app_id: str, wait_s: float) -> None:
+    # -- limits ------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self, interface: Interface, app_id: str) -> Iterator[float]:
+        """Seconds until the application may send a request here; 0: within this context it may.
+
+        Waits for the end of the request of another one that tries for all.
+        """
+        with self._changed:
+            held = self._held[interface]
+            while (wait_s := self._wait_s(held, app_id)) is None:
+                self._changed.wait()
+            tries = not wait_s and len(held.ends(self._clock())) >= _IN_A_ROW
+            if tries:
+                held.trying = app_id
+        try:
+            yield wait_s
+        finally:
+            if tries:
+                self._tried(held, app_id)
+
+    def _wait_s(self, held: _Held, app_id: str) -> float | None:
+        """None: another one tries for all."""
+        now = self._clock()
+        own_s = held.until.get(app_id, 0.0) - now
+        if own_s > 0:
+            return own_s
+        if len(held.ends(now)) < _IN_A_ROW:
+            return 0.0
+        if held.paused_until > now:
+            return held.paused_until - now
+        return None if held.trying else 0.0
+
+    def _tried(self, held: _Held, app_id: str) -> None:
+        with self._changed:
+            if held.trying == app_id:
+                held.trying = ""
+            self._changed.notify_all()
+
+    def limited(self, interface: Interface, app_id: str, wait_s: float) -> None:
         """The platform limited a request of this application; the next one may be sent after `wait_s` (duration)."""
-        with self._lock:
-            self._until[app_id] = max(self._until.get(app_id, 0.0), self._clock() + wait_s)
+        with self._changed:
+            held, now = self._held[interface], self._clock()
+            held.until[app_id] = max(held.until.get(app_id, 0.0), now + wait_s)
+            held.times[app_id] = held.times.get(app_id, 0) + 1
+            held.row.add(app_id)
+            if held.trying == app_id:
+                held.tries += 1
+                pause_s = _PAUSE_S * 2 ** min(held.tries - _TRIES, _LONGEST_POWER) if held.tries >= _TRIES else 0.0
+                held.paused_until = min([now + pause_s, *held.ends(now)])
+                self._tried(held, app_id)
 
-    def wait_s(self, app_id: str) -> float:
-        """Seconds until a request of this application may be sent."""
-        with self._lock:
-            now = self._clock()
-            held = [until for until in self._until.values() if until > now]
-            own = max(self._until.get(app_id, 0.0) - now, 0.0)
-            return max(own, min(held) - now) if len(held) >= _LIMITED else own
+    def times(self, interface: Interface, app_id: str) -> int:
+        """How many requests of this application in a row were limited."""
+        with self._changed:
+            return self._held[interface].times.get(app_id, 0)
 
-    def answered(self) -> None:
-        """checkCode answered."""
-        with self._lock:
-            self._silences = 0
+    def passed(self, interface: Interface, app_id: str) -> None:
+        """A request of this application got through: whatever came of it, it was not limited."""
+        with self._changed:
+            held = self._held[interface]
+            held.times.pop(app_id, None)
+            held.row.clear()
+            held.trying, held.tries, held.paused_until = "", 0, 0.0
+            self._changed.notify_all()
 
-    def unanswered(self) -> None:
-        """checkCode did not answer, or could not be reached."""
-        with self._lock:
-            self._silences += 1
+    # -- silence -----------------------------------------------------------------------------
 
-    @property
-    def silent(self) -> bool:
-        """Whether checkCode is not worth another question in this run."""
-        return self._silences >= _SILENCES
+    def answered(self, interface: Interface, in_vain: bool) -> None:
+        """checkCode answered a question; `in_vain` says whether the last one about the same target had no answer."""
+        with self._changed:
+            self._lost.pop((interface, False), None)
+            if in_vain:
+                self._lost.pop((interface, True), None)
+
+    def unanswered(self, interface: Interface, in_vain: bool, began_at: float) -> None:
+        """checkCode did not answer, or could not be reached, since `began_at` (instant)."""
+        with self._changed:
+            lost, now = self._lost[interface, in_vain], self._clock()
+            lost.seconds += max(now - max(began_at, lost.counted_until), 0.0)
+            lost.counted_until = now
+
+    def silent(self, interface: Interface, in_vain: bool, enough_s: float) -> bool:
+        """Whether so much time was lost (duration) that no more questions are to be sent in this run.
+
+        It counts since the last answer. What was asked in vain before counts by itself: it says nothing new about the
+        others.
+        """
+        with self._changed:
+            return self._lost[interface, in_vain].seconds >= enough_s

@@ -21,7 +21,7 @@ from token_refresher.domain.life import margin_of
 from token_refresher.domain.model import App, Kind, Lease, Outcome, Record, Snapshot
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Limits, fetching
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
 
@@ -79,9 +79,14 @@ class Renew:
             missing = RefusedError("there is no live access_token to fetch the ticket with", code="no_token")
             result.fail(Outcome.DEFERRED, missing)
             return None
-        wait_s = self._limits.wait_s(app.app_id)
-        if wait_s and self._clock() + wait_s <= self._begin_until:
-            return wait_s
+        interface = fetching(app, result.snapshot.target.kind)
+        with self._limits.turn(interface, app.app_id) as wait_s:
+            if wait_s and self._clock() + wait_s <= self._begin_until:
+                return wait_s
+            return self._begin(app, result, token, wait_s)
+
+    def _begin(self, app: App, result: Result, token: Result | None, wait_s: float) -> float | None:
+        """Take the lease and fetch, where that may begin now; returns what `attempt` does. Raises StoreError."""
         if not self._may_begin(app, result, wait_s):
             return None
         asked_at = self._clock()
@@ -129,7 +134,7 @@ class Renew:
 
     def _fetch(self, app: App, result: Result, send_until: float, token: Result | None) -> None:
         """One request to the platform, and its end in Redis. Raises StoreError."""
-        policy = self._policy
+        interface = fetching(app, result.snapshot.target.kind)
         try:
             if token is None or token.snapshot.live is None:
                 issued = self._platform.fetch_access_token(app, send_until)
@@ -142,19 +147,27 @@ class Renew:
             return self._finish(app, result, "refused")
         except RefusedError as error:
             result.fail(Outcome.REFUSED, error)
-            failures = result.snapshot.lease.caller(self._callers[app.app_id]).failures
-            wait_s = retry_delay_s(result.snapshot.target, failures, policy, result.snapshot.seconds_left)
-            if error.code == "rate_limited":
-                asked_s = error.retry_after_s or policy.retry_base_s
-                self._limits.limited(app.app_id, asked_s)
-                wait_s = max(wait_s, asked_s)
-            return self._finish(app, result, "refused", wait_s)
+            return self._finish(app, result, "refused", self._refused_s(app, result, error))
         except UnknownOutcomeError as error:
+            self._limits.passed(interface, app.app_id)
             result.fail(Outcome.UNKNOWN, error)
             self._finish(app, result, "unknown")
             return self._ask_what_became(app, result)
+        self._limits.passed(interface, app.app_id)
         result.warn(issued.warnings)
         return self._store_issued(app, result, issued)
+
+    def _refused_s(self, app: App, result: Result, error: RefusedError) -> float:
+        """How long this copy waits (s) after a definite no."""
+        target, lease, policy = result.snapshot.target, result.snapshot.lease, self._policy
+        failures = lease.caller(self._callers[app.app_id]).failures
+        wait_s = retry_delay_s(target, failures, policy, result.snapshot.seconds_left)
+        if error.code != "rate_limited":
+            self._limits.passed(fetching(app, target.kind), app.app_id)
+            return wait_s
+        asked_s = error.retry_after_s or policy.retry_base_s
+        self._limits.limited(fetching(app, target.kind), app.app_id, asked_s)
+        return max(wait_s, asked_s)
 
     def _ask_what_became(self, app: App, result: Result) -> None:
         """After a request without a definite answer: it may have ended the stored code at once. Raises StoreError."""

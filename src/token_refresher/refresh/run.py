@@ -21,7 +21,7 @@ from token_refresher.domain.outlook import Would, would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Limits, asking
 from token_refresher.refresh.result import Result
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Job:
             wanted_of.setdefault(target.app_id, []).append(target)
         busy = [] if self.command.action is Action.STATUS else [a for a in apps if self._busy(wanted_of[a.app_id])]
         if busy:
-            self._work(sorted(busy, key=lambda app: self._urgency(wanted_of[app.app_id])), wanted_of)
+            self._work(sorted(busy, key=lambda app: self._urgency(app, wanted_of[app.app_id])), wanted_of)
         return [self._report(target) for target in self._reported(targets)]
 
     def _busy(self, targets: Sequence[Target]) -> bool:
@@ -151,13 +151,25 @@ class _Job:
         # What is locked may come free while this run lasts.
         return result.decision.due or result.decision.ask or result.decision.reason is Reason.LOCKED
 
-    def _urgency(self, targets: Sequence[Target]) -> tuple[int, float]:
-        """What endangers a reader soonest comes first: what was complained of, what is due or in doubt; then audits."""
+    def _urgency(self, app: App, targets: Sequence[Target]) -> tuple[int, float]:
+        """What endangers a reader soonest comes first: what was complained of, what is due or in doubt; then audits.
+
+        What was asked about in vain the last time comes last: what cannot be learned hides nothing that can. An audit
+        that was limited counts as a tick younger for each time, so that others have their turn.
+        """
+        refresher, caller = self.refresher, self.refresher.callers[app.app_id]
         results = [self.results[target] for target in targets if target in self.results]
-        if any(result.decision.ask and result.snapshot.complaint for result in results):
+        asked = [result.snapshot for result in results if result.decision.ask]
+        heard = [snapshot for snapshot in asked if not snapshot.lease.in_vain(caller)]
+        if any(snapshot.complaint for snapshot in heard):
             return 0, 0
         due = [r.snapshot.readable_s for r in results if r.decision.reason is not Reason.FRESH]
-        return (1, min(due)) if due else (2, min(result.snapshot.lease.audited_at for result in results))
+        if due:
+            return 1, min(due)
+        younger_ms = refresher.limits.times(asking(app), app.app_id) * refresher.policy.tick_s * 1000
+        if heard:
+            return 2, min(snapshot.lease.audited_at for snapshot in heard) + younger_ms
+        return 3, min((snapshot.lease.caller(caller).asked_at for snapshot in asked), default=0)
 
     def _work(self, busy: Sequence[App], wanted_of: dict[str, list[Target]]) -> None:
         """Work on applications with something to do, each in a thread, as far as there are any."""

@@ -16,7 +16,7 @@ from token_refresher.domain.life import ends_at_issue, ends_early, reckoned_end,
 from token_refresher.domain.model import App, Outcome, Record, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
-from token_refresher.refresh.limits import Limits
+from token_refresher.refresh.limits import Limits, asking
 from token_refresher.refresh.result import Result
 
 if TYPE_CHECKING:
@@ -115,18 +115,41 @@ class Watch:
         return None
 
     def _answer(self, app: App, result: Result) -> Answer:
-        live = result.snapshot.live
-        if live is None or self._limits.silent or self._limits.wait_s(app.app_id):
+        live, interface = result.snapshot.live, asking(app)
+        in_vain = result.snapshot.lease.in_vain(self._callers[app.app_id])
+        if live is None or self._limits.silent(interface, in_vain, self._policy.silence_s):
             return Answer(Word.SILENT)
+        with self._limits.turn(interface, app.app_id) as wait_s:
+            # A question is asked again in the next run, before younger ones.
+            return Answer(Word.SILENT) if wait_s else self._asked(app, result, live, in_vain)
+
+    def _asked(self, app: App, result: Result, live: Record, in_vain: bool) -> Answer:
+        interface, began_at = asking(app), self._clock()
         try:
             checked = self.ask(app, result)
+        except (NotSentError, UnknownOutcomeError) as error:
+            self._limits.unanswered(interface, in_vain, began_at)
+            if isinstance(error, UnknownOutcomeError):
+                self._limits.passed(interface, app.app_id)
+            # Where no time was left no question was sent.
+            return self._without_answer(error, "" if error.code == "not_sent_late" else error.code)
         except PlatformError as error:
-            return self._without_answer(app, error)
-        self._limits.answered()
+            self._limits.answered(interface, in_vain)
+            if isinstance(error, RefusedError) and error.code == "rate_limited":
+                self._limits.limited(interface, app.app_id, error.retry_after_s or self._policy.retry_base_s)
+                return self._without_answer(error, "")
+            self._limits.passed(interface, app.app_id)
+            return self._without_answer(error, error.code)
+        self._limits.answered(interface, in_vain)
+        self._limits.passed(interface, app.app_id)
         if not checked.valid or checked.expires_at is None:
             # Of an unsettled target the newer code may be our own.
             return Answer(Word.REFUSED, superseded=result.snapshot.lease.settled)
         return self._alive(live, result, checked)
+
+    def _without_answer(self, error: PlatformError, code: str) -> Answer:
+        word = Word.DENIED if code == "app_denied" else Word.SILENT
+        return Answer(word, code=code, warnings=(f"checkCode: {error.code}: {error.what}",))
 
     def ask(self, app: App, result: Result) -> Checked:
         """What checkCode says of the live code. Raises PlatformError."""
@@ -134,20 +157,6 @@ class Watch:
         assert live is not None  # noqa: S101 - callers look first
         result.questions += 1
         return self._platform.check_code(app, result.snapshot.target.kind, live.code, self._until)
-
-    def _without_answer(self, app: App, error: PlatformError) -> Answer:
-        warnings = (f"checkCode: {error.code}: {error.what}",)
-        if isinstance(error, (NotSentError, UnknownOutcomeError)):
-            self._limits.unanswered()
-            # Where no time was left no question was sent.
-            return Answer(Word.SILENT, code="" if error.code == "not_sent_late" else error.code, warnings=warnings)
-        self._limits.answered()
-        if isinstance(error, RefusedError) and error.code == "rate_limited":
-            # Not the question's fault: it is asked again in the next run, before younger ones.
-            self._limits.limited(app.app_id, error.retry_after_s or self._policy.retry_base_s)
-            return Answer(Word.SILENT, warnings=warnings)
-        word = Word.DENIED if error.code == "app_denied" else Word.SILENT
-        return Answer(word, code=error.code, warnings=warnings)
 
     def _alive(self, live: Record, result: Result, checked: Checked) -> Answer:
         ends_at, corrected = self.end_of(result, checked)

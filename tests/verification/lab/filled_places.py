@@ -22,17 +22,39 @@ from .wire import Wire
 
 
 class ManyApps(Place):
-    """Several applications, of which the first may be taken out of the configuration."""
+    """Several applications, of which the first may be taken out of the configuration, or moved to another platform.
+
+    The first `sick` are what others suffer from: their own readers do not count.
+    """
 
     apps = 2
+    sick = 0
+
+    @property
+    def read_ids(self) -> list[str]:
+        return self.app_ids[self.sick :]
 
     def take_out_first(self) -> None:
         """What is deployed from now on knows all applications but the first."""
-        path = Path(self.environs[0]["CONFIG_FILE"])
-        content = yaml.safe_load(path.read_text())
+        content = self._content()
         content["app_info"] = content["app_info"][1:]
-        fewer = self._file("fewer.yaml", yaml.safe_dump(content))
-        self.environs = [environ | {"CONFIG_FILE": str(fewer)} for environ in self.environs]
+        self._configure(content)
+
+    def move_sick(self, address: str) -> None:
+        """In what is deployed from now on the sick applications are of a platform at this address."""
+        content = self._content()
+        content["platforms"] = {"elsewhere": {"base_url": address}}
+        for each in content["app_info"][: self.sick]:
+            each["platform"] = "elsewhere"
+        self._configure(content)
+
+    def _content(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(Path(self.environs[0]["CONFIG_FILE"]).read_text())
+        return found
+
+    def _configure(self, content: dict[str, Any]) -> None:
+        path = self._file("changed.yaml", yaml.safe_dump(content))
+        self.environs = [environ | {"CONFIG_FILE": str(path)} for environ in self.environs]
 
 
 class Stored(NamedTuple):

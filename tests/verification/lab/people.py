@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from platform_simulator import Simulator
 from platform_simulator.codes import KINDS
 from support.cron_pattern import KEYS
 from support.planted import plant
+from support.redis_server import free_port
 
 from .filled_places import ManyApps
 from .scenario import Trouble
@@ -86,6 +89,32 @@ class TakenOut(Trouble):
         assert isinstance(stage.place, ManyApps)
         stage.place.take_out_first()
         stage.system.deploy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(Trouble):
+    """The sick applications are configured for another platform, which `refuses` connections, `hangs`, or `limits`."""
+
+    how: Literal["refuses", "hangs", "limits"]
+
+    @property
+    def name(self) -> str:
+        return f"moved to a platform that {self.how}"
+
+    def begin(self, stage: Stage) -> None:
+        assert isinstance(stage.place, ManyApps)
+        stage.place.move_sick(self._address(stage))
+        stage.system.deploy()
+
+    def _address(self, stage: Stage) -> str:
+        if self.how == "hangs":
+            listener = stage.stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1000))
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if self.how == "limits":
+            other = stage.stack.enter_context(Simulator(clock=stage.place.now))
+            other.limit(None, 0, 300)
+            return other.url
+        return f"http://127.0.0.1:{free_port()}"
 
 
 @dataclass(frozen=True, kw_only=True)

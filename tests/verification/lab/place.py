@@ -60,6 +60,11 @@ class Place:
         return world
 
     @property
+    def read_ids(self) -> list[str]:
+        """The applications whose readers count."""
+        return self.app_ids
+
+    @property
     def servers(self) -> list[RedisServer]:
         """One for each deployment."""
         return [self.world.redis, *self.more]

@@ -195,7 +195,7 @@ class Stage:
         held = {}
         for kind in KINDS:
             self.read[kind] = []
-            readers = [(client, app_id) for client in self.place.readers for app_id in self.place.app_ids]
+            readers = [(client, app_id) for client in self.place.readers for app_id in self.place.read_ids]
             held[kind] = worst(self._held(client, kind, app_id) for client, app_id in readers)
         quiet = bool(self._waiting or self._open or not self.timeline.bands)
         self.timeline.add(Look(self.place.elapsed_s(), held, quiet or self._healthy(held)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,14 @@ PATH_OF = {ACCESS_TOKEN: TOKEN_PATH, JS_TICKET: TICKET_PATH}
 
 @dataclass(frozen=True, kw_only=True)
 class Answers(Trouble):
-    """The platform answers wrongly: one request of each path, or, where it lasts, every one."""
+    """The platform answers wrongly: one request of each path, or, where it lasts, every one.
+
+    `apps` are the numbers of the applications whose requests these are; none: of all.
+    """
 
     faults: tuple[Fault, ...]
     paths: tuple[str, ...] = FETCHES
+    apps: tuple[int, ...] = ()
     label: str = ""
 
     @property
@@ -34,14 +39,15 @@ class Answers(Trouble):
         return self.label or ", ".join(sorted({fault.name for fault in self.faults}))
 
     def begin(self, stage: Stage) -> None:
-        for path in self.paths:
+        whose = [stage.place.app_ids[number] for number in self.apps] or [None]
+        for path, app_id in itertools.product(self.paths, whose):
             if not self.lasting_s:
-                stage.simulator.script(path, self.faults[0])
+                stage.simulator.script(path, self.faults[0], app_id=app_id)
                 continue
             # Each in its turn, the last for the rest.
             for fault in self.faults[:-1]:
-                stage.simulator.script(path, fault)
-            stage.simulator.script(path, self.faults[-1], times=None)
+                stage.simulator.script(path, fault, app_id=app_id)
+            stage.simulator.script(path, self.faults[-1], times=None, app_id=app_id)
 
     def end(self, stage: Stage) -> None:
         if self.lasting_s:
@@ -91,10 +97,11 @@ class PlatformDown(Trouble):
 
 @dataclass(frozen=True, kw_only=True)
 class SomebodyElse(Trouble):
-    """Somebody else refreshes the same application: once, or again and again (`every_s`)."""
+    """Somebody else refreshes the applications of these numbers: once, or again and again (`every_s`)."""
 
     every_s: float = 60.0
     kinds: tuple[str, ...] = KINDS
+    apps: tuple[int, ...] = (0,)
 
     @property
     def name(self) -> str:
@@ -104,8 +111,8 @@ class SomebodyElse(Trouble):
         until_s = stage.place.elapsed_s() + self.lasting_s
 
         def refresh() -> None:
-            for kind in self.kinds:
-                stage.foreign.add(stage.simulator.issue(stage.app_id, kind).code)
+            for number, kind in itertools.product(self.apps, self.kinds):
+                stage.foreign.add(stage.simulator.issue(stage.place.app_ids[number], kind).code)
             if stage.place.elapsed_s() + self.every_s < until_s:
                 stage.later(self.every_s, refresh)
 
