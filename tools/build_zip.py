@@ -1,8 +1,8 @@
-"""Builds dist/token-refresher.zip: what is uploaded to Function Compute; and beside it what is in it, as an SBOM.
+"""Builds dist/token-refresher.zip: what is uploaded to Function Compute.
 
 One zip serves python3.10 and python3.12 alike, because nothing in it is compiled: of PyYAML, the only package
 without a pure wheel, the compiled half is left out, and it goes on without. The same sources and the same
-requirements.lock give the same bytes; a file whose digest is not in the lock is not taken.
+requirements.txt give the same bytes; a file whose digest is not listed there is not taken.
 
 The root of the zip comes first on the function's path. So index.py and all packages lie there, and nothing
 that would stand in front of a module of the standard library.
@@ -18,17 +18,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-
-from lock import Pin, differences, locked
-from sbom import Shipped, bill
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "dist" / "token-refresher.zip"
 
-# Ours: the entry point and the package.
+# The entry point, and of the package what a function can use: it has no command line, and serves nothing.
 _SOURCES = ("index.py", "token_refresher/**/*.py", "token_refresher/**/*.lua", "token_refresher/py.typed")
+_OUTSIDE_THE_FUNCTION = ("cli", "daemon", "doctor", "web")
 # Published with compiled code in it, which is optional.
 _COMPILED = frozenset({"pyyaml"})
 # Published as source alone; it is pure Python.
@@ -56,61 +54,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where to (default: %(default)s)")
     output: Path = parser.parse_args().output
-    wrong = differences(ROOT, "requirements")
-    if wrong:
-        print("\n".join(wrong), file=sys.stderr)
-        return 1
     with tempfile.TemporaryDirectory(prefix="package-") as directory:
         packages = Path(directory) / "packages"
         try:
-            shipped = fetch(packages, Path(directory))
+            fetch(packages, Path(directory))
         except subprocess.CalledProcessError as error:
             print(f"pip failed:\n{error.stderr}", file=sys.stderr)
             return EXIT_UNREACHABLE if _UNREACHABLE.search(error.stderr) else 1
         files = collect(packages)
         refuse_shadows(files)
         write(files, output)
-        materials = output.with_suffix(".cdx.json")
-        materials.write_text(bill(shipped, packages, output.read_bytes(), output.name), encoding="utf-8")
     describe(files, output)
-    print(f"bill of materials: {_shown(materials)}")
     return 0
 
 
-def fetch(target: Path, work: Path) -> list[Shipped]:
-    """Install what requirements.lock holds into `target`, and say which published file each came from.
+def fetch(target: Path, work: Path) -> None:
+    """Install what requirements.txt holds into `target`, `work` being a folder for what is in between.
 
-    Markers do not count: the zip is for both runtimes. `work` is a folder for what is in between. Raises
-    CalledProcessError with pip's words.
+    Markers do not count: the zip is for both runtimes. Raises CalledProcessError with pip's words.
     """
-    pins = locked(ROOT / "requirements.lock")
+    entries = _entries((ROOT / "requirements.txt").read_text("utf-8"))
     known = _COMPILED | _SOURCE_ONLY
     wheels = ("--only-binary=:all:", "--python-version", _OLDEST)
     # Its build runs code, so the builder is the environment's own, pinned like everything else, and not the newest.
     source = ("--no-binary=:all:", "--no-build-isolation", "--use-pep517")
-    return [
-        *_pip(target, work / "pure", [pin for pin in pins if pin.key not in known], *_PURE, *wheels),
-        *_pip(target, work / "compiled", [pin for pin in pins if pin.key in _COMPILED], *_LINUX, *wheels),
-        *_pip(target, work / "source", [pin for pin in pins if pin.key in _SOURCE_ONLY], *source),
-    ]
+    _pip(target, work / "pure", [text for name, text in entries.items() if name not in known], *_PURE, *wheels)
+    _pip(target, work / "compiled", [entries[name] for name in _COMPILED], *_LINUX, *wheels)
+    _pip(target, work / "source", [entries[name] for name in _SOURCE_ONLY], *source)
 
 
-def _pip(target: Path, work: Path, pins: list[Pin], *arguments: str) -> Iterator[Shipped]:
+def _entries(text: str) -> dict[str, str]:
+    """Each requirement with its digests and without its marker, by its name."""
+    found = re.finditer(
+        r"^(?P<name>[a-z0-9-]+)(?P<pin>==[^\s;]+)[^\\\n]*(?P<digests>(\\\n +--hash=\S+ ?)+)", text, re.M
+    )
+    return {each["name"]: f"{each['name']}{each['pin']} {each['digests']}\n" for each in found}
+
+
+def _pip(target: Path, work: Path, wanted: Sequence[str], *arguments: str) -> None:
     work.mkdir()
-    wanted, files = work / "wanted.txt", work / "files"
-    wanted.write_text("".join(pin.lines(conditional=False) for pin in pins))
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
-    download = [*command, "download", "--require-hashes", "-r", str(wanted), "--dest", str(files)]
-    subprocess.run([*download, "--no-deps", *arguments], check=True, capture_output=True, text=True)
-    found = sorted(files.iterdir())
-    install = [*command, "install", "--no-index", "--no-compile", "--target", str(target), *map(str, found)]
-    subprocess.run([*install, "--no-deps", *arguments], check=True, capture_output=True, text=True)
-    by_digest = {digest: pin for pin in pins for digest in pin.digests}
-    for path in found:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        pin = by_digest[digest]
-        note = "its compiled half is left out" if pin.key in _COMPILED else ""
-        yield Shipped(pin.name, pin.version, path.name, digest, note)
+    (work / "wanted.txt").write_text("".join(wanted))
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", "install"]
+    hashed = ("--require-hashes", "-r", str(work / "wanted.txt"), "--no-deps", "--no-compile", "--target", str(target))
+    subprocess.run([*command, *hashed, *arguments], check=True, capture_output=True, text=True)
 
 
 def collect(packages: Path) -> dict[str, bytes]:
@@ -124,8 +110,9 @@ def collect(packages: Path) -> dict[str, bytes]:
         elif not _LEFT_OUT.search(name):
             files[name] = path.read_bytes()
     sources = ROOT / "src"
-    for path in (path for pattern in _SOURCES for path in sources.glob(pattern)):
-        files[path.relative_to(sources).as_posix()] = path.read_bytes()
+    for path in (path.relative_to(sources) for pattern in _SOURCES for path in sources.glob(pattern)):
+        if len(path.parts) < 2 or path.parts[1] not in _OUTSIDE_THE_FUNCTION:
+            files[path.as_posix()] = (sources / path).read_bytes()
     files["licenses/token_refresher/LICENSE"] = (ROOT / "LICENSE").read_bytes()
     return dict(sorted(files.items()))
 
