@@ -25,7 +25,7 @@ from package import OUTPUT  # noqa: E402
 
 # Beside a clone, where there is one; nothing depends on it.
 SCHEMAS = ROOT.parent / "shared" / "reference"
-DOCUMENTS = ("docs/deploy-function-compute.md", "docs/deploy-function-compute.zh-CN.md")
+DOCUMENTS = ("docs/how-to/deploy-function-compute.md",)
 
 _TOP = ("edition", "name", "access", "vars", "resources")
 _RESOURCE = ("component", "props", "actions")

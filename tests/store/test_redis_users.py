@@ -1,4 +1,4 @@
-"""The lines of docs/redis-users.md do what the document says, and every right in them is needed."""
+"""The lines of docs/how-to/redis-users.md do what the document says, and every right in them is needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ENGLISH, CHINESE = DOCS / "redis-users.md", DOCS / "redis-users.zh-CN.md"
+ENGLISH, CHINESE = DOCS / "how-to" / "redis-users.md", DOCS / "zh-CN" / "how-to" / "redis-users.md"
 # What a line gives, each of which can be taken away; all else in it makes the user.
 IS_A_RIGHT = re.compile(r"[+~%]")
 SERVER_7 = int(re.findall(r"v=(\d+)", subprocess.check_output([find_binary(), "--version"], text=True))[0]) >= 7
@@ -283,12 +283,21 @@ def test_without_complaints_it_says_so_in_its_log(world: World, caplog: pytest.L
 # -- the document -----------------------------------------------------------------------------------------------------
 
 
-def test_both_languages_have_the_same_lines_and_no_others() -> None:
+def test_the_page_has_these_lines_and_no_others() -> None:
+    assert lines_of(ENGLISH) == ["refresher", "reader 7", "reader 6.2", "reader without complaints"]
+
+
+@pytest.mark.skipif(not CHINESE.is_file(), reason="there is no Chinese page")
+def test_both_languages_have_the_same_lines() -> None:
     blocks = [re.findall(r"```text\n(.+?)\n```", path.read_text("utf-8"), re.DOTALL) for path in (ENGLISH, CHINESE)]
     assert blocks[0] == blocks[1]
-    names = [re.findall("<!-- acl: (.+) -->", path.read_text("utf-8")) for path in (ENGLISH, CHINESE)]
-    assert names[0] == names[1] == ["refresher", "reader 7", "reader 6.2", "reader without complaints"]
-    assert [line(name, CHINESE) for name in names[1]] == [line(name) for name in names[0]]
+    assert lines_of(CHINESE) == lines_of(ENGLISH)
+    assert [line(name, CHINESE) for name in lines_of(ENGLISH)] == [line(name) for name in lines_of(ENGLISH)]
     texts = [path.read_text("utf-8") for path in (ENGLISH, CHINESE)]
     additions = [re.findall(r"^\|.*\| (`.+`) \|$", text, re.MULTILINE) for text in texts]
     assert additions[0] == additions[1] != []
+
+
+def lines_of(page: Path) -> list[str]:
+    """The names of the lines of a page, in order."""
+    return re.findall("<!-- acl: (.+) -->", page.read_text("utf-8"))
