@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Token refresher as a container: the same run as the function's, once a minute. See docs/run-as-container.md.
+# Token refresher as a container: the same run as the function's, once a minute. See docs/how-to/run-as-container.md.
 # A release is built from a digest: --build-arg PYTHON=python:3.12-slim@sha256:...
 ARG PYTHON=python:3.12-slim
 

@@ -138,7 +138,7 @@ S := s
 define NEEDS_S
 @command -v $(S) >/dev/null || { \
 	echo 'Serverless Devs is not installed. Install it: npm install -g @serverless-devs/s' >&2; \
-	echo 'and give it your keys: s config add. See docs/deploy-function-compute.md.' >&2; exit 1; }
+	echo 'and give it your keys: s config add. See docs/how-to/deploy-function-compute.md.' >&2; exit 1; }
 endef
 # s.yaml wants these set whatever is asked for. Only `deploy` sends them, so the others do with anything.
 ANY := APP_ID=$${APP_ID:-none} APP_SECRET=$${APP_SECRET:-none} REDIS_URL=$${REDIS_URL:-none}
@@ -148,7 +148,7 @@ deploy: package ## Deploy s.yaml to Function Compute (APP_ID, APP_SECRET, REDIS_
 	$(NEEDS_S)
 	@missing=''; for name in APP_ID APP_SECRET REDIS_URL; do \
 		[ -n "$$(printenv $$name)" ] || missing="$$missing $$name"; done; \
-	[ -z "$$missing" ] || { echo "Not set:$$missing. See docs/deploy-function-compute.md." >&2; exit 1; }
+	[ -z "$$missing" ] || { echo "Not set:$$missing. See docs/how-to/deploy-function-compute.md." >&2; exit 1; }
 	$(S) deploy -y
 
 .PHONY: invoke

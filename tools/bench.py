@@ -5,7 +5,7 @@
     .venv/bin/python tools/bench.py --only cold,reads
 
 Everything runs from the unpacked zip, on the loopback, and is ended with it. Medians over interleaved rounds, in
-brackets the quartiles. Nobody's settings are read. See docs/performance.md for how to read it.
+brackets the quartiles. Nobody's settings are read. See docs/explanation/performance.md for how to read it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     .venv/bin/python tools/mutate.py --table               what came out so far
 
 Run with the environment that `make tools` makes. The tests run in a copy below .run; the tree itself is not touched.
-See docs/mutation.md.
+See docs/explanation/verification.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From the published cron task to the refresher and back, as in docs/migrate.md, with readers looking on."""
+"""The steps of docs/how-to/migrate-from-cron.md, beside the older cron task, with readers that look all the time."""
 
 from __future__ import annotations
 

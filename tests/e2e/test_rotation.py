@@ -1,4 +1,4 @@
-"""docs/rotate-a-secret.md, step by step: a new secret while codes are in use, and a copy forgotten with the old one."""
+"""The steps of docs/how-to/rotate-a-secret.md: a new secret while credentials are in use, and a forgotten copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks that are no one module's own subject, made as an attacker would: docs/security.md says what each is about."""
+"""Attacks that concern several modules, made as an attacker would: see docs/explanation/security.md."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_in_isolated_mode_nothing_on_pythonpath_or_beside_it_is_run(deployment: 
     command = [sys.executable, "-I", "-c", start, "refresh"]
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=_WAIT_S)
     assert done.returncode == 0, done.stderr
-    # Without it, and this is why it is said in docs/security.md, the stranger's module is the one that runs.
+    # Without it, as described in docs/explanation/security.md, the other module runs.
     done = subprocess.run(
         [*_PROGRAM, "refresh"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=_WAIT_S
     )

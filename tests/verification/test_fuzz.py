@@ -40,7 +40,7 @@ from verification.fuzz.mutation import search
 from verification.fuzz.properties import SECRET, BrokenError
 from verification.fuzz.targets import TARGETS
 
-# How many inputs a search tries: some seconds' worth of each. By hand it goes on for longer, see docs/fuzzing.md.
+# How many inputs a search tries: some seconds' worth of each. `make fuzz` goes on for longer.
 EXAMPLES = dict.fromkeys(TARGETS, 250) | {
     "arguments": 100,
     "function": 30,

@@ -1,4 +1,4 @@
-"""The lab itself: it measures right, it can fail, what it writes can be used. What it finds is said in docs/lab.md."""
+"""The lab itself: it measures right, it can fail, and what it writes can be used."""
 
 from __future__ import annotations
 

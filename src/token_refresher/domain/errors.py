@@ -48,7 +48,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "redis_tls": Entry(True, "check Redis's certificate against ssl_ca_certs, and whether its port speaks TLS at all"),
     "redis_not_white_listed": Entry(False, "add this machine's address to the white list of the Redis instance"),
     "redis_auth": Entry(False, "check user name and password of Redis"),
-    "redis_no_permission": Entry(False, "give the Redis user the rights in docs/redis-users.md"),
+    "redis_no_permission": Entry(False, "give the Redis user the rights in docs/how-to/redis-users.md"),
     "redis_no_command": Entry(False, "use Redis 5.0 or newer in which EVAL is neither renamed nor disabled"),
     "redis_wrong_form": Entry(False, "correct the beginning of REDIS_URL: redis, redis+sentinel or redis+cluster"),
     "redis_database": Entry(False, "correct the database's number: the end of REDIS_URL (storage_redis.db)"),

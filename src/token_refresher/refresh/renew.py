@@ -1,4 +1,4 @@
-"""Renew: fetch one new code under the lease, and store it. See docs/design.md."""
+"""Renew: fetch one new code under the lease, and store it. See docs/explanation/design.md."""
 
 from __future__ import annotations
 

@@ -121,11 +121,11 @@ def missing_right(error: Exception) -> str:
 
 def _about_rights(missing: str) -> Meaning:
     if missing == "keys":
-        advice = "give the Redis user the right to these keys; docs/redis-users.md has the whole line"
+        advice = "give the Redis user the right to these keys; docs/how-to/redis-users.md has the whole line"
         return Meaning("", "redis_no_permission", "the Redis user has no right to the keys", advice)
     if missing == "a command":
         return Meaning("", "redis_no_permission", "the Redis user may not run a command that is needed")
-    advice = f"give the Redis user +{missing} (docs/redis-users.md), or use an account that may read and write"
+    advice = f"give the Redis user +{missing} (docs/how-to/redis-users.md), or use an account that may read and write"
     return Meaning("", "redis_no_permission", f"the Redis user may not run {missing.upper()}", advice)
 
 

@@ -1,1 +1,1 @@
-"""The fault lab: the real function, a real Redis and the simulator, hours of virtual time. See docs/lab.md."""
+"""The fault lab: the real function, a real Redis and the simulator, hours of virtual time."""

@@ -6,7 +6,7 @@
     PYTHONPATH=src:tests python -m verification.lab --figures        what readers of ours held, and what it cost
     PYTHONPATH=src:tests python -m verification.lab --list
 
-Exit code 1 when a promise was broken. See docs/lab.md.
+Exit code 1 when a promise was broken. See docs/explanation/verification.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="for what is left to chance (default: %(default)s)")
     parser.add_argument("--system", choices=sorted(SYSTEMS), help="only this one")
-    parser.add_argument("--markdown", action="store_true", help="the table for docs/lab.md")
+    parser.add_argument("--markdown", action="store_true", help="the table for docs/explanation/verification.md")
     parser.add_argument("--figures", action="store_true", help="ours alone, with questions and runs that failed")
     place = _ROOT / ".run" / "lab"
     parser.add_argument("--directory", type=Path, default=place, help="for its files (default: %(default)s)")

@@ -78,7 +78,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One story. `outside` is empty inside the assumptions of docs/design.md, else says which one is broken.
+    """One story. `outside` is empty inside the assumptions of docs/explanation/design.md, else names the broken one.
 
     `copies` run at every tick, as processes; with `turns` one at a tick, one after the other. `wrong_clock_s` is how
     far the last copy's clock is ahead. The timer fires every `tick_s`. `policy` are numbers by their names in Policy.

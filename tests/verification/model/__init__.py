@@ -1,1 +1,1 @@
-"""The algorithm of docs/design.md as a state machine, and an exhaustive search through what can happen to it."""
+"""The algorithm of docs/explanation/design.md as a state machine, and an exhaustive search of what can happen."""

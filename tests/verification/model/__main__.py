@@ -1,4 +1,4 @@
-"""`python -m verification.model`: search everything, and print the tables of docs/model.md.
+"""`python -m verification.model`: search everything, and print the tables of docs/explanation/verification.md.
 
     PYTHONPATH=src:tests python -m verification.model                   everything: an hour, 4 GB
     PYTHONPATH=src:tests python -m verification.model --only "no cut"   cases whose name holds this
@@ -75,7 +75,7 @@ def _draw_turns(only: str) -> int:
 
 
 def main(given: list[str] | None = None) -> int:
-    """0 when all is as docs/model.md says."""
+    """0 when all is as docs/explanation/verification.md says."""
     parser = argparse.ArgumentParser(prog="model", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name holds this")
     parser.add_argument("--traces", action="store_true", help="print every counterexample, not only unexpected ones")

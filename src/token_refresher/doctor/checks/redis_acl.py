@@ -37,7 +37,7 @@ _COMMANDS = {
     "hget": "redis.call('HGET', KEYS[2], 'a') return 1",
     "hgetall": "redis.call('HGETALL', KEYS[2]) return 1",
 }
-_WHERE = "docs/redis-users.md has the whole line"
+_WHERE = "docs/how-to/redis-users.md has the whole line"
 # Real keys are tried by a script that does nothing: a right to a key is looked at before the script begins.
 _CHUNK = 500
 

@@ -23,10 +23,10 @@ _FULL, _NEARLY_FULL = 0.95, 0.8
 # Date headers have whole seconds, and answers take some time.
 _CLOCKS_DIFFER_S = 5
 _NO_INFO = "the Redis user may not run {}, so this is not known"
-_NO_INFO_FIX = "give the user +{} for the time of an examination (docs/redis-users.md), or look by hand"
+_NO_INFO_FIX = "give the user +{} for the time of an examination (docs/how-to/redis-users.md), or look by hand"
 
 _NO_CLUSTER_FIX = (
-    "give the Redis user +cluster|slots +command (docs/redis-users.md); if Redis is no cluster, write redis:// "
+    "give the Redis user +cluster|slots +command (docs/how-to/redis-users.md); if Redis is no cluster, write redis:// "
     "instead of redis+cluster:// in REDIS_URL"
 )
 
