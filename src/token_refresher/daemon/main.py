@@ -138,7 +138,7 @@ def _server(
     try:
         from token_refresher.web.hosts import check_names, needs_token
         from token_refresher.web.page.routes import blueprint
-        from token_refresher.web.server import HttpServer, create_app
+        from token_refresher.web.server import HttpServer, create_app, without_page
     except ModuleNotFoundError as missing:
         raise _extra(missing) from None
     host, port = options.listen
@@ -149,6 +149,7 @@ def _server(
     if token or not needs_token(host):
         app.register_blueprint(blueprint(history, token=token, refresh=refresh, hosts=hosts))
     else:
+        without_page(app)
         _log.info("no status page: %s may be reached from other machines, and no --token-file is given", host)
     try:
         return HttpServer(app, host, port)

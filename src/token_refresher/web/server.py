@@ -30,6 +30,11 @@ from token_refresher.web.hosts import knows_host
 
 # The text format of Prometheus, which every version of it reads.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_NO_PAGE = (
+    "There is no status page: other machines may reach this address, and no token was given. Make one with\n"
+    "python3 -c 'import secrets; print(secrets.token_urlsafe(24))' > page_token\n"
+    "and start with --token-file page_token\n"
+)
 _THREADS = 4
 # A scraper, a health check and a few people at once. One more closes the oldest connection that is not being answered:
 # connections that ask for nothing keep no health check off.
@@ -73,6 +78,11 @@ def create_app(history: RunHistory, metrics: Callable[[], bytes] | None = None, 
 
     app.after_request(_harmless)
     return app
+
+
+def without_page(app: Flask) -> None:
+    """Let `/` say how to get the status page, where there is none."""
+    app.add_url_rule("/", "no_page", lambda: Response(_NO_PAGE, 404, mimetype="text/plain"))
 
 
 def _harmless(response: Response) -> Response:
