@@ -140,31 +140,39 @@ define NEEDS_S
 	echo 'Serverless Devs is not installed. Install it: npm install -g @serverless-devs/s' >&2; \
 	echo 'and give it your keys: s config add. See docs/how-to/deploy-function-compute.md.' >&2; exit 1; }
 endef
-# s.yaml wants these set whatever is asked for. Only `deploy` sends them, so the others do with anything.
-ANY := APP_ID=$${APP_ID:-none} APP_SECRET=$${APP_SECRET:-none} REDIS_URL=$${REDIS_URL:-none}
+# s.yaml wants these set whatever is asked for. Only `deploy` sends them, so the others get none: what they print, and the
+# tool's own log, cannot hold a secret.
+NONE := APP_ID=none APP_SECRET=none REDIS_URL=none PLATFORM_HTTPS_PROXY=
+# The tool prints the function with its environment, and writes both into ~/.s/logs.
+DEPLOY_LOG := .run/deploy.log
 
 .PHONY: deploy
-deploy: package ## Deploy s.yaml to Function Compute (APP_ID, APP_SECRET, REDIS_URL must be set)
-	$(NEEDS_S)
+deploy: ## Deploy s.yaml to Function Compute (APP_ID, APP_SECRET, REDIS_URL must be set)
 	@missing=''; for name in APP_ID APP_SECRET REDIS_URL; do \
 		[ -n "$$(printenv $$name)" ] || missing="$$missing $$name"; done; \
 	[ -z "$$missing" ] || { echo "Not set:$$missing. See docs/how-to/deploy-function-compute.md." >&2; exit 1; }
-	$(S) deploy -y
+	$(NEEDS_S)
+	@$(MAKE) --no-print-directory package
+	@echo '$(S) deploy -y'; umask 077; mkdir -p $(dir $(DEPLOY_LOG)); rm -f $(DEPLOY_LOG); \
+	if $(S) deploy -y >$(DEPLOY_LOG) 2>&1; then rm -f $(DEPLOY_LOG); echo 'Deployed. `make invoke` runs it once.'; \
+	else echo 'Not deployed. The reason is in $(DEPLOY_LOG), which may hold your secrets: read it, and delete it.' >&2; exit 1; fi
 
 .PHONY: invoke
 invoke: ## Run the deployed function once, and print its report
 	$(NEEDS_S)
-	@echo "$(S) invoke -e '{}'"; $(ANY) $(S) invoke -e '{}'
+	@echo "$(S) invoke -e '{}'"; umask 077; $(NONE) $(S) invoke -e '{}'
 
 .PHONY: logs
 logs: ## Follow the deployed function's log
 	$(NEEDS_S)
-	@echo '$(S) logs --tail'; $(ANY) $(S) logs --tail
+	@echo '$(S) logs --tail'; umask 077; $(NONE) $(S) logs --tail
 
 .PHONY: remove
-remove: ## Remove the deployed function and its timer
+remove: ## Remove the deployed function and its timer, after asking
 	$(NEEDS_S)
-	@echo '$(S) remove -y'; $(ANY) $(S) remove -y
+	@printf 'Remove the function %s in %s, and its timer? [y/N] ' "$${FUNCTION_NAME:-token-refresher}" "$${REGION:-cn-hangzhou}"; \
+	read -r answer || answer=''; case "$$answer" in y|Y|yes) ;; *) echo 'Nothing was removed.' >&2; exit 1;; esac; \
+	echo '$(S) remove -y'; umask 077; $(NONE) $(S) remove -y
 
 .PHONY: clean
 clean: ## Remove everything that make has made
