@@ -197,6 +197,14 @@ def test_a_mistake_is_named(old: str, new: str, said: str) -> None:
     assert any(said in sentence for sentence in found), found
 
 
+def test_the_alarms_of_cloudmonitor_are_as_the_vendor_wants_them() -> None:
+    template = yaml.safe_load((_ROOT / "examples/alerting/cloudmonitor.yml").read_text("utf-8"))
+    assert list(wrong_names({"Conditions": {}, "Outputs": {}, **template})) == []
+    assert list(refused(template)) == []
+    function = yaml.safe_load(_TEXT)["Parameters"]["FunctionName"]
+    assert template["Parameters"]["FunctionName"]["Default"] == function["Default"]
+
+
 def test_sections_and_resources_have_no_other_keys_and_depend_on_what_is_there() -> None:
     template = yaml.safe_load(_TEXT)
     assert template.keys() == _SECTIONS
