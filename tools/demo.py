@@ -41,7 +41,7 @@ import index  # noqa: E402 - from src, which had to be made known first
 from token_refresher.domain.errors import TokenRefresherError  # noqa: E402
 from token_refresher.domain.model import Kind, Record, Target  # noqa: E402
 from token_refresher.settings.loader import SETTINGS, read  # noqa: E402
-from token_refresher.store.connection import connect, translated  # noqa: E402
+from token_refresher.store.connection import create_client, translated  # noqa: E402
 from token_refresher.store.keys import WIRE_NAME, keys_of  # noqa: E402
 from token_refresher.store.record_json import read_record  # noqa: E402
 
@@ -199,7 +199,7 @@ def show_stored(redis_cli: str | None) -> list[str]:
     """Show every public key. Returns what is missing, as sentences. Raises StoreError, SettingsError."""
     settings = read(os.environ)
     missing = []
-    with contextlib.closing(connect(settings.redis, settings.policy)) as client:
+    with contextlib.closing(create_client(settings.redis.url, settings.policy)) as client:
         for target in (Target(app.app_id, kind) for app in settings.apps for kind in Kind):
             key = keys_of(target, settings.redis.key_prefix).value
             try:

@@ -23,7 +23,7 @@ from token_refresher.domain.model import App, Kind, Target
 from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read_from
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 from token_refresher.store.redis_store import Store
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ def new_id() -> str:
 
 
 def store(settings: Settings) -> Store:
-    """The store that `settings` name. Raises SettingsError or StoreError as `connect` does."""
-    return Store(connect(settings.redis, settings.policy), settings.policy, settings.redis.key_prefix, time.sleep)
+    """The store that `settings` name. Raises StoreError as `create_client` does."""
+    client = create_client(settings.redis.url, settings.policy)
+    return Store(client, settings.policy, settings.redis.key_prefix, time.sleep)
 
 
 def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> YuanzhibangPlatform:
@@ -56,7 +57,7 @@ def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> Y
 
     return YuanzhibangPlatform(
         policy=settings.policy,
-        proxies=settings.proxies,
+        proxies={scheme: proxy.text for scheme, proxy in settings.proxies.items()},
         pool_size=settings.policy.concurrency,
         ca_bundle=settings.ca_bundle,
         clock=clock,
@@ -69,7 +70,7 @@ def caller_of(settings: Settings, host: str, app: App) -> str:
     Copies differ by what may make one of them fail and not the other: secret, proxy, platform and host, whose address
     may be on the white list or not. The digits do not reveal any of it.
     """
-    proxies = sorted((scheme, address.reveal()) for scheme, address in settings.proxies.items())
+    proxies = sorted((scheme, proxy.text.reveal()) for scheme, proxy in settings.proxies.items())
     what = repr((app.app_id, proxies, app.endpoints, host)).encode("utf-8", "surrogatepass")
     return hmac.new(app.secret.reveal().encode("utf-8", "surrogatepass"), what, "sha256").hexdigest()[:12]
 
@@ -81,7 +82,7 @@ def refresher(
     wall: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> Refresher:
-    """The program, ready to run. Raises SettingsError or StoreError as `connect` does.
+    """The program, ready to run. Raises StoreError as `create_client` does.
 
     `clock` (seconds) is steady and goes on while the process is stopped, `wall` (unix seconds) the machine's, `pause`
     waits (seconds); tests hand in their own.
@@ -172,7 +173,7 @@ def _refuse(origin: Origin, error: SettingsError | StoreError) -> None:
 
 
 def _changed(old: Refresher, before: Settings, after: Settings) -> Refresher:
-    """The program over `before`, with the settings `after`. Raises SettingsError or StoreError as `connect` does.
+    """The program over `before`, with the settings `after`. Raises StoreError as `create_client` does.
 
     What it remembers of the platform's limits stays, and so do the connections to Redis where nothing about them has
     changed.

@@ -35,6 +35,7 @@ from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Scheduler
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
 from token_refresher.domain.model import Kind, Outcome, Secret, Target
@@ -726,7 +727,7 @@ def test_a_line_of_json_holds_who_when_what_and_the_report() -> None:
 def test_known_secrets_are_masked_wherever_they_stand() -> None:
     secret, password = plant("app-secret"), plant("password", extra="%/@")
     quoted = password.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
-    hidden = [Secret(secret), Secret(f"redis://:{quoted}@host:6379/0"), Secret("abc")]
+    hidden = [Secret(secret), *RedisUrl.parse(f"redis://:{quoted}@host:6379/0").secrets, Secret("abc")]
     record = _record(f"{secret} and {password}", report={"targets": [{secret: f"x{quoted}y", "abc": 1}]})
     for form in (logs.JsonLines(hidden), logs.TextLines(hidden)):
         line = form.format(record)

@@ -39,13 +39,14 @@ from token_refresher import AsyncReader
 from token_refresher import bootstrap as wiring
 from token_refresher.doctor.examine import examine
 from token_refresher.doctor.finding import Severity
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Kind, Record, Secret, Snapshot, Target, Word, fingerprint
+from token_refresher.domain.model import Kind, Record, Snapshot, Target, Word, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.sync_reader import Reader
-from token_refresher.settings.loader import RedisSettings, read
-from token_refresher.store.connection import connect
+from token_refresher.settings.loader import read
+from token_refresher.store.connection import create_client
 from token_refresher.store.errors import translated
 from token_refresher.store.keys import WIRE_NAME, keys_of
 from token_refresher.store.redis_store import Store
@@ -393,7 +394,7 @@ class Bench:
 
     def __init__(self, server: RedisServer) -> None:
         self.admin: Any = server.client()
-        self._client = connect(RedisSettings(Secret(server.url)), Policy())
+        self._client = create_client(RedisUrl.parse(server.url), Policy())
         self.store = Store(self._client, Policy(), "", lambda _seconds: None)
         self.keys = keys_of(TARGET)
         self.held: dict[str, Snapshot] = {}

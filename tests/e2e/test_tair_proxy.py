@@ -18,12 +18,12 @@ from token_refresher import AsyncReader
 from token_refresher.cli.main import main
 from token_refresher.doctor.examine import examine
 from token_refresher.doctor.finding import Severity
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Command
-from token_refresher.domain.model import Kind, Secret, Target, fingerprint
+from token_refresher.domain.model import Kind, Target, fingerprint
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.sync_reader import Reader
-from token_refresher.settings.loader import RedisSettings
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 from token_refresher.store.keys import keys_of
 
 GET = "return redis.call('GET', KEYS[1])"
@@ -135,7 +135,7 @@ class TestEverythingWorks:
 @pytest.fixture
 def client(url: str) -> Iterator[Any]:
     """As the refresher has it: one of redis-py's own says who it is, which the proxy refuses."""
-    client = connect(RedisSettings(Secret(url)), Policy())
+    client = create_client(RedisUrl.parse(url), Policy())
     yield client
     client.close()
 

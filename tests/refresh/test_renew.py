@@ -11,11 +11,12 @@ import pytest
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
 from support.clients import client_of
+from support.endpoints import endpoints_at
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide, retry_delay_s
-from token_refresher.domain.model import App, Endpoints, Kind, Lease, Outcome, Record, Secret, Snapshot, Target, Word
+from token_refresher.domain.model import App, Kind, Lease, Outcome, Record, Secret, Snapshot, Target, Word
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
@@ -72,7 +73,7 @@ class Stage:
         self._attempts = itertools.count(1)
 
     def app_at(self, url: str) -> App:
-        addresses = Endpoints(*(url + path for path in (TOKEN_PATH, TICKET_PATH, CHECK_PATH)))
+        addresses = endpoints_at(url, TOKEN_PATH, TICKET_PATH, CHECK_PATH)
         return App(APP, Secret(self.secret), endpoints=addresses)
 
     def close(self) -> None:

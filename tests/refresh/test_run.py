@@ -12,11 +12,12 @@ import pytest
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
 from support.clients import client_of
+from support.endpoints import endpoints_at
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import PlatformError, StoreError
-from token_refresher.domain.model import App, Endpoints, Kind, Outcome, Record, Secret, Snapshot, Target, fingerprint
+from token_refresher.domain.model import App, Kind, Outcome, Record, Secret, Snapshot, Target, fingerprint
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
@@ -52,7 +53,7 @@ class Stage:
         self.pauses: list[float] = []
         self._ids = itertools.count(1)
         self._clients: list[Any] = []
-        addresses = Endpoints(*(self.simulator.url + path for path in (TOKEN_PATH, TICKET_PATH, CHECK_PATH)))
+        addresses = endpoints_at(self.simulator.url, TOKEN_PATH, TICKET_PATH, CHECK_PATH)
         self._addresses = addresses
         self.apps = [App(name, Secret(secret), endpoints=addresses) for name, secret in secrets.items()]
         self.policy = POLICY

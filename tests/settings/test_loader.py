@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
+from token_refresher.domain.addresses import PlatformUrl, ProxyUrl, RedisUrl
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.model import Endpoints, Secret
 from token_refresher.domain.policy import Policy
@@ -70,6 +72,10 @@ def the_mistake(environ: Mapping[str, str]) -> str:
     return only
 
 
+def texts(endpoints: Endpoints) -> list[str]:
+    return [str(url) for url in vars(endpoints).values()]
+
+
 def published(*replacements: tuple[str, str]) -> str:
     text = PUBLISHED.read_text()
     for old, new in replacements:
@@ -90,7 +96,7 @@ def test_three_variables_are_enough_for_one_application() -> None:
     assert [(app.app_id, app.secret, app.name, app.endpoints) for app in settings.apps] == [
         ("app1", Secret("s1"), "", Endpoints())
     ]
-    assert settings.redis.url == Secret("redis://localhost:6379/0")
+    assert settings.redis.url == RedisUrl.parse("redis://localhost:6379/0")
     assert (settings.redis.key_prefix, settings.proxies, settings.policy) == ("", {}, Policy())
     assert (settings.ca_bundle, settings.log_level, settings.warnings) == (None, "INFO", ())
 
@@ -116,16 +122,16 @@ def test_every_variable_is_taken_over(tmp_path: Path) -> None:
     app = settings.app("app1")
     assert app is not None
     assert app.name == "我的 应用"
-    assert app.endpoints == Endpoints(
+    assert texts(app.endpoints) == [
         f"{SIMULATED}/OAuth2/token",
         f"{SIMULATED}/OAuth2/ticket",
         f"{SIMULATED}/OAuth2/checkCode",
         f"{SIMULATED}/OAuth2/token",
-    )
+    ]
     assert settings.redis.key_prefix == "team:"
     assert settings.proxies == {
-        "http": Secret("http://u:p%40@proxy:3128"),
-        "https": Secret("https://[::1]:3129/"),
+        "http": ProxyUrl.parse("http://u:p%40@proxy:3128"),
+        "https": ProxyUrl.parse("https://[::1]:3129/"),
     }
     assert (settings.ca_bundle, settings.log_level) == (str(bundle), "DEBUG")
     assert settings.policy == Policy(margin_s=2000, reader_cache_s=0.5, concurrency=4)
@@ -173,7 +179,7 @@ def test_the_published_file_works_unchanged() -> None:
     assert [(app.app_id, app.secret, app.name, app.endpoints) for app in settings.apps] == [
         ("your_app_id", Secret("your_app_secret"), "your_app_name", Endpoints())
     ]
-    assert settings.redis.url.reveal() == "redis://:redis_auth@redis_host:6379/0"
+    assert settings.redis.url == RedisUrl.parse("redis://:redis_auth@redis_host:6379/0")
     assert settings.policy == Policy()
 
 
@@ -185,7 +191,7 @@ def test_the_published_samples_proxies_are_not_used_and_warned_about() -> None:
 
 def test_filled_in_proxies_are_used(configured: Configured) -> None:
     environ = configured(published(("@host:port", "@10.0.0.1:3128")))
-    proxy = Secret("http://user:password@10.0.0.1:3128")
+    proxy = ProxyUrl.parse("http://user:password@10.0.0.1:3128")
     assert read(environ).proxies == {"http": proxy, "https": proxy}
     assert read(environ).warnings == ()
 
@@ -209,12 +215,12 @@ def test_proxies_may_be_absent_or_empty(content: str, configured: Configured) ->
 @pytest.mark.parametrize("auth", ["  auth: redis_auth  # may be empty\n", "redis_auth"])
 def test_the_password_of_redis_may_be_absent_or_empty(auth: str, configured: Configured) -> None:
     environ = configured(published((auth, "")))
-    assert read(environ).redis.url.reveal() == "redis://redis_host:6379/0"
+    assert read(environ).redis.url == RedisUrl.parse("redis://redis_host:6379/0")
 
 
 @pytest.mark.parametrize("line", ["  db: 0             # may be absent\n", " 0             # may be absent"])
 def test_the_database_may_be_absent_or_empty(line: str, configured: Configured) -> None:
-    assert read(configured(published((line, "")))).redis.url.reveal().endswith(":6379/0")
+    assert read(configured(published((line, "")))).redis.url.database == 0
 
 
 def test_absent_addresses_are_the_platforms_own(configured: Configured) -> None:
@@ -233,12 +239,12 @@ def test_the_address_of_check_code_is_beside_that_of_the_ticket(
     ticket_url: str, check_code_url: str, configured: Configured
 ) -> None:
     environ = configured(f"{MINIMAL}oauth_api: {{get_js_ticket_url: '{ticket_url}'}}")
-    assert read(environ).apps[0].endpoints.check_code_url == check_code_url
+    assert read(environ).apps[0].endpoints.check_code_url == PlatformUrl.parse(check_code_url)
 
 
 def test_given_addresses_are_used_as_they_are(configured: Configured) -> None:
     endpoints = read(configured(FULL.replace(", platform: other", ""))).apps[0].endpoints
-    assert endpoints == Endpoints("https://h/t", "https://h/j", "https://h/c", "https://h/u")
+    assert texts(endpoints) == ["https://h/t", "https://h/j", "https://h/c", "https://h/u"]
 
 
 @pytest.mark.parametrize("auth", ["012345", "0x10", "1e3", "yes", "1_000", "2024-01-01", "!!str 7", "'~'"])
@@ -246,14 +252,14 @@ def test_what_yaml_takes_for_a_number_stays_as_it_was_written(auth: str, configu
     environ = configured(published(("redis_auth", auth), ("'your_app_id'", "1001"), ("redis_host", "'10'")))
     settings = read(environ)
     password = auth.removeprefix("!!str ").strip("'")
-    assert settings.redis.url.reveal() == f"redis://:{password}@10:6379/0"
+    assert settings.redis.url == RedisUrl.parse(f"redis://:{quote(password)}@10:6379/0")
     assert settings.apps[0].app_id == "1001"
 
 
-def test_the_parts_of_redis_are_quoted_into_its_address(configured: Configured) -> None:
+def test_the_parts_of_redis_are_taken_as_they_are(configured: Configured) -> None:
     storage = "{host: '::1', port: 6380, username: 'u:1', auth: 'p@/#?% é', db: 5}"
     environ = configured(MINIMAL.replace("{host: r1}", storage))
-    assert read(environ).redis.url.reveal() == "redis://u%3A1:p%40%2F%23%3F%25%20%C3%A9@[::1]:6380/5"
+    assert read(environ).redis.url == RedisUrl.parse("redis://u%3A1:p%40%2F%23%3F%25%20%C3%A9@[::1]:6380/5")
 
 
 def test_many_applications_keep_their_order_and_may_share_a_secret(configured: Configured) -> None:
@@ -269,8 +275,8 @@ def test_an_application_may_live_on_another_platform(configured: Configured) -> 
     )
     assert first is not None
     assert second is not None
-    assert first.endpoints.token_url == "https://h/t"
-    assert second.endpoints.ticket_url == "https://other.example/OAuth2/ticket"
+    assert str(first.endpoints.token_url) == "https://h/t"
+    assert str(second.endpoints.ticket_url) == "https://other.example/OAuth2/ticket"
 
 
 def test_the_environment_overrides_the_file(configured: Configured, tmp_path: Path) -> None:
@@ -287,17 +293,17 @@ def test_the_environment_overrides_the_file(configured: Configured, tmp_path: Pa
     }
     content = FULL.replace(", platform: other", "").replace("ca_bundle: null", "ca_bundle: /nowhere")
     settings = read(configured(content, **over))
-    assert settings.redis.url == Secret("rediss://elsewhere")
+    assert settings.redis.url == RedisUrl.parse("rediss://elsewhere")
     assert settings.redis.key_prefix == "q:"
-    assert settings.apps[0].endpoints.token_url == f"{SIMULATED}/OAuth2/token"
-    assert settings.proxies == {"http": Secret("http://u:p@h1:1"), "https": Secret("http://other:1")}
+    assert str(settings.apps[0].endpoints.token_url) == f"{SIMULATED}/OAuth2/token"
+    assert settings.proxies == {"http": ProxyUrl.parse("http://u:p@h1:1"), "https": ProxyUrl.parse("http://other:1")}
     assert (settings.ca_bundle, settings.log_level) == (str(bundle), "ERROR")
     assert settings.policy.margin_s == 3000
 
 
 def test_the_file_may_give_the_address_of_redis_whole(configured: Configured) -> None:
     settings = read(configured(MINIMAL.replace("host: r1", "host: r1, url: 'rediss://r2/1'")))
-    assert settings.redis.url == Secret("rediss://r2/1")
+    assert settings.redis.url == RedisUrl.parse("rediss://r2/1")
     assert settings.warnings == ("storage_redis.url is given, so these go unused: host",)
 
 
@@ -338,13 +344,9 @@ FORMS = {"APP_SECRET": "s9"} | dict.fromkeys(SECRET_VARIABLES[1:], "http://h:9")
 
 
 def secret_of(settings: Settings, name: str) -> str:
-    places = {
-        "APP_SECRET": settings.apps[0].secret,
-        "REDIS_URL": settings.redis.url,
-        "PLATFORM_HTTP_PROXY": settings.proxies.get("http", Secret("")),
-        "PLATFORM_HTTPS_PROXY": settings.proxies.get("https", Secret("")),
-    }
-    return places[name].reveal()
+    if name.endswith("_PROXY"):
+        return settings.proxies[name.split("_")[1].lower()].text.reveal()
+    return {"APP_SECRET": settings.apps[0].secret, "REDIS_URL": settings.redis.url.text}[name].reveal()
 
 
 @pytest.mark.parametrize("name", SECRET_VARIABLES)
@@ -360,9 +362,9 @@ def test_secrets_of_the_file_may_be_references(configured: Configured) -> None:
     content = FULL.replace("auth: a1", "auth: '${A}'").replace("username: u1", "username: '${U}'")
     content = content.replace("app_secret: s1", "app_secret: '${S}'").replace("'http://u:p@h2:2'", "'${P}'")
     settings = read(configured(content, A="a 9", U="u9", S="s9", P="http://h9:9"))
-    assert settings.redis.url.reveal() == "redis://u9:a%209@r1:6380/3"
+    assert settings.redis.url == RedisUrl.parse("redis://u9:a%209@r1:6380/3")
     assert settings.apps[0].secret == Secret("s9")
-    assert settings.proxies["https"] == Secret("http://h9:9")
+    assert settings.proxies["https"] == ProxyUrl.parse("http://h9:9")
 
 
 @pytest.mark.parametrize("secret", ["a${APP_ID}", "${APP_ID}b", "${}", "$APP_ID", "${A B}", "a file:x", "${9}"])
@@ -460,7 +462,7 @@ REDIS_URLS = {
 @pytest.mark.parametrize("url", REDIS_URLS)
 def test_addresses_of_redis_are_looked_at(url: str, configured: Configured) -> None:
     if REDIS_URLS[url]:
-        assert read(ALONE | {"REDIS_URL": url}).redis.url == Secret(url)
+        assert read(ALONE | {"REDIS_URL": url}).redis.url == RedisUrl.parse(url)
     else:
         assert the_mistake(ALONE | {"REDIS_URL": url}).startswith("REDIS_URL must ")
         environ = configured(f"storage_redis: {{url: '{url}'}}\napp_info: [{{app_id: a, app_secret: s}}]")
@@ -502,8 +504,10 @@ def test_the_platform_is_reached_by_https_or_on_this_machine(url: str, configure
     environ = configured(f"{MINIMAL}oauth_api: {{{key}: '{url}'}}")
     if PLATFORM_URLS[url]:
         start = url.rstrip("/")
-        assert read(ALONE | {"PLATFORM_BASE_URL": url}).apps[0].endpoints.token_url == f"{start}/OAuth2/token"
-        assert read(environ).apps[0].endpoints.token_url == url
+        assert read(ALONE | {"PLATFORM_BASE_URL": url}).apps[0].endpoints.token_url == PlatformUrl.parse(
+            f"{start}/OAuth2/token"
+        )
+        assert str(read(environ).apps[0].endpoints.token_url) == url
     else:
         assert the_mistake(ALONE | {"PLATFORM_BASE_URL": url}).startswith("PLATFORM_BASE_URL must ")
         assert the_mistake(environ).startswith(f"oauth_api.{key} must ")
@@ -896,7 +900,7 @@ def test_every_line_of_the_table_says_something_and_the_defaults_are_the_real_on
     for field in fields(Policy):
         for name in (f"policy.{field.name}", f"POLICY_{field.name.upper()}"):
             assert SETTINGS[name].default == str(getattr(Policy(), field.name))
-    assert Endpoints().token_url == SETTINGS["PLATFORM_BASE_URL"].default + "/OAuth2/token"
+    assert str(Endpoints().token_url) == SETTINGS["PLATFORM_BASE_URL"].default + "/OAuth2/token"
 
 
 def test_yaml_is_imported_only_for_a_file_and_redis_never() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from token_refresher.domain.model import Secret
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.policy import Policy
-from token_refresher.settings.loader import RedisSettings
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 
 
 def client_of(url: str, policy: Policy) -> Any:
     """A client for this URL."""
-    return connect(RedisSettings(Secret(url)), policy)
+    return create_client(RedisUrl.parse(url), policy)

@@ -21,6 +21,7 @@ import index
 from support.clients import client_of
 from support.flow import Deployment
 from token_refresher.cli.parser import parse
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, SettingsError, SigningError, UsageError
 from token_refresher.domain.model import Kind, Record, Unreadable
@@ -30,8 +31,8 @@ from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.reader.cache import CachedCredential
 from token_refresher.reader.signing import sign, signed_url
 from token_refresher.reader.sync_reader import Reader
-from token_refresher.settings.loader import RedisSettings, read
-from token_refresher.store.connection import connect
+from token_refresher.settings.loader import read
+from token_refresher.store.connection import create_client
 from token_refresher.store.record_json import read_record
 from verification.fuzz import addresses, answers, commands, configuration, handling, keeping, serving, speaking, stored
 from verification.fuzz.__main__ import main
@@ -185,9 +186,9 @@ class _TellsTheLog(YuanzhibangPlatform):
         return super().fetch_access_token(app, until)
 
 
-def _connects_with_repeats(settings: RedisSettings, policy: Policy) -> Any:
+def _connects_with_repeats(url: RedisUrl, policy: Policy) -> Any:
     """A client that sends again what a broken connection may have carried."""
-    client = connect(settings, policy)
+    client = create_client(url, policy)
     client.connection_pool.set_retry(Retry(NoBackoff(), 1))
     return client
 

@@ -25,7 +25,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
-from urllib.parse import unquote, urlsplit
 
 from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.model import Secret
@@ -41,7 +40,7 @@ def configure(level: str, form: str = "json", hidden: Iterable[Secret] = (), str
     """Let everything that is logged go to `stream` (standard output unless given), and nowhere else.
 
     `level` is the lowest that our own loggers say; others say WARNING and above. `form` is one of FORMS. `hidden` are
-    the secrets to be masked; of an address its password is masked, too.
+    the secrets to be masked.
     """
     handler = _Handler(sys.stdout if stream is None else stream)
     handler.setFormatter(JsonLines(hidden) if form == "json" else TextLines(hidden))
@@ -144,11 +143,5 @@ def _type_name(value: object) -> str:
 
 def _forms(hidden: Iterable[Secret]) -> tuple[str, ...]:
     """Every text that must not show, the longest first, so that no part of one is left beside its mask."""
-    forms: set[str] = set()
-    for secret in hidden:
-        value = secret.reveal()
-        forms.add(value)
-        if "://" in value:
-            password = urlsplit(value).password or ""
-            forms |= {password, unquote(password)}
+    forms = {secret.reveal() for secret in hidden}
     return tuple(sorted((form for form in forms if len(form) >= _SHORTEST_MASKED), key=len, reverse=True))

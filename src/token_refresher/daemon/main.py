@@ -165,4 +165,5 @@ def _extra(missing: ModuleNotFoundError) -> CommandError:
 
 def _secrets(settings: Settings) -> list[Secret]:
     """What must not be in any line of the log."""
-    return [*(app.secret for app in settings.apps), settings.redis.url, *settings.proxies.values()]
+    proxies = (secret for proxy in settings.proxies.values() for secret in proxy.secrets)
+    return [*(app.secret for app in settings.apps), *settings.redis.url.secrets, *proxies]

@@ -11,9 +11,9 @@ from typing import Any
 import redis
 
 from token_refresher.doctor.finding import Check, Finding
+from token_refresher.domain.addresses import PlatformUrl, ProxyUrl
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Secret
 from token_refresher.settings.loader import Settings
 from token_refresher.store.errors import translated
 
@@ -104,11 +104,6 @@ class CheckContext:
         return [reply for reply in self.ask("INFO", section) if isinstance(reply, dict)]
 
 
-def proxy_of(url: str, settings: Settings) -> Secret | None:
+def proxy_of(url: PlatformUrl, settings: Settings) -> ProxyUrl | None:
     """The proxy that requests to `url` go through; None: directly."""
-    return settings.proxies.get(url.partition(":")[0])
-
-
-def host_of(url: str) -> str:
-    """Where an address points to, without user, password, path and query."""
-    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return settings.proxies.get(url.scheme)

@@ -3,6 +3,7 @@
     TokenRefresherError
     ├── InputError             what a person wrote is wrong; nothing was done
     │   ├── SettingsError        environment or configuration file
+    │   ├── InvalidValueError    one value, by those who do not know yet which setting it is
     │   ├── CommandError         event, manual invocation or command line
     │   │   └── UsageError         the command line, with its usage
     │   └── SigningError         address of a page that cannot be signed
@@ -154,6 +155,16 @@ class SettingsError(InputError):
         self.problems, self.warnings = tuple(problems), tuple(warnings)
         also = f". Also: {'; '.join(self.warnings)}" if self.warnings else ""
         super().__init__("; ".join(self.problems) + also)
+
+
+class InvalidValueError(InputError):
+    """One value is wrong. `what` (str) is the end of a sentence that begins with the value's name: "must be ...".
+
+    It says what is accepted and never what was given: a password easily ends up in the wrong place. Those who know the
+    name make a SettingsError or a CommandError of it.
+    """
+
+    default_code = "invalid_settings"
 
 
 class CommandError(InputError):

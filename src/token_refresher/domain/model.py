@@ -1,4 +1,4 @@
-"""The words of the domain, as values: kinds, targets, records, leases, applications, secrets."""
+"""The words of the domain, as values: kinds, targets, records, leases, applications."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
+
+from token_refresher.domain.addresses import PlatformUrl
+from token_refresher.domain.host_port import HostPort
+from token_refresher.domain.secret import Secret as Secret
 
 
 class Kind(str, Enum):
@@ -48,35 +52,6 @@ class Word(str, Enum):
     REFUSED = "refused"  # it is not accepted
     DENIED = "denied"  # a definite no about the application: neither the code's fault nor the caller's
     SILENT = "silent"  # nothing definite, or nothing about the code
-
-
-class Secret:
-    """A string that prints masked. `reveal()` is the only way to its value."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return "Secret('****')"
-
-    __str__ = __repr__
-
-    def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled, so that it cannot leave the process by accident")
 
 
 def fingerprint(code: str) -> str:
@@ -230,14 +205,24 @@ class Acquired(NamedTuple):
     snapshot: Snapshot
 
 
+_HOST = HostPort("oauth.yuanzhibang.com")
+_TOKEN, _TICKET, _CHECK = (PlatformUrl("https", _HOST, f"/OAuth2/{name}") for name in ("token", "ticket", "checkCode"))
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """Addresses of one platform's four interfaces."""
 
-    token_url: str = "https://oauth.yuanzhibang.com/OAuth2/token"  # noqa: S105 - an address
-    ticket_url: str = "https://oauth.yuanzhibang.com/OAuth2/ticket"
-    check_code_url: str = "https://oauth.yuanzhibang.com/OAuth2/checkCode"
-    user_token_url: str = "https://oauth.yuanzhibang.com/OAuth2/token"  # noqa: S105 - an address
+    token_url: PlatformUrl = _TOKEN
+    ticket_url: PlatformUrl = _TICKET
+    check_code_url: PlatformUrl = _CHECK
+    user_token_url: PlatformUrl = _TOKEN
+
+    @classmethod
+    def at(cls, base: PlatformUrl) -> Endpoints:
+        """Those of another platform, whose interfaces are below `base`."""
+        names = ("token", "ticket", "checkCode", "token")
+        return cls(*(base.below(f"/OAuth2/{name}") for name in names))
 
 
 @dataclass(frozen=True)

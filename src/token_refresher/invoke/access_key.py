@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.errors import InvalidValueError, SettingsError
 from token_refresher.domain.model import Secret
-from token_refresher.settings.values import LARGEST_SECRET_FILE, Mistake, read_text_file
+from token_refresher.settings.values import LARGEST_SECRET_FILE, read_text_file
 
 FILE_VARIABLE, PROFILE_VARIABLE = "ALIBABA_CLOUD_CREDENTIALS_FILE", "ALIBABA_CLOUD_PROFILE"
 _FILES = ("credentials", "credentials.ini")
@@ -127,5 +127,5 @@ def _file(environ: Mapping[str, str]) -> tuple[str, str]:
 def _text(path: str, called: str) -> str:
     try:
         return read_text_file(path, LARGEST_SECRET_FILE)
-    except Mistake as mistake:
-        raise SettingsError([f"{called} {mistake}"]) from None
+    except InvalidValueError as error:
+        raise SettingsError([f"{called} {error.what}"]) from None

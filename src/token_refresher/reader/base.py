@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.errors import NoCredentialError, StoreError
-from token_refresher.domain.model import Secret, Target
+from token_refresher.domain.errors import InvalidValueError, NoCredentialError, SettingsError, StoreError
+from token_refresher.domain.model import Target
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.cache import CachedCredential, CredentialCache
 from token_refresher.reader.signing import CoreConfig, core_config
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 
 if TYPE_CHECKING:
     from token_refresher.settings.loader import Settings
@@ -26,6 +27,14 @@ _log = logging.getLogger("token_refresher.reader")
 _POLICY = Policy()
 # A read of Redis takes a millisecond; after so long (seconds) the last good credential is the better answer.
 TIMEOUT_S = 1.0
+
+
+def _parsed(url: str) -> RedisUrl:
+    """The address of Redis that a reader is given. Raises SettingsError."""
+    try:
+        return RedisUrl.parse(url)
+    except InvalidValueError as error:
+        raise SettingsError([f"the address of Redis {error.what}"]) from None
 
 
 class BaseReader:
@@ -60,9 +69,7 @@ class BaseReader:
         `key_prefix` is the refresher's REDIS_KEY_PREFIX; `timeout_s` (seconds) and `options` are those of the class.
         Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
         """
-        from token_refresher.settings.loader import RedisSettings
-
-        client = connect(RedisSettings(Secret(url)), Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
+        client = create_client(_parsed(url), Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
         return cls(client, key_prefix=key_prefix, timeout_s=timeout_s, **options)
 
     @classmethod
@@ -74,7 +81,7 @@ class BaseReader:
             "max_age_s": policy.reader_cache_s,
             "policy": policy,
         }
-        client = connect(settings.redis, Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
+        client = create_client(settings.redis.url, Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
         return cls(client, timeout_s=timeout_s, **(shared | options))
 
     def _must_complain(self, target: Target, stored: CachedCredential, rejected: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from token_refresher.domain.addresses import PlatformUrl
 from token_refresher.domain.model import App, Kind
 
 # So many applications that are limited in a row, and a platform may limit all of them.
@@ -42,8 +43,8 @@ def asking(app: App) -> Interface:
     return Interface(_origin(app.endpoints.check_code_url), "checkCode")
 
 
-def _origin(url: str) -> str:
-    return "/".join(url.lower().split("/", 3)[:3])
+def _origin(url: PlatformUrl) -> str:
+    return f"{url.scheme}://{url.host}"
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from token_refresher.domain import addresses
-from token_refresher.domain.model import App, Endpoints, Secret
+from token_refresher.domain.addresses import PlatformUrl
+from token_refresher.domain.model import App, Endpoints
+from token_refresher.domain.secret import Secret
 from token_refresher.settings import values
 from token_refresher.settings.lookup import Place, Sources
 from token_refresher.settings.schema import names_in
@@ -68,21 +69,22 @@ def _app(sources: Sources, place: Place, names: tuple[str, str, str], where: End
 
 def _standard(sources: Sources) -> Endpoints:
     """For applications that name no platform: PLATFORM_BASE_URL, else oauth_api, else the defaults."""
-    base = sources.findings.take(sources.env.find("PLATFORM_BASE_URL"), addresses.endpoints)
+    base = sources.findings.take(sources.env.find("PLATFORM_BASE_URL"), PlatformUrl.parse)
     api = sources.section("oauth_api", sources.findings.warnings)
     default = Endpoints()
 
-    def url(name: str, otherwise: str) -> str:
-        return sources.findings.take(api.find(name), addresses.platform_url) or otherwise
+    def url(name: str, otherwise: PlatformUrl) -> PlatformUrl:
+        return sources.findings.take(api.find(name), PlatformUrl.parse) or otherwise
 
     ticket_url = url("get_js_ticket_url", default.ticket_url)
     given = Endpoints(
         url("get_server_access_token_url", default.token_url),
         ticket_url,
-        url("check_code_url", addresses.check_code_url(ticket_url)),
+        # The published file lacks this address.
+        url("check_code_url", ticket_url.beside("checkCode")),
         url("get_user_access_token_url", default.user_token_url),
     )
-    return base or given
+    return Endpoints.at(base) if base else given
 
 
 def _platforms(sources: Sources) -> Mapping[str, Endpoints]:
@@ -94,8 +96,8 @@ def _platforms(sources: Sources) -> Mapping[str, Endpoints]:
             continue
         entry = findings.section(Place("platforms.", section).find(name))
         findings.unknown(f"platforms.{name}", entry, names_in("platforms.<name>"), findings.problems)
-        base = findings.needed(Place(f"platforms.{name}.", entry), "base_url")
-        found[name] = findings.take(base, addresses.endpoints) or Endpoints()
+        base = findings.take(findings.needed(Place(f"platforms.{name}.", entry), "base_url"), PlatformUrl.parse)
+        found[name] = Endpoints.at(base) if base else Endpoints()
     return found
 
 

@@ -13,18 +13,20 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from token_refresher.domain import addresses
-from token_refresher.domain.errors import SettingsError
-from token_refresher.domain.model import App, Secret
+from token_refresher.domain.addresses import ProxyUrl, RedisUrl, Topology
+from token_refresher.domain.errors import InvalidValueError, SettingsError
+from token_refresher.domain.host_port import HostPort
+from token_refresher.domain.model import App
 from token_refresher.domain.policy import Policy
+from token_refresher.domain.secret import Secret
+from token_refresher.domain.suggestion import did_you_mean
 from token_refresher.settings import values
 from token_refresher.settings.apps import read_apps
-from token_refresher.settings.lookup import Findings, Place, Sources, did_you_mean
+from token_refresher.settings.lookup import Findings, Place, Sources
 from token_refresher.settings.oddities import is_service_link
 from token_refresher.settings.origin import Origin
-from token_refresher.settings.redis_url import redis_url
 from token_refresher.settings.schema import SETTINGS, Setting, names_in
-from token_refresher.settings.values import Mistake, Section
+from token_refresher.settings.values import Section
 
 __all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read", "read_from"]
 
@@ -36,13 +38,13 @@ _SAMPLE_PROXY = "http://user:password@host:port"
 class RedisSettings:
     """Where the codes are kept; `key_prefix` (str) goes before every key."""
 
-    url: Secret
+    url: RedisUrl
     key_prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that was set. `proxies` maps "http" and "https" to a proxy's URL, where there is one.
+    """Everything that was set. `proxies` maps "http" and "https" to a proxy, where there is one.
 
     `ca_bundle` is a path, `log_level` a name out of the module logging. `warnings` are sentences about what
     is odd but no mistake; they quote no value either. `origin` is where all of it was read.
@@ -50,7 +52,7 @@ class Settings:
 
     apps: tuple[App, ...]
     redis: RedisSettings
-    proxies: Mapping[str, Secret]
+    proxies: Mapping[str, ProxyUrl]
     policy: Policy
     ca_bundle: str | None
     log_level: str
@@ -98,7 +100,7 @@ def _sources(origin: Origin) -> Sources:
         try:
             from token_refresher.settings.yaml_file import LARGEST_FILE, load  # brings PyYAML, which only this needs
         except ModuleNotFoundError:
-            raise Mistake("needs the package PyYAML, which is not installed") from None
+            raise InvalidValueError("needs the package PyYAML, which is not installed") from None
         origin.note(path, LARGEST_FILE)
         return load(path, findings.problems)
 
@@ -113,14 +115,14 @@ def _redis(sources: Sources) -> RedisSettings:
     storage = sources.section("storage_redis", findings.warnings)
     prefix = findings.take(sources.env.find("REDIS_KEY_PREFIX") or storage.find("key_prefix"), values.name)
     given = sources.env.find("REDIS_URL") or storage.find("url")
-    url = findings.take_secret(given, redis_url) if given else _composed_url(sources, storage)
+    url = findings.take_secret_as(given, RedisUrl.parse) if given else _composed_url(sources, storage)
     beside = [name for name in ("host", "port", "auth", "db", "username") if storage.find(name)]
     if storage.find("url") and beside:
         findings.warnings.append(f"storage_redis.url is given, so these go unused: {', '.join(beside)}")
-    return RedisSettings(url or Secret(""), prefix or "")
+    return RedisSettings(url or RedisUrl(Topology.SERVER), prefix or "")
 
 
-def _composed_url(sources: Sources, storage: Place) -> Secret | None:
+def _composed_url(sources: Sources, storage: Place) -> RedisUrl | None:
     """The address of Redis from the parts that the published file has; None after a mistake."""
     findings = sources.findings
     if sources.from_env:
@@ -132,24 +134,24 @@ def _composed_url(sources: Sources, storage: Place) -> Secret | None:
         if not sources.broken:
             findings.problems.append("storage_redis.host is missing, or storage_redis.url, or REDIS_URL")
         return None
-    host = findings.take(storage.find("host"), addresses.redis_host)
+    host = findings.take(storage.find("host"), values.redis_host)
     port = findings.take(storage.find("port"), values.port)
     db = findings.take(storage.find("db"), values.database)
     user, auth = (findings.take_secret(storage.find(name)) or Secret("") for name in ("username", "auth"))
-    default_port = int(SETTINGS["storage_redis.port"].default)
-    return Secret(addresses.compose_redis_url(host or "", port or default_port, user.reveal(), auth.reveal(), db or 0))
+    at = HostPort(host.host if host else "", port or int(SETTINGS["storage_redis.port"].default))
+    return RedisUrl(Topology.SERVER, (at,), user, auth, db or 0)
 
 
-def _proxies(sources: Sources) -> Mapping[str, Secret]:
+def _proxies(sources: Sources) -> Mapping[str, ProxyUrl]:
     findings = sources.findings
     section = sources.section("proxies", findings.warnings)
-    found: dict[str, Secret] = {}
+    found: dict[str, ProxyUrl] = {}
     for scheme in ("http", "https"):
         given = sources.env.find(f"PLATFORM_{scheme.upper()}_PROXY") or section.find(scheme)
         if given and given.value == _SAMPLE_PROXY:
             findings.warnings.append(f"{given.name} is still the published sample's, so no proxy is used")
             continue
-        proxy = findings.take_secret(given, addresses.proxy_url)
+        proxy = findings.take_secret_as(given, ProxyUrl.parse)
         if proxy:
             found[scheme] = proxy
     return MappingProxyType(found)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from token_refresher.domain.model import Secret
+from token_refresher.domain.errors import InvalidValueError
+from token_refresher.domain.secret import Secret
+from token_refresher.domain.suggestion import did_you_mean
 from token_refresher.settings.oddities import is_service_link, oddities, quoted
 from token_refresher.settings.origin import Origin
 from token_refresher.settings.schema import SETTINGS, names_in
-from token_refresher.settings.values import Mistake, Section, Value, is_reference, resolve, text
+from token_refresher.settings.values import Section, Value, is_reference, resolve, text
 
 T = TypeVar("T")
 
@@ -51,14 +53,14 @@ class Findings:
             return None
         try:
             return parse(text(found.value))
-        except Mistake as mistake:
+        except InvalidValueError as error:
             odd = isinstance(found.value, str) and quoted(found.value.strip())
-            self.problems.append(f"{found.name} {mistake}{'; it is within quotes, which count' if odd else ''}")
+            self.problems.append(f"{found.name} {error.what}{'; it is within quotes, which count' if odd else ''}")
             return None
 
     def _plain(self, found: Found | None, parse: Callable[[str], T], given: str) -> T:
         if is_reference(given):
-            raise Mistake("must not be a reference: only secrets may be ${NAME} or file:PATH")
+            raise InvalidValueError("must not be a reference: only secrets may be ${NAME} or file:PATH")
         value = parse(given)
         # People may call an application what they like.
         if found and not found.name.lower().endswith("app_name"):
@@ -68,16 +70,20 @@ class Findings:
     def _note_oddities(self, name: str, value: str, *, secret: bool) -> None:
         self.warnings += [f"{name} {odd}" for odd in oddities(value, secret)]
 
-    def take_secret(self, found: Found | None, check: Callable[[str], str] = str) -> Secret | None:
-        """Like `take`, for a value that may be a reference; `check` is given what it refers to."""
+    def take_secret(self, found: Found | None) -> Secret | None:
+        """Like `take`, for a value that may be a reference."""
+        return self.take_secret_as(found, Secret)
 
-        def read(given: str) -> Secret:
+    def take_secret_as(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
+        """Like `take_secret`; `parse` is given what the reference leads to."""
+
+        def read(given: str) -> T:
             self._origin.note_reference(given)
             value = resolve(given, self._origin.environ)
-            secret = Secret(check(value))
+            parsed = parse(value)
             if found:
                 self._note_oddities(found.name, value, secret=True)
-            return secret
+            return parsed
 
         return self._taken(found, read)
 
@@ -145,12 +151,3 @@ class Sources(NamedTuple):
         if unknown is not None:
             self.findings.unknown(name, section, names_in(name), unknown)
         return Place(f"{name}.", section)
-
-
-def did_you_mean(name: str, accepted: Iterable[str]) -> str:
-    """The end of a sentence that proposes the nearest accepted name, or lists them all when none is near."""
-    import difflib  # only mistaken people pay for it
-
-    names = tuple(accepted)
-    near = difflib.get_close_matches(name[:64], names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; accepted are {', '.join(names)}"

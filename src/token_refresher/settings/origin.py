@@ -6,7 +6,8 @@ import hashlib
 import os
 from collections.abc import Mapping
 
-from token_refresher.settings.values import LARGEST_SECRET_FILE, Mistake
+from token_refresher.domain.errors import InvalidValueError
+from token_refresher.settings.values import LARGEST_SECRET_FILE
 
 _REFERENCE = "file:"
 
@@ -30,10 +31,10 @@ class Origin:
     def note(self, path: str, largest: int) -> None:
         """The file at `path` is about to be read, up to `largest` bytes.
 
-        Raises Mistake for a pipe at another reading: it would be empty, or would never end.
+        Raises InvalidValueError for a pipe at another reading: it would be empty, or would never end.
         """
         if self._again and os.path.exists(path) and not os.path.isfile(path):
-            raise Mistake("refers to something other than a file, which can be read only once")
+            raise InvalidValueError("refers to something other than a file, which can be read only once")
         # Before it is read: a change between the two is then noticed later, where after it, it would be missed.
         self._digests[path] = largest, _digest(path, largest)
 

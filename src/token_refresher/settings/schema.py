@@ -52,7 +52,7 @@ _POLICY = {
     "concurrency": "how many applications are worked on at once, 1 to 256",
 }
 _PLATFORM = Endpoints()
-_ROOT = _PLATFORM.token_url.removesuffix("/OAuth2/token")
+_ROOT = str(_PLATFORM.token_url).removesuffix("/OAuth2/token")
 _DEFAULTS = {field.name: str(field.default) for field in fields(Policy)}
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
@@ -78,9 +78,11 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "storage_redis.username": Setting("user of Redis, where it has users", secret=True),
         "storage_redis.url": Setting("address of Redis; instead of the five above", secret=True),
         "storage_redis.key_prefix": Setting("put before every key in Redis"),
-        "oauth_api.get_server_access_token_url": Setting("address of the server access_token", _PLATFORM.token_url),
-        "oauth_api.get_user_access_token_url": Setting("address of a user's token", _PLATFORM.user_token_url),
-        "oauth_api.get_js_ticket_url": Setting("address of the js_ticket", _PLATFORM.ticket_url),
+        "oauth_api.get_server_access_token_url": Setting(
+            "address of the server access_token", str(_PLATFORM.token_url)
+        ),
+        "oauth_api.get_user_access_token_url": Setting("address of a user's token", str(_PLATFORM.user_token_url)),
+        "oauth_api.get_js_ticket_url": Setting("address of the js_ticket", str(_PLATFORM.ticket_url)),
         "oauth_api.check_code_url": Setting(
             "address of checkCode", "get_js_ticket_url with checkCode as its last segment"
         ),

@@ -1,7 +1,6 @@
-"""The values that settings may have: each function turns the text given into a value, or raises `Mistake`.
+"""The values that settings may have: each function turns the text given into a value, or raises InvalidValueError.
 
-A mistake is the end of a sentence that begins with the setting's name ("must be ..."). It says what is
-accepted and never what was given: a password easily ends up in the wrong place.
+Its words are the end of a sentence that begins with the setting's name, and never quote what was given.
 """
 
 from __future__ import annotations
@@ -12,6 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Union
 
+from token_refresher.domain.addresses import LARGEST_DATABASE
+from token_refresher.domain.errors import InvalidValueError
+from token_refresher.domain.host_port import HostPort
+
 Value = Union[str, "list[Value]", "Section", None]
 
 
@@ -21,10 +24,6 @@ class Section(dict[str, "Value"]):
     def __init__(self) -> None:
         super().__init__()
         self.lines: dict[str, int] = {}
-
-
-class Mistake(ValueError):
-    """What is wrong with one setting, as the end of a sentence, without the value."""
 
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -47,9 +46,9 @@ _DECIMAL = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{0,15})?([eE][+-]?[0-9]{1,3})?")
 def text(value: Value) -> str:
     """`value` as it is, when it is text on one line."""
     if not isinstance(value, str):
-        raise Mistake("must be a single value")
+        raise InvalidValueError("must be a single value")
     if _CONTROL.search(value):
-        raise Mistake("must not hold line breaks, control characters or bytes that are not UTF-8")
+        raise InvalidValueError("must not hold line breaks, control characters or bytes that are not UTF-8")
     return value
 
 
@@ -68,14 +67,14 @@ def resolve(given: str, environ: Mapping[str, str]) -> str:
     if reference:
         name = reference[1]
         if not environ.get(name):
-            raise Mistake(f"refers to the environment variable {name}, which is missing or empty")
+            raise InvalidValueError(f"refers to the environment variable {name}, which is missing or empty")
         return text(environ[name])
     if given.startswith("file:"):
         found = read_text_file(given[len("file:") :], LARGEST_SECRET_FILE)
         found = found[:-1] if found.endswith("\n") else found
         found = found[:-1] if found.endswith("\r") else found
         if not found:
-            raise Mistake("refers to a file that is empty")
+            raise InvalidValueError("refers to a file that is empty")
         return text(found)
     return given
 
@@ -86,20 +85,20 @@ def read_text_file(path: str, largest: int) -> str:
         with open(path, "rb") as file:
             content = file.read(largest + 1)
         if len(content) > largest:
-            raise Mistake(f"refers to a file of more than {largest} bytes")
+            raise InvalidValueError(f"refers to a file of more than {largest} bytes")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Mistake("refers to a file that is not UTF-8") from None
+        raise InvalidValueError("refers to a file that is not UTF-8") from None
     except (OSError, UnicodeEncodeError) as error:
         # strerror is the system's own sentence, without the path.
         why = getattr(error, "strerror", None) or "not a path"
-        raise Mistake(f"refers to a file that cannot be read ({why})") from None
+        raise InvalidValueError(f"refers to a file that cannot be read ({why})") from None
 
 
 def name(given: str) -> str:
     """An app id or key prefix. Braces would break the hash tag that keeps a target's keys in one slot."""
     if len(given) > LONGEST_NAME or not given.isprintable() or re.search(r"[\s{}]", given):
-        raise Mistake(f"must be at most {LONGEST_NAME} printable characters, without blanks and braces")
+        raise InvalidValueError(f"must be at most {LONGEST_NAME} printable characters, without blanks and braces")
     return given
 
 
@@ -107,22 +106,34 @@ def log_level(given: str) -> str:
     level = given.strip().upper()
     level = _OTHER_LEVELS.get(level, level)
     if level not in LOG_LEVELS:
-        raise Mistake(f"must be one of {', '.join(LOG_LEVELS)}")
+        raise InvalidValueError(f"must be one of {', '.join(LOG_LEVELS)}")
     return level
 
 
 def existing_file(given: str) -> str:
     """A path that exists. Told at start, since a missing CA bundle otherwise looks like a TLS failure."""
     if not os.path.exists(given):
-        raise Mistake("refers to a file that does not exist")
+        raise InvalidValueError("refers to a file that does not exist")
     return given
 
 
 def whole(given: str, low: int, high: int) -> int:
     number = int(given) if _WHOLE.fullmatch(given) else low - 1
     if not low <= number <= high:
-        raise Mistake(f"must be a whole number from {low} to {high}")
+        raise InvalidValueError(f"must be a whole number from {low} to {high}")
     return number
+
+
+def redis_host(given: str) -> HostPort:
+    """A host name or address; one of IPv6 with or without its brackets."""
+    in_brackets = f"[{given}]" if ":" in given and not given.startswith("[") else given
+    try:
+        found = HostPort.parse(in_brackets)
+    except InvalidValueError:
+        found = None
+    if found is None or found.port is not None:
+        raise InvalidValueError("must be a host name or an address, without a port")
+    return found
 
 
 def port(given: str) -> int:
@@ -130,8 +141,7 @@ def port(given: str) -> int:
 
 
 def database(given: str) -> int:
-    # Redis itself cannot be built with more databases than this.
-    return whole(given, 0, 2**31 - 1)
+    return whole(given, 0, LARGEST_DATABASE)
 
 
 def seconds(given: str) -> float:
@@ -141,7 +151,7 @@ def seconds(given: str) -> float:
     else:
         number = float(given) if _DECIMAL.fullmatch(given) else math.nan
     if not (number == 0 or SMALLEST_NUMBER <= abs(number) <= LARGEST_NUMBER):
-        raise Mistake(f"must be a number of seconds: 0, or {SMALLEST_NUMBER} to {LARGEST_NUMBER}")
+        raise InvalidValueError(f"must be a number of seconds: 0, or {SMALLEST_NUMBER} to {LARGEST_NUMBER}")
     return number
 
 

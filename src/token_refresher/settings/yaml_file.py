@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import yaml
 
-from token_refresher.settings.values import Mistake, Section, Value, read_text_file
+from token_refresher.domain.errors import InvalidValueError
+from token_refresher.settings.values import Section, Value, read_text_file
 
 # The published file has a few hundred bytes; this leaves room for thousands of applications.
 LARGEST_FILE = 1_000_000
@@ -31,19 +32,19 @@ def load(path: str, problems: list[str]) -> Section:
     """Read the file at `path` (str, UTF-8) into a `Section`; an empty file is an empty section.
 
     Mistakes that leave the rest readable (a repeated name, an alias) are appended to `problems`, with lines
-    counted from 1. Raises `Mistake` when there is no reading on: no such file, too big, not UTF-8, not YAML,
+    counted from 1. Raises InvalidValueError when there is no reading on: no such file, too big, not UTF-8, not YAML,
     too deep, not a mapping.
     """
     text = read_text_file(path, LARGEST_FILE)
     forbidden = _FORBIDDEN.search(text)
     if forbidden:
         line = text.count("\n", 0, forbidden.start()) + 1
-        raise Mistake(f"holds a character on line {line} that YAML does not allow")
+        raise InvalidValueError(f"holds a character on line {line} that YAML does not allow")
     tree = _parse(text, problems)
     if tree is None or tree == "":
         return Section()
     if not isinstance(tree, Section):
-        raise Mistake("must hold sections (name: value) at its top level")
+        raise InvalidValueError("must hold sections (name: value) at its top level")
     return tree
 
 
@@ -54,12 +55,10 @@ def _parse(text: str, problems: list[str]) -> Value:
         # The parser's own words may quote the file (tags, escapes), so only the place is passed on.
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Mistake(f"is not valid YAML{where}") from None
-    except Mistake:
-        raise
+        raise InvalidValueError(f"is not valid YAML{where}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # The pure Python parser stumbles over escapes and version numbers out of range.
-        raise Mistake("is not valid YAML") from None
+        raise InvalidValueError("is not valid YAML") from None
 
 
 class _Tree:
@@ -75,14 +74,14 @@ class _Tree:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise Mistake(f"holds a second YAML document from line {_line(event)} on")
+                    raise InvalidValueError(f"holds a second YAML document from line {_line(event)} on")
             elif isinstance(event, yaml.NodeEvent):
                 root = self._value(event, 1)
         return root
 
     def _value(self, event: yaml.Event, depth: int) -> Value:
         if depth > _DEEPEST:
-            raise Mistake(f"is nested too deeply at line {_line(event)}")
+            raise InvalidValueError(f"is nested too deeply at line {_line(event)}")
         self._refuse_references(event)
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0]

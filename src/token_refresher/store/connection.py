@@ -1,15 +1,4 @@
-"""Redis: from a URL to a client of redis-py.
-
-| form                                                   | what it reaches                             |
-|--------------------------------------------------------|---------------------------------------------|
-| `redis://[user:password@]host[:port][/db]`             | one server; `rediss://` with TLS            |
-| `unix://[user:password@]/path/to/socket[?db=n]`        | one server over a socket file               |
-| `redis+sentinel://[user:password@]h1[:p],h2/name[/db]` | the primary `name`, asked of the sentinels  |
-| `redis+cluster://[user:password@]h1[:p],h2`            | a cluster, found through any of these nodes |
-
-`rediss+sentinel` and `rediss+cluster` use TLS. Options as a query: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`
-(paths), and for sentinels that have users of their own `sentinel_username`, `sentinel_password`.
-"""
+"""Redis: from an address (`domain.addresses.RedisUrl`) to a client of redis-py."""
 
 from __future__ import annotations
 
@@ -17,51 +6,38 @@ import socket
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 
-from token_refresher.domain.errors import SettingsError
-from token_refresher.settings.redis_url import TLS_OPTIONS, redis_url
-from token_refresher.settings.values import Mistake
+from token_refresher.domain.addresses import TLS_OPTIONS, RedisUrl, Topology
+from token_refresher.domain.host_port import HostPort
 from token_refresher.store.errors import client_errors, translated
 from token_refresher.store.idle_connections import Failures, NodePool, watched
 
 if TYPE_CHECKING:
     from token_refresher.domain.policy import Policy
-    from token_refresher.settings.loader import RedisSettings
 
 _ASYNCHRONOUS = "redis.asyncio"
-_SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 
 
-def connect(settings: RedisSettings, policy: Policy, *, asynchronous: bool = False) -> Any:
-    """A client for the URL in `settings`; nothing is sent yet, except that a cluster is asked for its slots.
+def create_client(url: RedisUrl, policy: Policy, *, asynchronous: bool = False) -> Any:
+    """A client for this address; nothing is sent yet, except that a cluster is asked for its slots.
 
-    Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
+    Raises StoreError when a cluster cannot be reached.
     """
-    url = settings.url.reveal()
     package = _ASYNCHRONOUS if asynchronous else "redis"
+    options = _options(policy, package) | _login(url)
+    if url.topology is not Topology.SOCKET:
+        options |= _kept_alive()
+    if url.topology is Topology.SENTINEL:
+        return _through_sentinels(url, options, package)
+    if url.topology is not Topology.CLUSTER:
+        return _to_server(url, options, package)
     try:
-        scheme = urlsplit(redis_url(url)).scheme
-        options = _options(policy, package)
-        if scheme != "unix":
-            options |= _kept_alive()
-        if scheme.endswith("+sentinel"):
-            return _through_sentinels(url, options, package)
-        if scheme.endswith("+cluster"):
-            return _to_cluster(url, options, package)
-        library = import_module(package)
-        pool = _watch(library.ConnectionPool.from_url(url, **options), Failures(), package)
-        # The client owns its pool, and closes it.
-        return library.Redis.from_pool(pool)
+        return _to_cluster(url, options, package)
     except client_errors() as error:
         raise translated(error) from None
-    except Mistake as mistake:
-        raise SettingsError([f"the address of Redis {mistake}"]) from None
-    except (ValueError, TypeError):
-        raise SettingsError(["the address of Redis must have a form that the README lists"]) from None
 
 
 def _options(policy: Policy, package: str) -> dict[str, Any]:
@@ -99,12 +75,6 @@ def _accepts(sock: socket.socket, level: int, option: int, value: Any) -> bool:
     return True
 
 
-def _watch(pool: Any, failures: Failures, package: str) -> Any:
-    """The pool itself; its connections, none of which exists yet, take part in `failures`."""
-    pool.connection_class = watched(pool.connection_class, failures, asynchronous=package == _ASYNCHRONOUS)
-    return pool
-
-
 def _unannounced() -> dict[str, None]:
     """Two commands less on every new connection: the server need not know the library's version."""
     accepted = signature(redis.connection.AbstractConnection.__init__).parameters
@@ -112,61 +82,73 @@ def _unannounced() -> dict[str, None]:
     return {"driver_info": None} if "driver_info" in accepted else {"lib_name": None, "lib_version": None}
 
 
-def _parts(url: str) -> tuple[list[tuple[str, int]], list[str], dict[str, Any]]:
-    """Hosts, path segments and credentials of a URL with several hosts."""
-    split = urlsplit(url)
-    userinfo, _, hosts = split.netloc.rpartition("@")
-    user, _, password = userinfo.partition(":")
-    default = _SENTINEL_PORT if "sentinel" in split.scheme else _REDIS_PORT
-    addresses = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if not host.endswith("]") else ("", "", host)
-        addresses.append((name.strip("[]"), int(port)) if name else (port.strip("[]"), default))
-    query = dict(parse_qsl(split.query))
-    login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    tls = {name: query[name] for name in TLS_OPTIONS if name in query}
-    if split.scheme.startswith("rediss"):
-        tls["ssl"] = "yes"
-    return addresses, [part for part in split.path.split("/") if part], {**login, **tls, "query": query}
+def _login(url: RedisUrl) -> dict[str, str | None]:
+    return {"username": url.username.reveal() or None, "password": url.password.reveal() or None}
 
 
-def _through_sentinels(url: str, options: dict[str, Any], package: str) -> Any:
-    addresses, path, more = _parts(url)
-    query = more.pop("query")
+def _tls(url: RedisUrl) -> dict[str, str]:
+    """The files that are named; redis-py has the address's names for them."""
+    return {name: getattr(url, name) for name in TLS_OPTIONS if getattr(url, name)}
+
+
+def _connection_class(url: RedisUrl, package: str, failures: Failures) -> Any:
+    kinds = import_module(f"{package}.connection")
+    if url.topology is Topology.SOCKET:
+        kind = kinds.UnixDomainSocketConnection
+    else:
+        kind = kinds.SSLConnection if url.tls else kinds.Connection
+    return watched(kind, failures, asynchronous=package == _ASYNCHRONOUS)
+
+
+def _to_server(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
+    library = import_module(package)
+    where: dict[str, Any] = {"path": url.socket_path}
+    if url.topology is Topology.SERVER:
+        ((host, port),) = url.addresses
+        where = {"host": host, "port": port, **_tls(url)}
+    kind = _connection_class(url, package, Failures())
+    pool = library.ConnectionPool(connection_class=kind, db=url.database, **where, **options)
+    # The client owns its pool, and closes it.
+    return library.Redis.from_pool(pool)
+
+
+def _through_sentinels(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
+    tls: dict[str, Any] = {"ssl": True, **_tls(url)} if url.tls else {}
     to_sentinels = {
         **options,
-        "username": query.get("sentinel_username"),
-        "password": query.get("sentinel_password"),
-        **{name: value for name, value in more.items() if name.startswith("ssl")},
+        "username": url.sentinel_username.reveal() or None,
+        "password": url.sentinel_password.reveal() or None,
+        **tls,
     }
     library = import_module(f"{package}.sentinel")
-    sentinels = library.Sentinel(addresses, sentinel_kwargs=to_sentinels, **options, **more)
-    client = sentinels.master_for(path[0], db=int(path[1]) if len(path) > 1 else 0)
+    sentinels = library.Sentinel(url.addresses, sentinel_kwargs=to_sentinels, **options, **tls)
+    client = sentinels.master_for(url.primary, db=url.database)
     # Shared, because one gateway may forget the connections to all of them.
     failures = Failures()
     for each in (*sentinels.sentinels, client):
-        _watch(each.connection_pool, failures, package)
+        pool = each.connection_pool
+        # None of its connections exists yet.
+        pool.connection_class = watched(pool.connection_class, failures, asynchronous=package == _ASYNCHRONOUS)
     return client
 
 
-def _to_cluster(url: str, options: dict[str, Any], package: str) -> Any:
-    addresses, _, more = _parts(url)
-    more.pop("query")
-    library, kinds = import_module(f"{package}.cluster"), import_module(f"{package}.connection")
-    asynchronous, tls = package == _ASYNCHRONOUS, "ssl" in more
-    kind = watched(kinds.SSLConnection if tls else kinds.Connection, Failures(), asynchronous=asynchronous)
-    nodes = [library.ClusterNode(host, port) for host, port in addresses]
-    if asynchronous:
-        client = library.RedisCluster(startup_nodes=nodes, **options, **more)
+def _to_cluster(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
+    library, kind = import_module(f"{package}.cluster"), _connection_class(url, package, Failures())
+    nodes = [library.ClusterNode(host, port) for host, port in url.addresses]
+    options |= _tls(url)
+    if package == _ASYNCHRONOUS:
+        client = library.RedisCluster(startup_nodes=nodes, ssl=url.tls, **options)
         # It takes no class of connections, and has none yet.
         client.connection_kwargs["connection_class"] = kind
         for node in client.nodes_manager.startup_nodes.values():
             node.connection_class = kind
         return client
-    more.pop("ssl", None)
-    host, port = addresses[0]
+    host, port = url.addresses[0]
     # Only with a URL does it take a class of pools and of connections.
-    first = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
     return library.RedisCluster(
-        url=first, startup_nodes=nodes[1:], connection_pool_class=NodePool, connection_class=kind, **options, **more
+        url=f"redis://{HostPort(host, port)}",
+        startup_nodes=nodes[1:],
+        connection_pool_class=NodePool,
+        connection_class=kind,
+        **options,
     )

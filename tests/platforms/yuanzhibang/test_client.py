@@ -31,9 +31,10 @@ from platform_simulator import (
     Fault,
     Simulator,
 )
+from support.endpoints import endpoints_at
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
-from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.domain.policy import Policy
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
@@ -54,8 +55,7 @@ def _never() -> float:
 
 
 def _app(base: str) -> App:
-    token, ticket, check = (base + path for path in (TOKEN_PATH, TICKET_PATH, CHECK_PATH))
-    return App("app1", Secret(_SECRET), endpoints=Endpoints(token, ticket, check, token))
+    return App("app1", Secret(_SECRET), endpoints=endpoints_at(base, TOKEN_PATH, TICKET_PATH, CHECK_PATH, TOKEN_PATH))
 
 
 def _ok(body: bytes = _TICKET_JSON, *headers: str) -> bytes:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from support.endpoints import endpoints_at
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError
-from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.platforms.http.response import HttpResponse
@@ -37,7 +38,7 @@ class Answered(YuanzhibangPlatform):
 
 def application(base: str = "http://127.0.0.1:9") -> App:
     """An application with the planted secret, whose platform is at `base`."""
-    return App("app0000", Secret(SECRET), "", Endpoints(*(f"{base}/{name}" for name in ("t", "j", "c", "u"))))
+    return App("app0000", Secret(SECRET), "", endpoints_at(base, "/t", "/j", "/c", "/u"))
 
 
 def answer(data: bytes, opened: Opened = Answered) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from token_refresher.domain.addresses import Topology
 from token_refresher.domain.errors import SettingsError, TokenRefresherError
 from token_refresher.settings.loader import Settings, read
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 
 from .inputs import environment
 from .properties import SECRET, attempt, hold, planted, tell_nothing
@@ -81,7 +82,7 @@ def _accepted(settings: Settings) -> None:
     hold(not settings.policy.problems(), "a policy that contradicts itself was accepted")
     hold(all(app.app_id and app.secret for app in apps), "an application without id or secret was accepted")
     hold(len({app.app_id for app in apps}) == len(apps), "an application was accepted twice")
-    url = settings.redis.url.reveal()
+    url = settings.redis.url
     # A cluster is asked for its slots at once.
-    if not url.lower().startswith(("redis+cluster", "rediss+cluster")):
-        attempt(lambda: connect(settings.redis, settings.policy), TokenRefresherError)
+    if url.topology is not Topology.CLUSTER:
+        attempt(lambda: create_client(url, settings.policy), TokenRefresherError)

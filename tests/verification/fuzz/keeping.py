@@ -15,13 +15,14 @@ from support.planted import planted as secret_forms
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher.bootstrap import store
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import NoCredentialError
-from token_refresher.domain.model import Kind, Secret, Snapshot, Target
+from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.cache import CachedCredential
-from token_refresher.settings.loader import RedisSettings, read
-from token_refresher.store.connection import connect
+from token_refresher.settings.loader import read
+from token_refresher.store.connection import create_client
 from token_refresher.store.keys import keys_of
 
 from .hearing import listening
@@ -78,9 +79,9 @@ def readers(reader_class: type[Reader] = Reader) -> Iterator[Callable[[bytes], N
     with World() as world, listening() as clean:
         app_id, url = world.app_id(), world.redis.url
         tenant = Tenant(world.redis.client(), app_id)
-        kept, redis_settings = store(read(world.settings_env())), RedisSettings(Secret(url))
+        kept, redis_url = store(read(world.settings_env())), RedisUrl.parse(url)
         patient = Policy(redis_timeout_s=30)
-        client, other_client = (connect(redis_settings, patient, asynchronous=each) for each in (False, True))
+        client, other_client = (create_client(redis_url, patient, asynchronous=each) for each in (False, True))
 
         def stored(data: bytes) -> None:
             target = tenant.write(data)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from token_refresher.domain.model import Secret
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.policy import Policy
-from token_refresher.settings.loader import RedisSettings
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 from token_refresher.store.errors import client_errors, translated
 
 from .properties import SECRET, attempt, hold, planted, tell_nothing
@@ -17,11 +16,11 @@ from .serving import Mouth
 
 _WAIT_S = 10.0
 _LAST_WORD = "the-end-of-the-command"
-Connect = Callable[[RedisSettings, Policy], Any]
+Connect = Callable[[RedisUrl, Policy], Any]
 
 
 @contextmanager
-def protocol(connect: Connect = connect) -> Iterator[Callable[[bytes], None]]:
+def protocol(connect: Connect = create_client) -> Iterator[Callable[[bytes], None]]:
     """The target: each input is what comes back for one command: a reply, or an error that the store translates."""
     ending = _LAST_WORD.encode() + b"\r\n"
     with Mouth(lambda request: request.endswith(ending)) as mouth:
@@ -29,7 +28,7 @@ def protocol(connect: Connect = connect) -> Iterator[Callable[[bytes], None]]:
 
         def reply(data: bytes) -> None:
             mouth.answer, before = planted(data), mouth.requests
-            client = connect(RedisSettings(Secret(url)), Policy(redis_timeout_s=_WAIT_S))
+            client = connect(RedisUrl.parse(url), Policy(redis_timeout_s=_WAIT_S))
             try:
                 found = attempt(lambda: _ask(client), client_errors(), ())
             finally:

@@ -10,10 +10,9 @@ from support.planted import plant
 from support.redis_server import RedisServer
 from support.topologies import Cluster, Sentinels, wait_until
 from support.world import World
-from token_refresher.domain.model import Secret
+from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.policy import Policy
-from token_refresher.settings.loader import RedisSettings
-from token_refresher.store.connection import connect
+from token_refresher.store.connection import create_client
 
 from .forward_proxy import ForwardProxy
 from .place import Place
@@ -127,8 +126,8 @@ class _ManyServers(Place):
 
     def __init__(self, **policy: float) -> None:
         super().__init__(**policy)
-        settings = RedisSettings(Secret(self.environs[0]["REDIS_URL"]))
-        self.readers = [connect(settings, Policy(redis_timeout_s=_READER_S))]
+        url = RedisUrl.parse(self.environs[0]["REDIS_URL"])
+        self.readers = [create_client(url, Policy(redis_timeout_s=_READER_S))]
 
     def others(self) -> list[RedisServer]:
         raise NotImplementedError

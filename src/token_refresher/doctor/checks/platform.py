@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from token_refresher.doctor.checks.redis_server import clocks_apart
-from token_refresher.doctor.context import CheckContext, Clocks, host_of, proxy_of
+from token_refresher.doctor.context import CheckContext, Clocks, proxy_of
 from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.errors import CATALOGUE, NotSentError, PlatformError, UnknownOutcomeError
 from token_refresher.domain.model import App, Kind, Snapshot
@@ -99,17 +99,17 @@ def judged(context: CheckContext, answers: Answers) -> Iterator[Finding]:
 def _reached(context: CheckContext, app: App, lost: PlatformError | None) -> Finding:
     check, url = Check("platform reachable", app.app_id), app.endpoints.check_code_url
     proxy = proxy_of(url, context.settings)
-    way = f"through the proxy {host_of(proxy.reveal())}" if proxy else "directly"
+    way = f"through the proxy {proxy.host}" if proxy else "directly"
     if lost is None:
-        tls = ", TLS verified" if url.startswith("https") else ""
-        return check.green(f"{host_of(url)} answers {way}{tls}")
+        tls = ", TLS verified" if url.scheme == "https" else ""
+        return check.green(f"{url.host} answers {way}{tls}")
     if lost.code == "not_sent_late":
         return check.grey("not examined: no time was left")
     # A refusal by the HTTP status alone, 404 for example, comes from something else too.
     fix = _FIXES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
     if proxy is None and context.settings.proxies:
         fix += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
-    return check.red(f"{lost.what} ({host_of(url)}, {way})", fix)
+    return check.red(f"{lost.what} ({url.host}, {way})", fix)
 
 
 def _lost(error: PlatformError) -> bool:
@@ -152,7 +152,7 @@ def clock(context: CheckContext, answers: Answers) -> Finding:
 def unused_proxies(context: CheckContext) -> Iterator[Finding]:
     """A slip of new users: the http or https in a setting's name is the platform's address, not the proxy's."""
     settings = context.settings
-    schemes = {url.partition(":")[0] for app in settings.apps for url in vars(app.endpoints).values()}
+    schemes = {url.scheme for app in settings.apps for url in vars(app.endpoints).values()}
     for scheme in settings.proxies.keys() - schemes:
         says = f"PLATFORM_{scheme.upper()}_PROXY is set, but no address of the platform begins with {scheme}://"
         fix = "set PLATFORM_HTTPS_PROXY (proxies.https), which is for https:// addresses of the platform"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
-from token_refresher.doctor.context import CheckContext, host_of
+from token_refresher.doctor.context import CheckContext
 from token_refresher.doctor.finding import Check, Finding
-from token_refresher.domain.errors import SettingsError, StoreError
-from token_refresher.store.connection import connect
+from token_refresher.domain.addresses import RedisUrl, Topology
+from token_refresher.domain.errors import StoreError
+from token_refresher.store.connection import create_client
 from token_refresher.store.errors import missing_right, translated
 
-_LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 # Scripts that read the clock before they write: refused by older servers, which replicate scripts word for word.
 _NEEDED_VERSION, _TESTED_VERSION = (5, 0), (6, 2)
 # Of maxmemory. What is left must hold the bursts of others who use this server.
@@ -35,15 +34,12 @@ REST = ("redis version", "redis role", "redis eviction", "redis memory", "redis 
 
 def reach(context: CheckContext) -> Iterator[Finding]:
     """Connect; without an answer nothing else of Redis is examined."""
-    url = context.settings.redis.url.reveal()
-    check, where = Check("redis reachable"), host_of(url) or "a socket file"
+    url = context.settings.redis.url
+    check, where = Check("redis reachable"), _hosts(url) or "a socket file"
     try:
-        context.client = connect(context.settings.redis, context.settings.policy)
+        context.client = create_client(url, context.settings.policy)
         context.ask("TIME")
         yield check.green(f"answers at {where}")
-    except SettingsError as error:
-        context.gone = "its address cannot be used"
-        yield check.red(error.what, error.advice)
     except (redis.RedisError, OSError, StoreError) as error:
         failed = error if isinstance(error, StoreError) else translated(error)
         missing = missing_right(error) or ("COMMAND and CLUSTER" if failed.code == "redis_no_permission" else "")
@@ -60,12 +56,16 @@ def reach(context: CheckContext) -> Iterator[Finding]:
         yield check.red(says, _reach_fix(failed, url))
 
 
-def _reach_fix(failed: StoreError, url: str) -> str:
+def _hosts(url: RedisUrl) -> str:
+    return ", ".join(map(str, url.hosts))
+
+
+def _reach_fix(failed: StoreError, url: RedisUrl) -> str:
     """The advice that a run gives too, and what the address alone adds to it."""
-    if failed.code == "redis_unreachable" and "+cluster" in url:
+    if failed.code == "redis_unreachable" and url.topology is Topology.CLUSTER:
         return f"{failed.advice}; {_NO_CLUSTER_FIX}"
     if failed.code in ("redis_unreachable", "redis_timeout") and "rediss://" not in failed.advice:
-        if url.startswith("rediss"):
+        if url.tls:
             return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
         return f"{failed.advice}; if the port speaks TLS, write rediss:// in REDIS_URL"
     return failed.advice
@@ -73,15 +73,13 @@ def _reach_fix(failed: StoreError, url: str) -> str:
 
 def encryption(context: CheckContext) -> Iterator[Finding]:
     """Who could listen, by the address alone."""
-    check, url = Check("redis encryption"), context.settings.redis.url.reveal()
-    scheme = urlsplit(url).scheme
-    hosts = host_of(url).split(",")
-    if scheme.startswith("rediss"):
+    check, url = Check("redis encryption"), context.settings.redis.url
+    if url.tls:
         yield check.green("TLS")
-    elif scheme == "unix" or all(_LOOPBACK.fullmatch(host) for host in hosts):
+    elif all(host.is_loopback for host in url.hosts):
         yield check.green("stays on this machine")
     else:
-        says = f"the password and the codes travel in plain text to {', '.join(hosts)}"
+        says = f"the password and the codes travel in plain text to {_hosts(url)}"
         fix = "turn TLS on in Redis and write rediss:// in REDIS_URL, unless the network is yours alone"
         yield check.yellow(says, fix)
 

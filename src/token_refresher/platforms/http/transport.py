@@ -11,8 +11,8 @@ import socket
 import struct
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlsplit
 
+from token_refresher.domain.addresses import ProxyUrl
 from token_refresher.platforms.http.call import AbortHandle, Call, CallCancelledError, Phase, current_call
 
 if TYPE_CHECKING:
@@ -310,11 +310,11 @@ def _pools() -> dict[str, Any]:
 
 def proxy_headers(proxy: str) -> dict[str, str]:
     """What a proxy gets in addition, as curl does it: a user without a password too, UTF-8 beyond Latin-1."""
-    given, _, _ = urlsplit(proxy).netloc.rpartition("@")
-    if not given:
+    # requests says which proxy it means by its address alone.
+    known = ProxyUrl.parse(proxy)
+    if not (known.username or known.password):
         return {}
-    user, _, password = given.partition(":")
-    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    pair = f"{known.username.reveal()}:{known.password.reveal()}".encode("utf-8", "surrogateescape")
     with contextlib.suppress(UnicodeError):
         # Latin-1 where it can be: that is what requests sends, so whatever works with it goes on to work.
         pair = pair.decode().encode("latin-1")

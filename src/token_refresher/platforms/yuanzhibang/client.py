@@ -15,6 +15,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from token_refresher.domain.addresses import PlatformUrl
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import NotSentError, PlatformError
 from token_refresher.domain.model import App, Kind, Secret
@@ -78,7 +79,7 @@ class YuanzhibangPlatform:
         self._proxies, self._ca_bundle = dict(proxies), ca_bundle
         self._lock = threading.Lock()
         self._adapter: HTTPAdapter | None = None
-        self._pools: dict[str, Any] = {}  # by the address that was dialled
+        self._pools: dict[PlatformUrl, Any] = {}  # by the address that was dialled
         self._closed = False
 
     def __enter__(self) -> YuanzhibangPlatform:
@@ -170,19 +171,17 @@ class YuanzhibangPlatform:
     def _new_call(self, until: float, owner: int) -> Call[Any]:
         return Call(min(until, self._clock() + self._policy.request_total_s), self._clock, owner)
 
-    def _dial(self, call: Call[None], connections: HTTPAdapter, url: str) -> None:
+    def _dial(self, call: Call[None], connections: HTTPAdapter, url: PlatformUrl) -> None:
         """In the call's thread: connect and reserve. Raises whatever goes wrong."""
         request = _prepared(url, "")
         pool: Any = connections.get_connection_with_tls_context(request, True, proxies=self._proxies_shown())
         self._pools[url] = pool
-        pool.dial(
-            url.lower().startswith("https:") and pool.proxy, min(self._policy.connect_timeout_s, call.remaining_s())
-        )
+        pool.dial(url.scheme == "https" and pool.proxy, min(self._policy.connect_timeout_s, call.remaining_s()))
 
     def _proxies_shown(self) -> dict[str, str]:
         return {scheme: address.reveal() for scheme, address in self._proxies.items()}
 
-    def _post(self, url: str, fields: Mapping[str, str], until: float, owner: int = 0) -> HttpResponse:
+    def _post(self, url: PlatformUrl, fields: Mapping[str, str], until: float, owner: int = 0) -> HttpResponse:
         # surrogatepass: an odd secret is the platform's to refuse, not a crash whose text quotes it.
         body = urlencode(fields, errors="surrogatepass")
         # Before the time begins to count: what the first request imports is no part of any request.
@@ -190,7 +189,7 @@ class YuanzhibangPlatform:
         call: Call[HttpResponse] = self._new_call(until, owner)
         return call.run(lambda: self._send(call, connections, url, body))
 
-    def _send(self, call: Call[HttpResponse], connections: HTTPAdapter, url: str, body: str) -> HttpResponse:
+    def _send(self, call: Call[HttpResponse], connections: HTTPAdapter, url: PlatformUrl, body: str) -> HttpResponse:
         """In the call's thread: send the request once and read its answer. Raises whatever goes wrong."""
         request = _prepared(url, body)
         policy, left_s = self._policy, call.remaining_s()
@@ -242,10 +241,10 @@ def _about(app: App, kind: Kind | None) -> Iterator[None]:
         raise
 
 
-def _prepared(url: str, body: str) -> PreparedRequest:
+def _prepared(url: PlatformUrl, body: str) -> PreparedRequest:
     from requests import Request
 
-    return Request("POST", url, headers=_HEADERS, data=body).prepare()
+    return Request("POST", str(url), headers=_HEADERS, data=body).prepare()
 
 
 def _data(

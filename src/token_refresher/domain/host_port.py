@@ -1,0 +1,67 @@
+"""HOST:PORT, in the one form that it has wherever it is given: to listen on, within a URL, of a proxy or a sentinel."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from token_refresher.domain.errors import InvalidValueError
+
+_LABEL = r"\w(?:[\w-]{0,61}\w)?"
+_HOST_AND_PORT = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?))(?::([0-9]{{1,5}}))?")
+_LOOPBACK = re.compile(r"localhost|::1|127(\.[0-9]{1,3}){3}", re.IGNORECASE)
+
+
+class HostPort(NamedTuple):
+    """A `host` (str; an IPv6 address without its brackets) and its `port` (int; None: not given)."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is certainly this machine."""
+        return bool(_LOOPBACK.fullmatch(self.host))
+
+    @classmethod
+    def parse(cls, given: str, lowest_port: int = 1) -> HostPort:
+        """HOST or HOST:PORT. Raises InvalidValueError."""
+        found = _HOST_AND_PORT.fullmatch(given)
+        if found is None:
+            raise InvalidValueError("must name a host, and a port from 1 to 65535 after its colon where there is one")
+        in_brackets, name, port = found.groups()
+        if port and not lowest_port <= int(port) <= 65535:
+            raise InvalidValueError("must have a port from 1 to 65535 after the host's colon")
+        if not (_is_ipv6(in_brackets) if in_brackets else _is_name(name)):
+            raise InvalidValueError("must name a host that can exist; an IPv6 address is written in brackets")
+        return cls(in_brackets or name, int(port) if port else None)
+
+    @classmethod
+    def parse_listening(cls, given: str) -> tuple[str, int]:
+        """Host and port to listen on; port 0 means any free one. Raises InvalidValueError."""
+        host, port = cls.parse(given, lowest_port=0)
+        if port is None:
+            raise InvalidValueError("must have a port after the host's colon")
+        return host, port
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address  # few addresses are
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    """Whether a name server can be asked for it: one that is not of ASCII is encoded for that."""
+    try:
+        return text.isascii() or bool(text.encode("idna"))
+    except UnicodeError:
+        return False
