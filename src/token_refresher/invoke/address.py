@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.errors import InvalidValueError, SettingsError
+from token_refresher.domain.host_port import HostPort
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _QUALIFIER = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{1,32}")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
-_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ENDPOINT = re.compile(rf"(?:(?P<scheme>https?)://)?(?P<host>{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?)/?")
+_ENDPOINT = re.compile("(?:(https?)://)?([^/?#]+)/?")
 
-# Argument of `FunctionAddress.of` -> the setting that gives it, the form it must have, and that form in words.
-_SETTINGS = {
-    "function": ("FUNCTION_NAME", _NAME, "letters, digits, _ and -, not beginning with a digit or -"),
-    "service": ("FUNCTION_SERVICE", _NAME, "letters, digits, _ and -, not beginning with a digit or -"),
-    "qualifier": ("FUNCTION_QUALIFIER", _QUALIFIER, "a version or an alias: letters, digits, _ and -"),
-    "endpoint": ("FUNCTION_ENDPOINT", _ENDPOINT, "https://host or host, without a path or a login"),
-    "account_id": ("ALIBABA_CLOUD_ACCOUNT_ID", _ACCOUNT, "digits"),
-    "region": ("ALIBABA_CLOUD_REGION_ID", _REGION, "a region's id like cn-hangzhou"),
+
+def _endpoint(given: str) -> str:
+    """Scheme, host and port of Function Compute, without a slash at the end; "" where `given` is no such address."""
+    found = _ENDPOINT.fullmatch(given)
+    try:
+        return f"{found[1] or 'https'}://{HostPort.parse(found[2])}" if found else ""
+    except InvalidValueError:
+        return ""
+
+
+# Argument of `FunctionAddress.of` -> the setting that gives it, whether a value fits, and that form in words.
+_SETTINGS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
+    "function": ("FUNCTION_NAME", _NAME.fullmatch, "letters, digits, _ and -, not beginning with a digit or -"),
+    "service": ("FUNCTION_SERVICE", _NAME.fullmatch, "letters, digits, _ and -, not beginning with a digit or -"),
+    "qualifier": ("FUNCTION_QUALIFIER", _QUALIFIER.fullmatch, "a version or an alias: letters, digits, _ and -"),
+    "endpoint": ("FUNCTION_ENDPOINT", _endpoint, "https://host or host, without a path or a login"),
+    "account_id": ("ALIBABA_CLOUD_ACCOUNT_ID", _ACCOUNT.fullmatch, "digits"),
+    "region": ("ALIBABA_CLOUD_REGION_ID", _REGION.fullmatch, "a region's id like cn-hangzhou"),
 }
 
 
@@ -64,8 +74,8 @@ class FunctionAddress:
         }
         problems = [
             f"{name} must be {words}"
-            for argument, (name, form, words) in _SETTINGS.items()
-            if (value := given[argument]) and not form.fullmatch(value)
+            for argument, (name, fits, words) in _SETTINGS.items()
+            if (value := given[argument]) and not fits(value)
         ]
         if not function:
             problems.append("FUNCTION_NAME is missing")
@@ -73,8 +83,7 @@ class FunctionAddress:
             problems.append("FUNCTION_ENDPOINT is missing, or ALIBABA_CLOUD_ACCOUNT_ID with ALIBABA_CLOUD_REGION_ID")
         if problems:
             raise SettingsError(problems)
-        found = _ENDPOINT.fullmatch(endpoint or f"{account_id}.{region}.fc.aliyuncs.com")
-        where = f"{found['scheme'] or 'https'}://{found['host']}" if found else ""
+        where = _endpoint(endpoint or f"{account_id}.{region}.fc.aliyuncs.com")
         return cls(function or "", service or None, qualifier or None, where)
 
     @classmethod

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from token_refresher.cli import streams
 from token_refresher.cli.options import CommandSpec
 from token_refresher.cli.output import Output
+from token_refresher.domain.errors import InvalidValueError
+from token_refresher.domain.host_port import HostPort
 
 # Loopback: who can reach the endpoint sees the ids of all applications.
 _LISTEN = "127.0.0.1:8080"
@@ -46,12 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]", host)
-    whole = bracketed or re.fullmatch(r"[^\s:\[\]]+", host)
-    if not whole or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise argparse.ArgumentTypeError("not HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080")
-    return bracketed[1] if bracketed else host, int(port)
+    try:
+        return HostPort.parse_listening(text)
+    except InvalidValueError:
+        what = "not HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080"
+        raise argparse.ArgumentTypeError(what) from None
 
 
 def _seconds(text: str) -> float:

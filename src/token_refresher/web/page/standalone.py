@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection
 
@@ -10,7 +9,8 @@ from flask import Flask
 
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Action, Command
-from token_refresher.domain.errors import CommandError, StoreError, TokenRefresherError
+from token_refresher.domain.errors import CommandError, InvalidValueError, StoreError, TokenRefresherError
+from token_refresher.domain.host_port import HostPort
 from token_refresher.domain.model import Secret
 from token_refresher.domain.report import Failure
 from token_refresher.refresh.run import Refresher
@@ -79,7 +79,8 @@ def read_once(history: RunHistory, refresher: Refresher) -> None:
 
 def address(listen: str) -> tuple[str, int]:
     """Host and port out of "HOST:PORT"; an IPv6 address is in brackets. Raises CommandError."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", listen, re.ASCII)
-    if not found or int(found[3]) > 65535:
-        raise CommandError("the address to listen on must be HOST:PORT, as in 127.0.0.1:8081 or [::1]:8081")
-    return found[1] or found[2], int(found[3])
+    try:
+        return HostPort.parse_listening(listen)
+    except InvalidValueError:
+        what = "the address to listen on must be HOST:PORT, as in 127.0.0.1:8081 or [::1]:8081"
+        raise CommandError(what) from None
