@@ -1,8 +1,7 @@
-"""What the program is told, read once: from environment variables alone, or from a file which they override.
+"""All settings, read once: from environment variables alone, or from a file which they override.
 
 `read(environ)` is all there is. It finds every mistake before it raises, names each, and quotes no value.
-SETTINGS lists every name that is read. Only `invoke` has names of its own (INVOKE_SETTINGS), which `credentials.py` and
-`invoke_address.py` read.
+SETTINGS lists every name that is read. Only `invoke` reads names of its own (INVOKE_SETTINGS).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from token_refresher.domain.secret import Secret
 from token_refresher.domain.suggestion import did_you_mean
 from token_refresher.settings import values
 from token_refresher.settings.apps import read_apps
-from token_refresher.settings.lookup import Findings, Place, Sources
+from token_refresher.settings.lookup import Scope, SettingsReader, SettingsSources
 from token_refresher.settings.oddities import is_service_link
 from token_refresher.settings.origin import Origin
 from token_refresher.settings.schema import SETTINGS, Setting, names_in
@@ -30,7 +29,7 @@ from token_refresher.settings.values import Section
 
 __all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read", "read_from"]
 
-# What the published file holds until somebody fills it in. It is no address, and goes unused.
+# What the published file holds until it is filled in. It is not an address, and is not used.
 _SAMPLE_PROXY = "http://user:password@host:port"
 
 
@@ -75,26 +74,26 @@ def read(environ: Mapping[str, str]) -> Settings:
 def read_from(origin: Origin) -> Settings:
     """The same for the environment of `origin`, which notes each file that is read."""
     sources = _sources(origin)
-    findings = sources.findings
+    reader = sources.reader
     settings = Settings(
         apps=read_apps(sources),
         redis=_redis(sources),
         proxies=_proxies(sources),
         policy=_policy(sources),
-        ca_bundle=findings.take(sources.either("PLATFORM_CA_BUNDLE", "ca_bundle"), values.existing_file),
-        log_level=findings.take(sources.either("LOG_LEVEL", "log_level"), values.log_level)
+        ca_bundle=reader.parse(sources.either("PLATFORM_CA_BUNDLE", "ca_bundle"), values.existing_file),
+        log_level=reader.parse(sources.either("LOG_LEVEL", "log_level"), values.log_level)
         or SETTINGS["LOG_LEVEL"].default,
         warnings=(),
         origin=origin,
     )
-    findings.unknown("top level", sources.file, names_in(""), findings.warnings)
-    if findings.problems:
-        raise SettingsError(findings.problems, tuple(dict.fromkeys(findings.warnings)))
-    return replace(settings, warnings=tuple(dict.fromkeys(findings.warnings)))
+    reader.unknown("top level", sources.file, names_in(""), reader.warnings)
+    if reader.problems:
+        raise SettingsError(reader.problems, tuple(dict.fromkeys(reader.warnings)))
+    return replace(settings, warnings=tuple(dict.fromkeys(reader.warnings)))
 
 
-def _sources(origin: Origin) -> Sources:
-    findings, env = Findings(origin), Place("", origin.environ)
+def _sources(origin: Origin) -> SettingsSources:
+    reader, env = SettingsReader(origin), Scope("", origin.environ)
 
     def load(path: str) -> Section:
         try:
@@ -102,78 +101,78 @@ def _sources(origin: Origin) -> Sources:
         except ModuleNotFoundError:
             raise InvalidValueError("needs the package PyYAML, which is not installed") from None
         origin.note(path, LARGEST_FILE)
-        return load(path, findings.problems)
+        return load(path, reader.problems)
 
     config = env.find("CONFIG_FILE")
-    file = findings.take(config, load)
+    file = reader.parse(config, load)
     broken = config is not None and file is None
-    return Sources(findings, env, Section() if file is None else file, from_env=config is None, broken=broken)
+    return SettingsSources(reader, env, Section() if file is None else file, from_env=config is None, broken=broken)
 
 
-def _redis(sources: Sources) -> RedisSettings:
-    findings = sources.findings
-    storage = sources.section("storage_redis", findings.warnings)
-    prefix = findings.take(sources.env.find("REDIS_KEY_PREFIX") or storage.find("key_prefix"), values.name)
+def _redis(sources: SettingsSources) -> RedisSettings:
+    reader = sources.reader
+    storage = sources.section("storage_redis", reader.warnings)
+    prefix = reader.parse(sources.env.find("REDIS_KEY_PREFIX") or storage.find("key_prefix"), values.name)
     given = sources.env.find("REDIS_URL") or storage.find("url")
-    url = findings.take_secret_as(given, RedisUrl.parse) if given else _composed_url(sources, storage)
+    url = reader.parse_secret(given, RedisUrl.parse) if given else _redis_url_of_parts(sources, storage)
     beside = [name for name in ("host", "port", "auth", "db", "username") if storage.find(name)]
     if storage.find("url") and beside:
-        findings.warnings.append(f"storage_redis.url is given, so these go unused: {', '.join(beside)}")
+        reader.warnings.append(f"storage_redis.url is given, so these go unused: {', '.join(beside)}")
     return RedisSettings(url or RedisUrl(Topology.SERVER), prefix or "")
 
 
-def _composed_url(sources: Sources, storage: Place) -> RedisUrl | None:
+def _redis_url_of_parts(sources: SettingsSources, storage: Scope) -> RedisUrl | None:
     """The address of Redis from the parts that the published file has; None after a mistake."""
-    findings = sources.findings
+    reader = sources.reader
     if sources.from_env:
         # Without an application either, the sentence about that names REDIS_URL too.
         if sources.env.find("APP_ID"):
-            findings.needed(sources.env, "REDIS_URL")
+            reader.required(sources.env, "REDIS_URL")
         return None
     if not storage.find("host"):
         if not sources.broken:
-            findings.problems.append("storage_redis.host is missing, or storage_redis.url, or REDIS_URL")
+            reader.problems.append("storage_redis.host is missing, or storage_redis.url, or REDIS_URL")
         return None
-    host = findings.take(storage.find("host"), values.redis_host)
-    port = findings.take(storage.find("port"), values.port)
-    db = findings.take(storage.find("db"), values.database)
-    user, auth = (findings.take_secret(storage.find(name)) or Secret("") for name in ("username", "auth"))
+    host = reader.parse(storage.find("host"), values.redis_host)
+    port = reader.parse(storage.find("port"), values.port)
+    db = reader.parse(storage.find("db"), values.database)
+    user, auth = (reader.parse_secret(storage.find(name), Secret) or Secret("") for name in ("username", "auth"))
     at = HostPort(host.host if host else "", port or int(SETTINGS["storage_redis.port"].default))
     return RedisUrl(Topology.SERVER, (at,), user, auth, db or 0)
 
 
-def _proxies(sources: Sources) -> Mapping[str, ProxyUrl]:
-    findings = sources.findings
-    section = sources.section("proxies", findings.warnings)
+def _proxies(sources: SettingsSources) -> Mapping[str, ProxyUrl]:
+    reader = sources.reader
+    section = sources.section("proxies", reader.warnings)
     found: dict[str, ProxyUrl] = {}
     for scheme in ("http", "https"):
         given = sources.env.find(f"PLATFORM_{scheme.upper()}_PROXY") or section.find(scheme)
         if given and given.value == _SAMPLE_PROXY:
-            findings.warnings.append(f"{given.name} is still the published sample's, so no proxy is used")
+            reader.warnings.append(f"{given.name} is still the published sample's, so no proxy is used")
             continue
-        proxy = findings.take_secret_as(given, ProxyUrl.parse)
+        proxy = reader.parse_secret(given, ProxyUrl.parse)
         if proxy:
             found[scheme] = proxy
     return MappingProxyType(found)
 
 
-def _policy(sources: Sources) -> Policy:
-    findings = sources.findings
-    section = sources.section("policy", findings.problems)
-    findings.warnings.extend(_misspelt(sources.env.values))
+def _policy(sources: SettingsSources) -> Policy:
+    reader = sources.reader
+    section = sources.section("policy", reader.problems)
+    reader.warnings.extend(_misspelt(sources.env.values))
     numbers: dict[str, Any] = {}
     unread = set()
     for each in fields(Policy):
         name = each.name
         given = sources.env.find(f"POLICY_{name.upper()}") or section.find(name)
-        number = findings.take(given, values.concurrency if name == "concurrency" else values.seconds)
+        number = reader.parse(given, values.concurrency if name == "concurrency" else values.seconds)
         if number is not None:
             numbers[name] = number
         elif given:
             unread.add(name)
     policy = replace(Policy(), **numbers)
     # Whether an unread number fits to the others is not known: its default stands in, and would be blamed.
-    findings.problems.extend(rule for rule in policy.problems() if not unread & set(re.findall(r"\w+", rule)))
+    reader.problems.extend(rule for rule in policy.problems() if not unread & set(re.findall(r"\w+", rule)))
     return policy
 
 

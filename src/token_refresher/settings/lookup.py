@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from token_refresher.domain.errors import InvalidValueError
-from token_refresher.domain.secret import Secret
 from token_refresher.domain.suggestion import did_you_mean
 from token_refresher.settings.oddities import is_service_link, oddities, quoted
 from token_refresher.settings.origin import Origin
@@ -17,26 +16,26 @@ from token_refresher.settings.values import Section, Value, is_reference, resolv
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
-    """A setting that was given: its `name` as the user knows it, and its `value`."""
+class RawSetting(NamedTuple):
+    """A setting as it was given: its `name` as the user knows it, and its `value`."""
 
     name: str
     value: Value
 
 
-class Place(NamedTuple):
+class Scope(NamedTuple):
     """Where settings are looked up; `prefix` (str) goes before each name in messages."""
 
     prefix: str
     values: Mapping[str, Value]
 
-    def find(self, key: str) -> Found | None:
-        """What stands under `key`; None when it is absent, null or empty, which all mean the same."""
+    def find(self, key: str) -> RawSetting | None:
+        """The setting called `key`; None when it is absent, null or empty, which all mean the same."""
         value = self.values.get(key)
-        return Found(self.prefix + key, value) if value else None
+        return RawSetting(self.prefix + key, value) if value else None
 
 
-class Findings:
+class SettingsReader:
     """Reads single settings; what is wrong goes into `problems`, what is only odd into `warnings`."""
 
     def __init__(self, origin: Origin) -> None:
@@ -44,11 +43,11 @@ class Findings:
         self.problems: list[str] = []
         self.warnings: list[str] = []
 
-    def take(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
-        """The setting, read by `parse`; None when it is absent or a mistake, which is then noted."""
-        return self._taken(found, lambda given: self._plain(found, parse, given))
+    def parse(self, found: RawSetting | None, parse: Callable[[str], T]) -> T | None:
+        """The setting as `parse` reads it; None when it is absent or a mistake, which is then noted."""
+        return self._parsed(found, lambda given: self._plain(found, parse, given))
 
-    def _taken(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
+    def _parsed(self, found: RawSetting | None, parse: Callable[[str], T]) -> T | None:
         if found is None:
             return None
         try:
@@ -58,7 +57,7 @@ class Findings:
             self.problems.append(f"{found.name} {error.what}{'; it is within quotes, which count' if odd else ''}")
             return None
 
-    def _plain(self, found: Found | None, parse: Callable[[str], T], given: str) -> T:
+    def _plain(self, found: RawSetting | None, parse: Callable[[str], T], given: str) -> T:
         if is_reference(given):
             raise InvalidValueError("must not be a reference: only secrets may be ${NAME} or file:PATH")
         value = parse(given)
@@ -70,14 +69,10 @@ class Findings:
     def _note_oddities(self, name: str, value: str, *, secret: bool) -> None:
         self.warnings += [f"{name} {odd}" for odd in oddities(value, secret)]
 
-    def take_secret(self, found: Found | None) -> Secret | None:
-        """Like `take`, for a value that may be a reference."""
-        return self.take_secret_as(found, Secret)
+    def parse_secret(self, found: RawSetting | None, parse: Callable[[str], T]) -> T | None:
+        """Like `parse`, for a value that may be a reference; `parse` is given what it refers to."""
 
-    def take_secret_as(self, found: Found | None, parse: Callable[[str], T]) -> T | None:
-        """Like `take_secret`; `parse` is given what the reference leads to."""
-
-        def read(given: str) -> T:
+        def resolved(given: str) -> T:
             self._origin.note_reference(given)
             value = resolve(given, self._origin.environ)
             parsed = parse(value)
@@ -85,14 +80,14 @@ class Findings:
                 self._note_oddities(found.name, value, secret=True)
             return parsed
 
-        return self._taken(found, read)
+        return self._parsed(found, resolved)
 
-    def needed(self, place: Place, key: str) -> Found | None:
-        """What stands under `key` in `place`; its absence is noted as a problem."""
-        found = place.find(key)
+    def required(self, scope: Scope, key: str) -> RawSetting | None:
+        """The setting called `key` in `scope`; its absence is noted as a problem."""
+        found = scope.find(key)
         if found is None:
-            instead = self._misspelt(key) if place.values is self._origin.environ else ""
-            self.problems.append(f"{place.prefix}{key} is missing{instead}")
+            instead = self._misspelt(key) if scope.values is self._origin.environ else ""
+            self.problems.append(f"{scope.prefix}{key} is missing{instead}")
         return found
 
     def _misspelt(self, variable: str) -> str:
@@ -105,7 +100,7 @@ class Findings:
         named = [name for name in near if name.upper() in found]
         return f"; {named[0]} is set: did you mean {variable}?" if named else ""
 
-    def section(self, found: Found | None) -> Section:
+    def section(self, found: RawSetting | None) -> Section:
         """A part of the file; empty when it is absent or a mistake, which is then noted."""
         if found is None:
             return Section()
@@ -125,29 +120,29 @@ class Findings:
                 found.append(f"{where}: the name on line {line} is unknown{did_you_mean(name, accepted)}")
 
 
-class Sources(NamedTuple):
+class SettingsSources(NamedTuple):
     """Where everything is looked up: the environment, and the configuration file's sections.
 
     `from_env` (bool): there is no file. `broken` (bool): there is one that could not be read, so that nothing
     is said about what it lacks.
     """
 
-    findings: Findings
-    env: Place
+    reader: SettingsReader
+    env: Scope
     file: Section
     from_env: bool
     broken: bool
 
-    def either(self, variable: str, key: str) -> Found | None:
-        """The environment variable, else what stands under `key` at the file's top level."""
-        return self.env.find(variable) or Place("", self.file).find(key)
+    def either(self, variable: str, key: str) -> RawSetting | None:
+        """The environment variable, else the setting called `key` at the file's top level."""
+        return self.env.find(variable) or Scope("", self.file).find(key)
 
-    def section(self, name: str, unknown: list[str] | None = None) -> Place:
+    def section(self, name: str, unknown: list[str] | None = None) -> Scope:
         """One of the file's sections; names that nobody knows are noted in `unknown` (problems or warnings).
 
         To be asked for once: mistakes are noted each time.
         """
-        section = self.findings.section(Place("", self.file).find(name))
+        section = self.reader.section(Scope("", self.file).find(name))
         if unknown is not None:
-            self.findings.unknown(name, section, names_in(name), unknown)
-        return Place(f"{name}.", section)
+            self.reader.unknown(name, section, names_in(name), unknown)
+        return Scope(f"{name}.", section)
