@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 import redis
 import trustme
+from redis.sentinel import MasterNotFoundError
 
 from store.test_connection import TlsFront
 from support.command_line import Call, caller
@@ -401,10 +402,31 @@ def test_no_advice_points_at_a_log_that_a_managed_instance_does_not_have() -> No
         ("ERR Error running script (call to f_1): @user_script:1: OOM command not allowed", "redis_out_of_memory"),
         ("ERR Unknown Redis command called from script script: 1", "redis_no_command"),
         ("ERR something else", "redis_error"),
+        ("ERR ask your administrator who moved the key", "redis_error"),
     ],
 )
 def test_words_that_a_server_quotes_decide_nothing(sentence: str, code: str) -> None:
     assert translated(redis._parsers.BaseParser.parse_error(sentence)).code == code
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("AuthenticationError('Authentication required.')", "redis_auth"),
+        ("AuthenticationError('invalid username-password pair or user is disabled.')", "redis_auth"),
+        (
+            "AuthenticationError('AUTH <password> called without any password configured for the default user.')",
+            "redis_auth",
+        ),
+        ("TimeoutError('Timeout reading from socket')", "redis_timeout"),
+        ("BusyLoadingError('Redis is loading the dataset in memory')", "redis_loading"),
+        ("ConnectionError('Connection closed by server.')", "redis_unreachable"),
+        ("TimeoutError('')", "redis_unreachable"),
+    ],
+)
+def test_of_what_sentinels_said_the_words_count_and_not_the_classes_that_redis_py_names(said: str, code: str) -> None:
+    error = MasterNotFoundError(f"No master found for 'main' : Redis<ConnectionPool<x>> - {said}")
+    assert translated(error).code == code
 
 
 def test_the_fake_answers_as_it_is_told() -> None:

@@ -1,4 +1,8 @@
-"""What servers and networks say about Redis, and what each of it means for the person who reads it. Pure."""
+"""What servers and networks say about Redis, and what each of it means for the person who reads it. Pure.
+
+What redis-py has a class for has a name here, and `errors.py` finds it by its class. Its words are looked for all the
+same: a script, or a list of what several sentinels said, has the words alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,10 @@ from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """`mark`: a regular expression for small letters. `advice`: "" for that of the code in the catalogue."""
+    """`mark`: a regular expression for small letters, "" where only the class tells.
+
+    `advice`: "" for that of the code in the catalogue.
+    """
 
     mark: str
     code: str
@@ -28,6 +35,42 @@ _AUTH = "REDIS_URL (storage_redis.auth)"
 _WHOLE = "REDIS_URL (storage_redis.username and auth)"
 _HOST = "REDIS_URL (storage_redis.host)"
 
+# -- by their classes, too
+A_SENTINEL = Meaning(
+    "",
+    "redis_wrong_form",
+    "a sentinel answers there, not a Redis server",
+    "write redis+sentinel://HOST:PORT/NAME in REDIS_URL; NAME is what the sentinels call the primary",
+)
+IN_A_CLUSTER = Meaning(
+    "",
+    "redis_wrong_form",
+    "Redis is a cluster, and this node does not hold the key",
+    "write redis+cluster:// instead of redis:// in REDIS_URL",
+)
+OUT_OF_MEMORY = Meaning("oom command not allowed", "redis_out_of_memory", "Redis is out of memory")
+READ_ONLY = Meaning("readonly|read only (replica|slave)", "redis_read_only", "this Redis server only reads")
+NOT_READY = Meaning(r"\bloading\b|masterdown|link with master is down", "redis_loading", "Redis is not ready")
+MOVING = Meaning(
+    "tryagain", "redis_error", "Redis moves this key to another node (TRYAGAIN)", "the next run tries again"
+)
+ACROSS_SLOTS = Meaning("crossslot", "redis_error", "Redis takes these keys for those of several nodes (CROSSSLOT)")
+NO_USER_NAMES = Meaning(
+    "wrong number of arguments for 'auth'",
+    "redis_auth",
+    "Redis did not accept the login: it takes a password, and no user name",
+    f"take the user name out of {_WHOLE}, or upgrade Redis to 6.2 or newer",
+)
+WRONG_LOGIN = Meaning(
+    "wrongpass|invalid username|invalid password",
+    "redis_auth",
+    "Redis did not accept the login",
+    f"correct the password (and user) in {_WHOLE}",
+)
+TIMED_OUT = Meaning(r"timeout|timed out", "redis_timeout", "Redis did not answer in time")
+UNREACHABLE = Meaning("cluster cannot be connected", "redis_unreachable", "Redis cannot be reached")
+
+# -- by their words alone
 _ADDRESS = (
     Meaning(
         r"illegal address|white ?list|\bip\b.{0,40}not (allowed|in the)|invalid ip\b",
@@ -42,18 +85,8 @@ _ADDRESS = (
     ),
 )
 _FORM = (
-    Meaning(
-        "a sentinel answers",
-        "redis_wrong_form",
-        "a sentinel answers there, not a Redis server",
-        "write redis+sentinel://HOST:PORT/NAME in REDIS_URL; NAME is what the sentinels call the primary",
-    ),
-    Meaning(
-        r"\b(moved|ask)\b",
-        "redis_wrong_form",
-        "Redis is a cluster, and this node does not hold the key",
-        "write redis+cluster:// instead of redis:// in REDIS_URL",
-    ),
+    A_SENTINEL,
+    IN_A_CLUSTER,
     Meaning(
         "cluster support disabled|cluster mode is not enabled",
         "redis_wrong_form",
@@ -70,9 +103,9 @@ _FORM = (
     Meaning("db index|invalid db|invalid database", "redis_database", "Redis has no database with this number"),
 )
 _STATE = (
-    Meaning("oom command not allowed", "redis_out_of_memory", "Redis is out of memory"),
-    Meaning("readonly|read only (replica|slave)", "redis_read_only", "this Redis server only reads"),
-    Meaning(r"\bloading\b|masterdown|link with master is down", "redis_loading", "Redis is not ready"),
+    OUT_OF_MEMORY,
+    READ_ONLY,
+    NOT_READY,
     Meaning("clusterdown|hash slot not served|slots? .{0,20}not covered", "redis_loading", "Redis is not ready"),
     Meaning(
         "misconf",
@@ -93,8 +126,8 @@ _STATE = (
         "end that script (SCRIPT KILL); the next run tries again",
     ),
     Meaning("unkillable", "redis_error", "a script keeps Redis busy (UNKILLABLE)"),
-    Meaning("tryagain", "redis_error", "Redis moves this key to another node (TRYAGAIN)", "the next run tries again"),
-    Meaning("crossslot", "redis_error", "Redis takes these keys for those of several nodes (CROSSSLOT)"),
+    MOVING,
+    ACROSS_SLOTS,
     Meaning(
         "max number of clients|max.{0,12}connections",
         "redis_unreachable",
@@ -104,7 +137,8 @@ _STATE = (
 )
 _LOGIN = (
     Meaning(
-        r"no master found.*(noauth|authentication|wrongpass|invalid username|invalid password|no password is set)",
+        r"no master found.*(authentication required|invalid username|invalid password|without any password"
+        r"|no password is set)",
         "redis_auth",
         "the sentinels did not accept the login",
         "set ?sentinel_username=...&sentinel_password=... in REDIS_URL; without a sentinel there, write redis://",
@@ -127,18 +161,8 @@ _LOGIN = (
         "Redis did not accept the login: it asks for a password, and none is given",
         f"set the password in {_AUTH}",
     ),
-    Meaning(
-        "wrong number of arguments for 'auth'",
-        "redis_auth",
-        "Redis did not accept the login: it takes a password, and no user name",
-        f"take the user name out of {_WHOLE}, or upgrade Redis to 6.2 or newer",
-    ),
-    Meaning(
-        "wrongpass|invalid username|invalid password|login refused",
-        "redis_auth",
-        "Redis did not accept the login",
-        f"correct the password (and user) in {_WHOLE}",
-    ),
+    NO_USER_NAMES,
+    WRONG_LOGIN,
 )
 _TLS = (
     Meaning(
@@ -204,7 +228,7 @@ _NETWORK = (
         "Redis cannot be reached: the connection was closed",
         "check Redis and its white list; the URL needs rediss:// if the port speaks TLS, else redis://",
     ),
-    Meaning("cluster cannot be connected|no master found", "redis_unreachable", "Redis cannot be reached"),
-    Meaning(r"timeout|timed out", "redis_timeout", "Redis did not answer in time"),
+    UNREACHABLE,
+    TIMED_OUT,
 )
 MEANINGS: tuple[Meaning, ...] = (*_ADDRESS, *_FORM, *_STATE, *_LOGIN, *_TLS, *_NETWORK)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import redis
 from redis import exceptions
 
 from token_refresher.domain.errors import StoreError
-from token_refresher.store.error_meanings import COMMANDS, MEANINGS, UNKNOWN_COMMAND, Meaning
+from token_refresher.store.error_meanings import (
+    A_SENTINEL,
+    ACROSS_SLOTS,
+    COMMANDS,
+    IN_A_CLUSTER,
+    MEANINGS,
+    MOVING,
+    NO_USER_NAMES,
+    NOT_READY,
+    OUT_OF_MEMORY,
+    READ_ONLY,
+    TIMED_OUT,
+    UNKNOWN_COMMAND,
+    UNREACHABLE,
+    WRONG_LOGIN,
+    Meaning,
+)
 
 # How scripts say that the user may not do what they do; 6.2 has the first, 7 the second.
 _ABOUT_RIGHTS = re.compile(
@@ -50,58 +67,56 @@ def demoted(error: Exception) -> bool:
 
 _ANSWERS = (exceptions.BusyLoadingError, exceptions.AuthenticationError, exceptions.AuthorizationError)
 
-# redis-py cuts the first word off the server's sentence and makes a class of it; this puts it back.
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (SentinelError, "a sentinel answers"),
-    (exceptions.OutOfMemoryError, "oom command not allowed"),
-    (exceptions.ReadOnlyError, "readonly"),
-    (exceptions.NoPermissionError, "noperm"),
-    (exceptions.AuthenticationWrongNumberOfArgsError, "wrong number of arguments for 'auth'"),
-    (exceptions.AuthenticationError, "login refused"),
-    (exceptions.AuthorizationError, "login refused"),
-    (exceptions.BusyLoadingError, "loading"),
-    (exceptions.MasterDownError, "masterdown"),
-    (exceptions.ClusterDownError, "clusterdown"),
-    (exceptions.MovedError, "moved"),
-    (exceptions.AskError, "ask"),
-    (exceptions.TryAgainError, "tryagain"),
-    (exceptions.ClusterCrossSlotError, "crossslot"),
-    (redis.TimeoutError, "timed out"),
-    (TimeoutError, "timed out"),
-    (LostError, "timed out"),
+# What these classes mean for certain, whatever else the server says.
+_BY_CLASS: tuple[tuple[type[Exception], Meaning], ...] = (
+    (redis.TimeoutError, TIMED_OUT),
+    (TimeoutError, TIMED_OUT),
+    (LostError, TIMED_OUT),
+    (SentinelError, A_SENTINEL),
+    (exceptions.OutOfMemoryError, OUT_OF_MEMORY),
+    (exceptions.ReadOnlyError, READ_ONLY),
+    (exceptions.BusyLoadingError, NOT_READY),
+    (exceptions.TryAgainError, MOVING),
+    (exceptions.ClusterCrossSlotError, ACROSS_SLOTS),
+    (exceptions.ClusterDownError, NOT_READY),
+    (exceptions.AskError, IN_A_CLUSTER),
 )
-_SILENT = (redis.TimeoutError, TimeoutError, LostError)
+# What these mean where the server's words do not say more.
+_OTHERWISE: tuple[tuple[type[Exception], Meaning], ...] = (
+    (exceptions.AuthenticationWrongNumberOfArgsError, NO_USER_NAMES),
+    (exceptions.AuthenticationError, WRONG_LOGIN),
+    (exceptions.AuthorizationError, WRONG_LOGIN),
+    (redis.ConnectionError, UNREACHABLE),
+    (OSError, UNREACHABLE),
+)
 _OTHER = Meaning("", "redis_error", "Redis answered with an error ({type})")
-_BROKEN = Meaning("", "redis_unreachable", "Redis cannot be reached")
-_TIMED_OUT = Meaning("", "redis_timeout", "Redis did not answer in time")
+# redis-py puts the errors of all sentinels into one text, each after the name of its class.
+_CLASS_NAME = re.compile(r"\b[A-Za-z]+Error(?=\()")
 
 
 def _said(error: Exception) -> str:
-    """The server's own words, which redis-py's pipelines replace; see `redis_login.located`."""
+    """The server's own words, which redis-py's pipelines replace; see `login.located`."""
     return str(getattr(error, "said", error))
 
 
-def _text(error: Exception) -> str:
-    """What its class stands for and what the server, or the network, said; in small letters."""
-    words = [word for kind, word in _WORDS if isinstance(error, kind)][:1]
+def _words(error: Exception) -> str:
+    """What the server, or the network, said; in small letters, and without the names of classes."""
     cause = error.__cause__ or error.__context__
     known = [str(cause)] if isinstance(cause, OSError) else []
-    return " ".join([*words, _said(error), *known]).lower()
+    return _CLASS_NAME.sub("", " ".join([_said(error), *known])).lower()
 
 
 def _meaning(error: Exception) -> Meaning:
-    if isinstance(error, _SILENT):
-        return _TIMED_OUT
-    text = _text(error)
     if missing := missing_right(error):
         return _about_rights(missing)
-    if found := UNKNOWN_COMMAND.search(text):
+    words = _words(error)
+    if found := UNKNOWN_COMMAND.search(words):
         # Before all others: it quotes the arguments, which may hold any word.
         return _about_command(found[1] or "")
-    for meaning in MEANINGS:
-        if re.search(meaning.mark, text):
-            return meaning
-    return _BROKEN if broken(error) else _OTHER
+    by_class = (meaning for kind, meaning in _BY_CLASS if isinstance(error, kind))
+    by_words = (meaning for meaning in MEANINGS if meaning.mark and re.search(meaning.mark, words))
+    otherwise = (meaning for kind, meaning in _OTHERWISE if isinstance(error, kind))
+    return next(itertools.chain(by_class, by_words, otherwise), _OTHER)
 
 
 def missing_right(error: Exception) -> str:
