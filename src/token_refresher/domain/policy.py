@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _number(default: float, meaning: str) -> Any:
+    """A number of the policy; `meaning` is its line in the reference of settings."""
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True)
@@ -11,44 +17,50 @@ class Policy:
     """All durations are in seconds. Smaller values scale the whole system down, which is how it is tested."""
 
     # What the platform promises: a code's life, and how long a superseded code is still accepted.
-    lifetime_s: float = 7200
-    grace_s: float = 600
+    lifetime_s: float = _number(7200, "how long the platform lets a code live, in seconds")
+    grace_s: float = _number(600, "how long the platform still accepts a superseded code, in seconds")
     # Refresh when less than this is left: a quarter of the life, so that half an hour of outage goes unnoticed.
-    margin_s: float = 1800
+    margin_s: float = _number(1800, "a code is refreshed when less than this is left, in seconds")
     # From the start of an attempt, no request is sent later than this ...
-    work_s: float = 30
+    work_s: float = _number(30, "no request is sent later than this after an attempt began, in seconds")
     # ... and none that was sent is still under way this long after.
-    flight_s: float = 60
+    flight_s: float = _number(60, "no request is under way longer than this after it was sent, in seconds")
     # How often the timer fires. A longer timer is allowed up to the inequalities below.
-    tick_s: float = 60
+    tick_s: float = _number(60, "how often the timer fires, in seconds")
     # One request to the platform, from name resolution to the last byte; twice this fits into work_s (ask, then fetch).
-    request_total_s: float = 10
-    connect_timeout_s: float = 3
-    read_timeout_s: float = 8
+    request_total_s: float = _number(10, "limit of one request to the platform as a whole, in seconds")
+    connect_timeout_s: float = _number(3, "limit of connecting to the platform, in seconds")
+    read_timeout_s: float = _number(8, "limit of one wait for the platform's answer, in seconds")
     # One command to Redis. Redis answers within milliseconds; a frozen one must not eat the run.
-    redis_timeout_s: float = 3
+    redis_timeout_s: float = _number(3, "limit of one command to Redis, in seconds")
     # How often checkCode is asked about a stored code; 0 turns it off.
-    audit_interval_s: float = 240
+    audit_interval_s: float = _number(
+        240, "how often the platform is asked about a stored code, in seconds; 0 turns it off"
+    )
     # checkCode and our own reckoning of an expiry may differ by this much.
-    audit_tolerance_s: float = 60
+    audit_tolerance_s: float = _number(
+        60, "by how much the platform's expiry may differ from the stored one, in seconds"
+    )
     # A code younger than this is not audited: the platform's own replicas may lag.
-    audit_min_age_s: float = 10
+    audit_min_age_s: float = _number(10, "a code younger than this is not asked about, in seconds")
     # Complaints of readers lead to at most one question in this time, for each target.
-    complaint_interval_s: float = 60
+    complaint_interval_s: float = _number(
+        60, "readers' complaints lead to at most one question in this time, in seconds"
+    )
     # Not even force renews a code younger than this.
-    cooldown_s: float = 30
+    cooldown_s: float = _number(30, "not even force renews a code younger than this, in seconds")
     # A run raises an alarm when some code has less than this left.
-    alarm_below_s: float = 600
+    alarm_below_s: float = _number(600, "a run fails when a code has less than this left, in seconds")
     # After a definite no: 30, 60, 120, 240, 300, 300 ... seconds; five attempts and more fit into the margin.
-    retry_base_s: float = 30
-    retry_cap_s: float = 300
+    retry_base_s: float = _number(30, "first wait after the platform refused, in seconds; it doubles each time")
+    retry_cap_s: float = _number(300, "longest wait after the platform refused, in seconds")
     # Control hashes of applications that are gone disappear after a day.
-    lease_ttl_s: float = 86400
+    lease_ttl_s: float = _number(86400, "how long Redis keeps the leases of an application that is gone, in seconds")
     # How old a reader's own copy may be; the process-local cache of the library.
-    reader_cache_s: float = 5
+    reader_cache_s: float = _number(5, "how old a reader's own copy of a code may be, in seconds")
     # Applications worked on at once: bounds threads, sockets and the load on the platform. At 50 ms this many keep a
     # whole core busy; a tenth of a core is busy with six.
-    concurrency: int = 64
+    concurrency: int = _number(64, "how many applications are worked on at once, 1 to 256")
 
     @property
     def question_interval_s(self) -> float:

@@ -27,33 +27,10 @@ class Setting(NamedTuple):
     secret: bool = False
 
 
-# In the environment (POLICY_MARGIN_S) and in the file (policy.margin_s). The reasons are in policy.py.
-_POLICY = {
-    "lifetime_s": "how long the platform lets a code live, in seconds",
-    "grace_s": "how long the platform still accepts a superseded code, in seconds",
-    "margin_s": "a code is refreshed when less than this is left, in seconds",
-    "work_s": "no request is sent later than this after an attempt began, in seconds",
-    "flight_s": "no request is under way longer than this after it was sent, in seconds",
-    "tick_s": "how often the timer fires, in seconds",
-    "request_total_s": "limit of one request to the platform as a whole, in seconds",
-    "connect_timeout_s": "limit of connecting to the platform, in seconds",
-    "read_timeout_s": "limit of one wait for the platform's answer, in seconds",
-    "redis_timeout_s": "limit of one command to Redis, in seconds",
-    "audit_interval_s": "how often the platform is asked about a stored code, in seconds; 0 turns it off",
-    "audit_tolerance_s": "by how much the platform's expiry may differ from the stored one, in seconds",
-    "audit_min_age_s": "a code younger than this is not asked about, in seconds",
-    "complaint_interval_s": "readers' complaints lead to at most one question in this time, in seconds",
-    "cooldown_s": "not even force renews a code younger than this, in seconds",
-    "alarm_below_s": "a run fails when a code has less than this left, in seconds",
-    "retry_base_s": "first wait after the platform refused, in seconds; it doubles each time",
-    "retry_cap_s": "longest wait after the platform refused, in seconds",
-    "lease_ttl_s": "how long Redis keeps the leases of an application that is gone, in seconds",
-    "reader_cache_s": "how old a reader's own copy of a code may be, in seconds",
-    "concurrency": "how many applications are worked on at once, 1 to 256",
-}
+# In the environment (POLICY_MARGIN_S) and in the file (policy.margin_s).
+_POLICY = {field.name: Setting(field.metadata["meaning"], str(field.default)) for field in fields(Policy)}
 _PLATFORM = Endpoints()
 _ROOT = str(_PLATFORM.token_url).removesuffix("/OAuth2/token")
-_DEFAULTS = {field.name: str(field.default) for field in fields(Policy)}
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
@@ -68,7 +45,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "PLATFORM_HTTPS_PROXY": Setting("proxy for https:// addresses of the platform", secret=True),
         "PLATFORM_CA_BUNDLE": Setting("path of the CA certificates to trust instead of the usual ones"),
         "LOG_LEVEL": Setting("DEBUG, INFO, WARNING, ERROR or CRITICAL", "INFO"),
-        **{f"POLICY_{name.upper()}": Setting(line, _DEFAULTS[name]) for name, line in _POLICY.items()},
+        **{f"POLICY_{name.upper()}": setting for name, setting in _POLICY.items()},
         "proxies.http": Setting("proxy for http:// addresses of the platform", secret=True),
         "proxies.https": Setting("proxy for https:// addresses of the platform", secret=True),
         "storage_redis.host": Setting("host of Redis"),
@@ -94,7 +71,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "platforms.<name>.base_url": Setting("where another platform's /OAuth2/... addresses begin"),
         "ca_bundle": Setting("path of the CA certificates to trust instead of the usual ones"),
         "log_level": Setting("DEBUG, INFO, WARNING, ERROR or CRITICAL", "INFO"),
-        **{f"policy.{name}": Setting(line, _DEFAULTS[name]) for name, line in _POLICY.items()},
+        **{f"policy.{name}": setting for name, setting in _POLICY.items()},
     }
 )
 
