@@ -22,10 +22,9 @@ from token_refresher.domain.suggestion import did_you_mean
 from token_refresher.settings import values
 from token_refresher.settings.apps import read_apps
 from token_refresher.settings.lookup import Scope, SettingsReader, SettingsSources
-from token_refresher.settings.oddities import is_service_link
 from token_refresher.settings.origin import Origin
 from token_refresher.settings.schema import SETTINGS, Setting, names_in
-from token_refresher.settings.values import Section
+from token_refresher.settings.values import Section, is_service_link
 
 __all__ = ["SETTINGS", "RedisSettings", "Setting", "Settings", "read", "read_from"]
 

@@ -8,10 +8,18 @@ from typing import NamedTuple, TypeVar
 
 from token_refresher.domain.errors import InvalidValueError
 from token_refresher.domain.suggestion import did_you_mean
-from token_refresher.settings.oddities import is_service_link, oddities, quoted
 from token_refresher.settings.origin import Origin
 from token_refresher.settings.schema import SETTINGS, names_in
-from token_refresher.settings.values import Section, Value, is_reference, resolve, text
+from token_refresher.settings.values import (
+    Section,
+    Value,
+    is_reference,
+    is_service_link,
+    oddities,
+    quoted,
+    resolve,
+    text,
+)
 
 T = TypeVar("T")
 
