@@ -174,6 +174,7 @@ WRONG: dict[str, str] = {
     "unix://": "the path of a socket",
     "unix:///": "the path of a socket",
     "unix://run/redis.sock": "three slashes",
+    "unix://u:p/x@/s": "percent-encoded",
     "unix:///s?db=x": "a database's number as its option db",
     "unix:///s?db=2147483648": "a database's number as its option db",
     "unix:///s?db=1&db=2": "its option db once",

@@ -260,14 +260,15 @@ class RedisUrl:
 
 
 def _redis_hosts(parts: _Parts) -> tuple[HostPort, ...]:
-    topology = _SCHEMES[parts.scheme]
+    topology, beyond = _SCHEMES[parts.scheme], parts.path + (parts.query or "") + (parts.fragment or "")
     if topology is Topology.SOCKET:
+        if parts.hosts and "@" in beyond:
+            raise InvalidValueError("must have / ? # @ % [ ] percent-encoded in its user and password")
         if parts.hosts:
             raise InvalidValueError("must have no host: three slashes come before the path, unix:///path/to/socket")
         if not parts.segments:
             raise InvalidValueError("must name the path of a socket")
         return ()
-    beyond = parts.path + (parts.query or "") + (parts.fragment or "")
     if not parts.hosts or "@" in beyond:
         raise InvalidValueError("must name a host; write / ? # @ % [ ] in its password percent-encoded")
     if topology is Topology.SERVER:
