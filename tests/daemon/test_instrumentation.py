@@ -19,7 +19,7 @@ STORE_CALLS: dict[str, tuple[tuple[Any, ...], str | None]] = {
     "read": ((TARGET,), "load"),
     "acquire": (("a snapshot", "an attempt", "a caller"), "acquire"),
     "finish": (("a snapshot", "a caller", "issued", "issued"), "finish"),
-    "stored_form": ((Kind.ACCESS_TOKEN, "a record"), None),
+    "as_stored": (("a snapshot", "a record", 7200, "issued", "done"), None),
     "see": (("a snapshot", "a caller"), "note"),
     "note": (("a snapshot", "alive", "a caller"), "note"),
     "rest": ((), None),

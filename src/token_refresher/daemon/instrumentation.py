@@ -79,8 +79,8 @@ class InstrumentedStore:
         with _timed(self._observe, "finish"):
             return self._store.finish(*arguments, **options)
 
-    def stored_form(self, kind: Kind, record: Record) -> bytes:
-        return self._store.stored_form(kind, record)
+    def as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
+        return self._store.as_stored(held, record, life_s, note, ended)
 
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         with _timed(self._observe, "note"):

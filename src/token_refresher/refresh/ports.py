@@ -59,8 +59,8 @@ class Store(Protocol):
         `code` is the error code, `note` the same for people. `pauses` are durations (s) between repeats.
         """
 
-    def stored_form(self, kind: Kind, record: Record) -> bytes:
-        """The value that `finish` stores for a record of this kind: `Snapshot.raw` once it is stored."""
+    def as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
+        """The target after `finish` stored `record` and returned `ended`, as far as this run knows. Asks nothing."""
 
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         """Give the stored value the TTL that it must have, whatever the platform says; returns what `note` does."""

@@ -18,7 +18,7 @@ from token_refresher.domain.errors import (
     UnknownOutcomeError,
 )
 from token_refresher.domain.life import margin_of
-from token_refresher.domain.model import App, Kind, Lease, Outcome, Record, Snapshot
+from token_refresher.domain.model import App, Kind, Outcome, Record
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits, fetching
@@ -226,17 +226,8 @@ class Renew:
             lost = TokenRefresherError("the lease was taken over meanwhile", code="store_lost")
             return result.fail(Outcome.LOST, lost)
         result.outcome, result.failure = Outcome.ISSUED, None
-        result.see(self._as_stored(held, record, life_s, note, ended), self._clock())
+        result.see(self._store.as_stored(held, record, life_s, note, ended), self._clock())
         return None
-
-    def _as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
-        """The target after its new code was stored, as far as this run knows."""
-        lease, settled = held.lease, ended == "done"
-        now = Lease(True, fence=record.fence, mark="" if settled else lease.attempt, life_s=life_s)
-        now = replace(now, outcome=note, outcome_at=held.now_ms, superseded=lease.superseded, callers=lease.callers)
-        ttl_ms = None if settled else round(self._policy.grace_s * 1000)
-        raw = self._store.stored_form(held.target.kind, record)
-        return replace(held, record=record, raw=raw, lease=now, complaint=None, ttl_ms=ttl_ms)
 
     def _same_again(self, app: App, result: Result, stored: Record, claimed: Record) -> Record:
         """The record of a code that was handed out twice: it ends as checkCode says, else at the earlier claim."""

@@ -14,7 +14,6 @@ from token_refresher.domain.model import (
     UNKNOWN_ORIGIN,
     Acquired,
     Caller,
-    Kind,
     Lease,
     Record,
     Snapshot,
@@ -141,9 +140,17 @@ class Store:
         compared = (_held(held), found, _ms(policy.grace_s), _ms(policy.lease_ttl_s))
         return str(self._run("finish", target, 2, *written, *compared, pauses=pauses), "ascii")
 
-    def stored_form(self, kind: Kind, record: Record) -> bytes:
-        """The value that `finish` stores for a record of this kind."""
-        return write_record(kind, record).encode()
+    def as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
+        """The target after `finish` has stored `record` and returned `ended`, as far as this run knows. Asks nothing.
+
+        `life_s` and `note` as for `finish`.
+        """
+        lease, settled = held.lease, ended == "done"
+        now = Lease(True, fence=record.fence, mark="" if settled else lease.attempt, life_s=life_s)
+        now = replace(now, outcome=note, outcome_at=held.now_ms, superseded=lease.superseded, callers=lease.callers)
+        ttl_ms = None if settled else _ms(self._policy.grace_s)
+        raw = write_record(held.target.kind, record).encode()
+        return replace(held, record=record, raw=raw, lease=now, complaint=None, ttl_ms=ttl_ms)
 
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         """Give the stored value the TTL that it must have, whatever the platform says; None as `note` does.
