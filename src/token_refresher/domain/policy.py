@@ -30,7 +30,11 @@ class Policy:
     # One request to the platform, from name resolution to the last byte; twice this fits into work_s (ask, then fetch).
     request_total_s: float = _number(10, "limit of one request to the platform as a whole, in seconds")
     connect_timeout_s: float = _number(3, "limit of connecting to the platform, in seconds")
-    read_timeout_s: float = _number(8, "limit of one wait for the platform's answer, in seconds")
+    # One wait for the answer to a fetch. A question to checkCode may take all of request_total_s: a late word still
+    # shows what was superseded.
+    read_timeout_s: float = _number(
+        8, "limit of one wait for the answer to a fetch, in seconds; checkCode may take the whole time"
+    )
     # One command to Redis. Redis answers within milliseconds; a frozen one must not eat the run.
     redis_timeout_s: float = _number(3, "limit of one command to Redis, in seconds")
     # How often checkCode is asked about a stored code; 0 turns it off.

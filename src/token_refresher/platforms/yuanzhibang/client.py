@@ -136,12 +136,13 @@ class YuanzhibangPlatform:
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
         """Ask whether the platform accepts a code; asking changes nothing there.
 
-        Raises RefusedError (code app_denied: it speaks of the application or the code, with another status than 4102;
-        other codes say nothing about either), NotSentError or UnknownOutcomeError.
+        Its answer is waited for as long as the call may take: a late word is worth more than none. Raises RefusedError
+        (code app_denied: it speaks of the application or the code, with another status than 4102; other codes say
+        nothing about either), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "type": kind.value, "code": code}
         with _about(app, kind):
-            reply = self._post(app.endpoints.check_code_url, fields, until)
+            reply = self._post(app.endpoints.check_code_url, fields, until, patient=True)
             when = server_time(reply.date)
             if parse_response(reply).invalid_code:
                 return Checked(valid=False, expires_at=None, server_time=when)
@@ -181,15 +182,20 @@ class YuanzhibangPlatform:
     def _proxies_shown(self) -> dict[str, str]:
         return {scheme: address.reveal() for scheme, address in self._proxies.items()}
 
-    def _post(self, url: PlatformUrl, fields: Mapping[str, str], until: float, owner: int = 0) -> HttpResponse:
+    def _post(
+        self, url: PlatformUrl, fields: Mapping[str, str], until: float, owner: int = 0, *, patient: bool = False
+    ) -> HttpResponse:
+        """Send a form and read the answer; `patient`: one wait for it may last until the end of the call."""
         # surrogatepass: an odd secret is the platform's to refuse, not a crash whose text quotes it.
         body = urlencode(fields, errors="surrogatepass")
         # Before the time begins to count: what the first request imports is no part of any request.
         connections = self._connections()
         call: Call[HttpResponse] = self._new_call(until, owner)
-        return call.run(lambda: self._send(call, connections, url, body))
+        return call.run(lambda: self._send(call, connections, url, body, patient))
 
-    def _send(self, call: Call[HttpResponse], connections: HTTPAdapter, url: PlatformUrl, body: str) -> HttpResponse:
+    def _send(
+        self, call: Call[HttpResponse], connections: HTTPAdapter, url: PlatformUrl, body: str, patient: bool
+    ) -> HttpResponse:
         """In the call's thread: send the request once and read its answer. Raises whatever goes wrong."""
         request = _prepared(url, body)
         policy, left_s = self._policy, call.remaining_s()
@@ -198,7 +204,7 @@ class YuanzhibangPlatform:
         response = connections.send(
             request,
             stream=True,
-            timeout=(min(policy.connect_timeout_s, left_s), min(policy.read_timeout_s, left_s)),
+            timeout=(min(policy.connect_timeout_s, left_s), left_s if patient else min(policy.read_timeout_s, left_s)),
             proxies=self._proxies_shown(),
         )
         try:

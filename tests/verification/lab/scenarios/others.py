@@ -85,6 +85,26 @@ _CHECKS = (
     _check("says no to everything", "calls every code dead", Fault.check_says(False), 2 * 22, _LIES),
 )
 
+_LATE_WORDS = (
+    Scenario(
+        name="checkCode answers after longer than a fetch may take",
+        sentence="For 45 minutes checkCode answers only after nearly a whole call, and somebody else refreshes.",
+        duration_s=2 * HOUR_S,
+        troubles=(
+            Answers(
+                start=At(40 * MINUTE_S),
+                lasting_s=45 * MINUTE_S,
+                faults=(Fault.latency(0.35),),
+                paths=(CHECK_PATH,),
+                label="late words",
+            ),
+            SomebodyElse(start=At(45 * MINUTE_S)),
+        ),
+        policy={"read_timeout_s": 0.3, "request_total_s": 0.8},
+        bounds=Bounds(fetches=2, heal_s=_AUDITED_S),
+    ),
+)
+
 _CLOCKS = (
     Scenario(
         name="the platform's clock 15 min ahead",
@@ -161,6 +181,7 @@ SCENARIOS = (
         bounds=Bounds(refused_s=2 * 60, fetches=1, heal_s=_AUDITED_S),
     ),
     *_CHECKS,
+    *_LATE_WORDS,
     *_CLOCKS,
     *_COMPLAINTS,
 )
