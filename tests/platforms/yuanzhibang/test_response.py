@@ -303,6 +303,128 @@ def test_a_refusal_says_what_to_do(status: int, message: str, meaning: str, code
     assert message in str(error)
 
 
+# A message that says that the application itself is out of service denies it, whatever else it says.
+_OUT_OF_SERVICE = [
+    (4000, "应用已被限制使用"),
+    (4000, "application is disabled, try again later"),
+    (4103, "application is disabled"),
+    (4104, "application disabled"),
+    (4000, "应用已停用，请稍后联系客服"),
+    (4000, "app is suspended: quota"),
+    (4000, "the app has been banned because of too many requests"),
+    (4103, "该应用已被禁用"),
+    (4103, "应用被封禁"),
+    (4000, "应用已冻结，请稍候"),
+    (4000, "应用已注销"),
+    (4000, "应用已下线"),
+    (4000, "应用已下架，次数过多"),
+    (4000, "应用已关闭，请稍后再试"),
+    (4000, "应用已被管理员删除"),
+    (4000, "应用因违规调用被封禁，请稍后再试"),
+    (4000, "应用因调用频率过高被暂停"),
+    (4000, "已停用的应用，请稍后"),
+    (4000, "app_id 100027 has been deleted, retry later"),
+    (4000, "APP DISABLED (limit)"),
+    (4000, "appid: 1000 disabled; limit"),
+    (4000, "your application was closed; please try later"),
+    (4000, "The application has been frozen. Its rate limit is 0."),
+    (4104, "应用不存在"),
+    (4000, "应用状态：已停用，稍后重试"),
+    (4000, "application stopped, limit reached"),
+    (4000, "disabled application, later"),
+    (4000, "the application is inactive, retry later"),
+    (4000, "application is not active; limit"),
+    (4000, "应用暂停使用，系统繁忙"),
+    (4000, "应用已停止服务，请稍后重试"),
+    (4000, "application is blocked, contact us later"),
+    (4000, "应用已被锁定，超出上限"),
+    (4000, "该应用违反规定，已被停用，请稍后再试"),
+    (4000, "application 100027, disabled since yesterday, try later"),
+    (4103, "应用已停用，请检查IP白名单"),
+    (4000, "App has been deactivated by the administrator, IP 1.2.3.4"),
+    (4000, "开发者应用已被查封，次数超限"),
+    (4000, "application no longer exists, try later"),
+    (4000, "应用已经被平台暂停服务，请稍后再试"),
+]
+_OF_LOAD = [
+    "应用调用频率过高，已暂停服务",
+    "应用请求过多，已被暂停",
+    "应用调用频率超限",
+    "app call frequency exceeded",
+    "application is limited, try later",
+    "应用请求过于频繁，请稍后再试",
+    "应用接口调用次数已达上限",
+    "app qps limit",
+    "应用并发过高",
+    "应用调用已被暂停，请求过多",
+    "app request limit exceeded",
+    "application is blocked: too many requests",
+    "应用被锁定，请稍后再试",
+    "the calls of the application were stopped: rate limit",
+    "application: too many requests",
+    "应用配额已用完",
+    "应用流量已关闭，频率过高",
+    "app: rate limit exceeded, calls are suspended",
+    "应用被限制调用频率",
+    "app_id: 请求过于频繁",
+    "application server closed the connection, retry later",
+    "应用服务器已关闭，请稍后重试",
+    "系统繁忙，应用稍后再试",
+    "应用系统已停止，请稍后重试",
+    "接口已停用，请稍后",
+    "interface is disabled, try again later",
+    "应用接口已下线，请稍后",
+]
+_OF_ADDRESSES = [
+    "应用IP不在白名单",
+    "ip is not in the white list of the application",
+    "应用白名单已关闭",
+    "the white list of the app is disabled",
+    "应用IP已被封禁",
+    "the ip is banned from this application",
+    "application: ip banned",
+    "app ip blocked",
+    "应用的IP地址已被限制使用",
+    "ip address of the app was removed from the allow list",
+]
+
+
+@pytest.mark.parametrize(("status", "message"), _OUT_OF_SERVICE)
+def test_an_application_out_of_service_is_denied_whatever_else_is_said(status: int, message: str) -> None:
+    assert refusal(Envelope(status, message, {}), (), "", "app_denied").code == "app_denied"
+    assert refusal(Envelope(status, message, {}), (), "").code in ("platform_refused", "wrong_secret")
+
+
+@pytest.mark.parametrize("status", [4000, 4103])
+@pytest.mark.parametrize("denial", ["app_denied", ""])
+def test_load_and_addresses_of_an_application_say_nothing_about_it(denial: str, status: int) -> None:
+    for code, messages in (("rate_limited", _OF_LOAD), ("not_white_listed", _OF_ADDRESSES)):
+        for message in messages:
+            assert refusal(Envelope(status, message, {}), (), "", denial).code == code, message
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (4103, "app has no permission", "no_permission"),
+        (4103, "应用权限已关闭", "no_permission"),
+        (4103, "permission of the application was removed", "no_permission"),
+        (4103, "接口已停用", "no_permission"),
+        (4103, "the application is blocked", "no_permission"),
+        (4104, "用户已删除应用", "not_added"),
+        (4104, "the user has removed the application", "not_added"),
+        (4104, "用户未添加应用", "not_added"),
+        (4000, "system is disabled", "platform_refused"),
+        (4000, "服务已停止", "platform_refused"),
+        (4000, "app_id is invalid", "app_denied"),
+        (4102, "application is disabled", "token_invalid"),
+    ],
+)
+def test_what_is_shut_is_not_always_the_application(status: int, message: str, code: str) -> None:
+    meaning = "token_invalid" if status == 4102 else ""
+    assert refusal(Envelope(status, message, {}), (), meaning, "app_denied").code == code
+
+
 # With characters that are escaped, long enough to be cut in two.
 _SECRET = "pa$$/wörd+Kx7'Qm2Zt9&B\"4Lc8\\Vn5"
 _ECHOES: dict[str, Callable[[str], str]] = {

@@ -45,6 +45,31 @@ _SPEAKS_OF_A_LIMIT = re.compile(
 )
 _SPEAKS_OF_SECRET = re.compile(r"secret|密钥|app_?id", re.IGNORECASE)
 _SPEAKS_OF_APPLICATION = re.compile(r"(?<![a-z])app(?![a-z])|app_?id|application|应用", re.IGNORECASE)
+# That the application itself is out of service comes before all of these: such a message likes to speak of limits, of
+# "later" and of permissions, too. It is said in one sentence or a part of it, in which nothing that an application has,
+# or that is asked of it, comes before the verb.
+_OUT_OF_SERVICE = re.compile(
+    r"(?<![a-z])(disabled?|suspended|banned|deactivated|terminated|cancell?ed|frozen|deleted|removed|discontinued"
+    r"|delisted|offline|inactive|not (active|enabled)|no longer exists?|(does not|doesn't) exist|closed(?! (the |conn))"
+    r"|stopped(?! resp))(?![a-z])"
+    r"|停用|禁用|禁止使用|封禁|封停|封号|查封|冻结|注销|下线|下架|关停|关闭(?!了?连接)|停止(?!响应)|暂停|删除|吊销|作废"
+    r"|限制使用|不存在|未启用|未激活",
+    re.IGNORECASE,
+)
+# The same, but of short duration where load is spoken of as well, and of single rights where the status says so.
+_SHUT_OUT = re.compile(
+    r"(?<![a-z])(blocked|locked|restricted|barred|black.?listed)(?![a-z])|锁定|封锁|拉黑|黑名单|受限|被限制",
+    re.IGNORECASE,
+)
+_OF_AN_APPLICATION = re.compile(
+    r"(?<![a-z])(ip|user|server|system|api|interface|connection|call|request|rate|quota|limit|qps|token|ticket|code|secret"
+    r"|key|permission|scope|function|feature)s?(?![a-z])|address|white.?list|allow.?list|gateway|network|frequen"
+    r"|用户|地址|白名单|服务器|系统|网关|网络|连接|接口|功能|权限|调用|请求|频|次数|流量|配额|密钥|凭证|令牌",
+    re.IGNORECASE,
+)
+_SENTENCES, _PARTS = re.compile(r"[.;!。；！\n]"), re.compile(r"[.;!。；！\n,，:：()（）]")
+# In Chinese the reason comes before the verb, and may be anything.
+_REASON = re.compile("[因由].*(?=[被已])")
 _SPEAKS_OF_TROUBLE = re.compile(
     r"system|server (error|exception)|internal|maintenance|unavailable|time.?out|database|exception|unknown error"
     r"|general error|parameter|系统|服务|内部|维护|异常|超时|数据库|未知|参数",
@@ -157,6 +182,8 @@ def rejection(envelope: ApiResponse, secrets: Iterable[str], invalid_code: str, 
     """
     status, message = envelope.status, envelope.message
     code = invalid_code if status == _INVALID_CODE else ""
+    if not code and _application_is_out(status, message):
+        code = denial or "platform_refused"
     code = code or ("not_added" if status == _NOT_ADDED else "") or _cause(message)
     if not code and status == _NO_PERMISSION:
         code = "no_permission"
@@ -170,6 +197,23 @@ def rejection(envelope: ApiResponse, secrets: Iterable[str], invalid_code: str, 
     wait_s = envelope.retry_after_s if code == "rate_limited" else None
     what = f"the platform answered {status}{said}"
     return RefusedError(what, status=status, code=code or "platform_refused", retry_after_s=wait_s)
+
+
+def _application_is_out(status: int, message: str) -> bool:
+    """Whether a refusal says that the application itself is disabled, suspended, deleted or the like."""
+    if _out_of_service(message, _OUT_OF_SERVICE):
+        return True
+    lasting = status not in (_NO_PERMISSION, _NOT_ADDED) and not _SPEAKS_OF_LOAD.search(message)
+    return lasting and _out_of_service(message, _SHUT_OUT)
+
+
+def _out_of_service(message: str, verb: re.Pattern[str]) -> bool:
+    for part in (*_SENTENCES.split(message), *_PARTS.split(message)):
+        said = _REASON.sub("", part)
+        found = _SPEAKS_OF_APPLICATION.search(said) and verb.search(said)
+        if found and not _OF_AN_APPLICATION.search(said, 0, found.start()):
+            return True
+    return False
 
 
 def _cause(message: str) -> str:

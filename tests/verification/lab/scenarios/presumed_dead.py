@@ -21,7 +21,16 @@ from verification.lab.held import HeldRun
 from verification.lab.people import Disabled, Lost, SecretReset, TakenOut, Withdrawn
 from verification.lab.place import Place
 from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, Trouble, bounded_without
-from verification.lab.troubles import EVERYTHING, FETCHES, Answers, Complaints, Forced, PlatformDown, SomebodyElse
+from verification.lab.troubles import (
+    EVERYTHING,
+    FETCHES,
+    Answers,
+    Complaints,
+    Forced,
+    PlatformDown,
+    Shortened,
+    SomebodyElse,
+)
 from verification.lab.wire_troubles import Refused
 
 # An audit comes after at most 240 s, a tick and a run. Both kinds are counted together.
@@ -138,6 +147,33 @@ _DISABLED = (
     _disabled("in the margin", _IN_MARGIN),
     _disabled("a reader complains", _FRESH, _COMPLAINT),
     _disabled("a twin beside it", _FRESH, copies=2),
+)
+
+
+def _says_disabled(name: str, status: int, message: str) -> Scenario:
+    return _scenario(
+        f"application disabled, {name}",
+        f"The application is disabled for 100 minutes, and each interface says so in words of its own: {message}.",
+        Answers(
+            start=_FRESH,
+            lasting_s=100 * MINUTE_S,
+            faults=(Fault.platform_status(status, message),),
+            paths=EVERYTHING,
+            label=message,
+        ),
+        Shortened(start=_FRESH, left_s=0),
+        outside=_WITHOUT_NOTICE,
+        bounds=Bounds(refused_s=2 * _DENIED_S, none_s=2 * 110 * MINUTE_S, fetches=2, heal_s=400),
+        duration_s=3.5 * HOUR_S,
+    )
+
+
+_SAY_DISABLED = (
+    _says_disabled("with a word of limits", 4000, "应用已被限制使用"),
+    _says_disabled("with a word of later", 4000, "应用已停用，请稍后联系客服"),
+    _says_disabled("with a word of quotas", 4000, "app is suspended: quota"),
+    _says_disabled("as a lack of permission", 4103, "application is disabled"),
+    _says_disabled("as not added", 4104, "application disabled"),
 )
 
 
@@ -364,6 +400,8 @@ _FULL = (
     "with a TTL of a day",
     "disabled, in the margin",
     "disabled, a reader",
+    "disabled, with a word of quotas",
+    "disabled, as not added",
     "by hand",
     "softly, codes are fresh",
     "softly, a twin",
@@ -379,6 +417,7 @@ SCENARIOS = bounded_without(
         *_RESETS,
         *_ROTATIONS,
         *_DISABLED,
+        *_SAY_DISABLED,
         *_REFUSES_TO_SAY,
         *_ALONE,
         *_OLD_VALUES,
