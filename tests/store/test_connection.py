@@ -310,6 +310,15 @@ class TestTimeLimits:
                     loads(open_url(f"redis://127.0.0.1:{port}/0"))
         assert raised.value.code == "redis_timeout"
 
+    def test_a_port_without_tls_is_named_as_the_likeliest_cause_of_a_silent_handshake(
+        self, redis_server: RedisServer, open_url: Open
+    ) -> None:
+        with pytest.raises(StoreError) as raised:
+            loads(open_url(f"rediss://127.0.0.1:{redis_server.port}/0"))
+        assert raised.value.code == "redis_timeout"
+        assert "TLS handshake" in raised.value.what
+        assert "write redis:// for rediss://" in raised.value.advice
+
     def test_an_unreachable_cluster_is_told_at_once(self) -> None:
         with pytest.raises(StoreError) as raised:
             create_client(redis_url(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"), POLICY)

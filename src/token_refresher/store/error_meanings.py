@@ -231,4 +231,11 @@ _NETWORK = (
     UNREACHABLE,
     TIMED_OUT,
 )
+# A server without TLS waits for the end of a command, which the handshake never brings.
+NO_HANDSHAKE = Meaning(
+    "handshake operation timed out",
+    "redis_timeout",
+    "Redis did not answer the TLS handshake in time",
+    "most likely the port speaks no TLS: write redis:// for rediss:// in REDIS_URL; else Redis is slow or frozen",
+)
 MEANINGS: tuple[Meaning, ...] = (*_ADDRESS, *_FORM, *_STATE, *_LOGIN, *_TLS, *_NETWORK)

@@ -16,6 +16,7 @@ from token_refresher.store.error_meanings import (
     IN_A_CLUSTER,
     MEANINGS,
     MOVING,
+    NO_HANDSHAKE,
     NO_USER_NAMES,
     NOT_READY,
     OUT_OF_MEMORY,
@@ -113,6 +114,8 @@ def _meaning(error: Exception) -> Meaning:
     if found := UNKNOWN_COMMAND.search(words):
         # Before all others: it quotes the arguments, which may hold any word.
         return _about_command(found[1] or "")
+    if NO_HANDSHAKE.mark in words:
+        return NO_HANDSHAKE
     by_class = (meaning for kind, meaning in _BY_CLASS if isinstance(error, kind))
     by_words = (meaning for meaning in MEANINGS if meaning.mark and re.search(meaning.mark, words))
     otherwise = (meaning for kind, meaning in _OTHERWISE if isinstance(error, kind))

@@ -391,8 +391,8 @@ _OF_ADDRESSES = [
 
 @pytest.mark.parametrize(("status", "message"), _OUT_OF_SERVICE)
 def test_an_application_out_of_service_is_denied_whatever_else_is_said(status: int, message: str) -> None:
-    assert refusal(Envelope(status, message, {}), (), "", "app_denied").code == "app_denied"
-    assert refusal(Envelope(status, message, {}), (), "").code in ("platform_refused", "wrong_secret")
+    assert rejection(ApiResponse(status, message, {}), (), "", "app_denied").code == "app_denied"
+    assert rejection(ApiResponse(status, message, {}), (), "").code in ("platform_refused", "wrong_secret")
 
 
 @pytest.mark.parametrize("status", [4000, 4103])
@@ -400,7 +400,7 @@ def test_an_application_out_of_service_is_denied_whatever_else_is_said(status: i
 def test_load_and_addresses_of_an_application_say_nothing_about_it(denial: str, status: int) -> None:
     for code, messages in (("rate_limited", _OF_LOAD), ("not_white_listed", _OF_ADDRESSES)):
         for message in messages:
-            assert refusal(Envelope(status, message, {}), (), "", denial).code == code, message
+            assert rejection(ApiResponse(status, message, {}), (), "", denial).code == code, message
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_load_and_addresses_of_an_application_say_nothing_about_it(denial: str, 
 )
 def test_what_is_shut_is_not_always_the_application(status: int, message: str, code: str) -> None:
     meaning = "token_invalid" if status == 4102 else ""
-    assert refusal(Envelope(status, message, {}), (), meaning, "app_denied").code == code
+    assert rejection(ApiResponse(status, message, {}), (), meaning, "app_denied").code == code
 
 
 # With characters that are escaped, long enough to be cut in two.
