@@ -32,6 +32,7 @@ SETTLED = Lease(
 )
 REFRESH, FORCE, AUDIT, CHECK = Command(), Command(force=True), Command(Action.AUDIT), Command(Action.CHECK)
 UNREADABLE = Unreadable("not JSON")
+ENDLESS = Unreadable("odd", GOOD.code)
 
 
 def seen(
@@ -90,6 +91,11 @@ QUESTIONS = {
     "nothing stored, by hand": Question(seen(None), None, CHECK),
     "an expired code": Question(seen(left(0)), None, AUDIT),
     "a value that holds no record": Question(seen(UNREADABLE), None, AUDIT),
+    "a value whose end cannot be read": Question(seen(ENDLESS), "readers take a code whose end cannot be read"),
+    "such a value after a question without an answer": Question(seen(ENDLESS, asked(59)), None),
+    "such a value of which readers complain": Question(seen(ENDLESS, complaint=GOOD.fingerprint), COMPLAINT),
+    "such a value under another's lock": Question(seen(ENDLESS, dead(-40)), DOUBT),
+    "such a value of another tool": Question(seen(ENDLESS, leased(mark="none")), UNKNOWN),
     # the audit
     "no audit at the instant of one": Question(seen(lease=leased(audited_at=NOW)), None),
     "no audit before its time": Question(seen(lease=leased(audited_at=NOW - 239_999)), None),
@@ -216,6 +222,10 @@ DECISIONS = {
     "a value of no use is UNREADABLE": Case(
         seen(UNREADABLE), Reason.UNREADABLE, "the stored value is not JSON; it will be replaced"
     ),
+    "a value whose end cannot be read is UNREADABLE whatever checkCode says": Case(
+        seen(ENDLESS), Reason.UNREADABLE, "the stored value is odd; it will be replaced", word=Word.ALIVE
+    ),
+    "so it is after a first denial": Case(seen(ENDLESS), Reason.UNREADABLE, word=Word.DENIED),
     "a code past its end is EXPIRED": Case(seen(left(-5)), Reason.EXPIRED, "the stored code has expired"),
     "a fetch without a definite end leaves it UNSETTLED": Case(seen(lease=dead(99)), Reason.UNSETTLED, DOUBT),
     "a code of unknown origin is UNSETTLED": Case(seen(GOOD, Lease()), Reason.UNSETTLED, UNKNOWN),

@@ -186,6 +186,11 @@ TTLS = {
     "the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 600), False),
     "longer than the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 602), True),
     "a code past its end": (seen(code(-5), 5), True),
+    "a code whose end lies further ahead than any life": (seen(code(90_000), 7260), False),
+    "longer than any life, of a code whose end lies further ahead": (seen(code(90_000), 7261.001), True),
+    "none, of a code whose end is in milliseconds": (seen(replace(code(0), expires_at=NOW)), True),
+    "longer than the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a code"), 602), True),
+    "the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a code"), 600), False),
     "a code without a lease": (replace(seen(code(5000), 5000), lease=Lease()), True),
 }
 

@@ -108,6 +108,7 @@ def test_how_long_runs_may_leave_no_trace() -> None:
 DUE, LOCKED, FRESH = (Decision(TOKEN, reason, "") for reason in (Reason.NEAR_EXPIRY, Reason.LOCKED, Reason.FRESH))
 ASK = replace(FRESH, ask=True)
 LIVE, GONE = seen(5000), seen(None)
+ENDLESS = replace(LIVE, record=Unreadable("odd", "a code"))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,10 @@ LIVE, GONE = seen(5000), seen(None)
         (replace(DUE, ask=True), LIVE, Would.FETCH),
         (replace(DUE, ask=True), seen(5000, mark="an attempt"), Would.ASK),
         (replace(DUE, ask=True), replace(LIVE, complaint="0a1b2c3d"), Would.ASK),
+        # It is replaced whatever checkCode says.
+        (replace(DUE, ask=True), replace(ENDLESS, lease=Lease(True)), Would.FETCH),
+        (replace(DUE, ask=True), replace(ENDLESS, complaint="0a1b2c3d"), Would.ASK),
+        (replace(LOCKED, ask=True), ENDLESS, Would.ASK),
     ],
 )
 def test_what_would_be_done_about_a_token(decision: Decision, snapshot: Snapshot, expected: Would) -> None:

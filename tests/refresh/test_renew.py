@@ -12,6 +12,7 @@ import pytest
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
 from support.clients import client_of
 from support.endpoints import endpoints_at
+from support.leases import digest
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Command
@@ -128,8 +129,10 @@ class Stage:
         code = self.simulator.issue(APP, "access_token").code
         now = self.seen().now_ms // 1000
         record = Record(code, now + seconds_left, now - age_s, fence=7)
-        self.redis.set(KEYS.value, write_record(TOKEN.kind, record), ex=seconds_left)
-        self.set(**{"attempt": "old", "finished": "old", "fence": 7, "mark": "", "audited_at": now * 1000} | lease)
+        value = write_record(TOKEN.kind, record)
+        self.redis.set(KEYS.value, value, ex=seconds_left)
+        known = {"attempt": "old", "finished": "old", "fence": 7, "mark": "", "value": digest(value)}
+        self.set(**known | {"audited_at": now * 1000} | lease)
         self.redis.expire(KEYS.lease, 600)
         return record
 

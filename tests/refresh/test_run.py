@@ -13,6 +13,7 @@ import pytest
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simulator
 from support.clients import client_of
 from support.endpoints import endpoints_at
+from support.leases import digest
 from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Action, Command
@@ -112,8 +113,10 @@ class Stage:
         """A settled code which is not to be asked about yet."""
         now, keys = int(time.time()), keys_of(target)
         record = Record(code, now + seconds_left, now - age_s, fence=7)
-        self.redis.set(keys.value, write_record(target.kind, record), ex=max(seconds_left, 1))
-        self.redis.hset(keys.lease, mapping={"fence": 7, "mark": "", "audited_at": now * 1000})
+        value = write_record(target.kind, record)
+        self.redis.set(keys.value, value, ex=max(seconds_left, 1))
+        known = {"fence": 7, "mark": "", "value": digest(value), "audited_at": now * 1000}
+        self.redis.hset(keys.lease, mapping=known)
         self.redis.expire(keys.lease, 600)
 
     def only_tickets(self, server: RedisServer) -> str:

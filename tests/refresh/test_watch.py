@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.clients import client_of
+from support.leases import digest
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import decide
@@ -26,7 +28,7 @@ from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Interface, Limits, asking, fetching
 from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
-from token_refresher.store.keys import keys_of
+from token_refresher.store.keys import WIRE_NAME, keys_of
 from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import Store
 
@@ -81,8 +83,10 @@ class Desk:
 
     def holds(self, left_s: int = 5000, age_s: int = 2200, code: str = "the code", mark: str = "") -> None:
         record = Record(code, self.now + left_s, self.now - age_s, fence=7)
-        self.redis.set(KEYS.value, write_record(TARGET.kind, record), ex=600 if mark else left_s)
-        lease = {"attempt": "old", "finished": "old", "mark": mark, "audited_at": (self.now - 100) * 1000}
+        value = write_record(TARGET.kind, record)
+        self.redis.set(KEYS.value, value, ex=600 if mark else left_s)
+        lease = {"attempt": "old", "finished": "old", "mark": mark, "value": digest(value)}
+        lease["audited_at"] = (self.now - 100) * 1000
         self.redis.hset(KEYS.lease, mapping=lease)
         self.redis.expire(KEYS.lease, 600)
 
@@ -235,6 +239,25 @@ def test_a_code_that_is_refused_is_taken_away(server_time: float | None, mark: s
     assert (result.word, result.snapshot.record, desk.store.read(TARGET).record) == (Word.REFUSED, None, None)
     assert (result.decision.reason, result.decision.ask) == (Reason.REFUSED, False)
     assert result.read_at == ANSWERED_AT
+
+
+@pytest.mark.parametrize("end", ["2030-01-01 10:00:00", None])
+def test_a_code_whose_end_cannot_be_read_is_asked_about_and_taken_away_when_refused(end: object, desk: Desk) -> None:
+    """Readers take it from the one member that they look at."""
+    desk.redis.set(KEYS.value, json.dumps({WIRE_NAME[TARGET.kind]: "the code", "expires_in": end}), ex=600)
+    result = desk.look(desk.alive(500))
+    assert desk.noted == [(Word.ALIVE, 500, False, "")]
+    assert (result.decision.reason, result.outcome, result.snapshot.code) == (
+        Reason.UNREADABLE,
+        Outcome.KEPT,
+        "the code",
+    )
+    assert not desk.store.read(TARGET).lease.settled
+    assert 490 < desk.ttl_s() <= 500
+    result = desk.look(REFUSED)
+    assert desk.noted[1:] == [(Word.REFUSED, None, False, "")]
+    assert (result.word, desk.store.read(TARGET).record) == (Word.REFUSED, None)
+    assert result.decision.reason is Reason.REFUSED
 
 
 REFUSALS = {

@@ -386,6 +386,53 @@ def test_what_a_note_returns_is_what_is_stored(store: Store, redis_server: Redis
         assert abs((noted.ttl_ms or 0) - (found.ttl_ms or 0)) < 5000
 
 
+@pytest.mark.keys_without_ttl("another tool stores without")
+@pytest.mark.parametrize("ttl_s", [None, 86_400])
+@pytest.mark.parametrize("claims", [lambda now: now + 7200, lambda now: now * 1000, lambda now: now + 86_400])
+def test_another_tools_value_over_a_settled_one_gets_the_grace_until_checkcode_settles_it(
+    claims: Callable[[int], int], ttl_s: int | None, store: Store, redis_server: RedisServer
+) -> None:
+    now = int(time.time())
+    put(redis_server, TOKEN, write_record(TOKEN.kind, Record("ours", now + 7000)))
+    settled = store.note(store.read(TOKEN), Word.ALIVE, "me")
+    assert settled
+    assert settled.lease.settled
+    redis_server.client().set(keys_of(TOKEN).value, write_record(TOKEN.kind, Record("theirs", claims(now))), ex=ttl_s)
+    found = store.read(TOKEN)
+    assert (found.lease.mark, found.lease.mark_since) == (UNKNOWN_ORIGIN, 0)
+    seen = store.see(found, "me")
+    assert seen
+    assert 590_000 < (seen.ttl_ms or 0) <= 600_000
+    alive = store.note(seen, Word.ALIVE, "me")
+    assert alive
+    assert alive.lease.settled is store.read(TOKEN).lease.settled is True
+    # No code lives longer than 7200 s; a minute is tolerated.
+    assert 7_190_000 < (store.read(TOKEN).ttl_ms or 0) <= 7_260_000
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_value_whose_end_cannot_be_read_lives_for_the_grace_after_a_good_word(
+    locked: bool, store: Store, redis_server: RedisServer
+) -> None:
+    value = json.dumps({"server_access_token": "theirs", "expires_in": "2030-01-01"})
+    redis_server.client().set(keys_of(TOKEN).value, value, px=77_000)
+    if locked:
+        store.acquire(store.read(TOKEN), "a", "me")
+    now = int(time.time())
+    for ends, ttl_ms in ((now + 7000, 600_000), (now + 100, 100_000)):
+        found = store.read(TOKEN)
+        assert found.code == "theirs"
+        assert store.note(found, Word.SILENT, "me")
+        assert store.read(TOKEN).ttl_ms == pytest.approx(found.ttl_ms, abs=3000)
+        alive = store.note(found, Word.ALIVE, "me", ends_at=ends)
+        assert alive
+        assert not alive.lease.settled
+        assert alive.raw == value.encode()
+        assert alive.ttl_ms == pytest.approx(ttl_ms, abs=5000)
+    assert store.note(store.read(TOKEN), Word.REFUSED, "me")
+    assert store.read(TOKEN).record is None
+
+
 # -- what a reply means ------------------------------------------------------------------------
 
 
@@ -413,7 +460,7 @@ def test_without_fields_there_is_no_lease() -> None:
 def test_every_field_of_a_lease_is_read() -> None:
     numbers = ("fence", "work_until", "locked_until", "mark_since", "audited_at", "outcome_at", "life")
     fields = [part for number, name in enumerate(numbers, 1) for part in (name, str(number))]
-    for name in ("attempt", "finished", "mark", "before", "by", "issued_by", "outcome"):
+    for name in ("attempt", "finished", "mark", "value", "before", "by", "issued_by", "outcome"):
         fields += [name, f"of-{name}"]
     fields += ["superseded", " 1700000000001 17 1700000000002", "denied", "abcdef01 99", "more", "x"]
     fields += ["callers", "me:1:2:3:timeout you:4:5:6:"]
@@ -426,6 +473,7 @@ def test_every_field_of_a_lease_is_read() -> None:
         locked_until=3,
         mark="of-mark",
         mark_since=4,
+        value="of-value",
         before="of-before",
         by="of-by",
         issued_by="of-issued_by",

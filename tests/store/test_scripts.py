@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
+from support.leases import digest
 from support.redis_server import RedisServer
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store.keys import keys_of
@@ -166,6 +167,7 @@ def less(fields: Fields, *names: str) -> Fields:
 SETTLED: Fields = {
     "attempt": "old", "finished": "old", "by": "you", "issued_by": "you", "work_until": 0, "locked_until": 0,
     "fence": 7, "before": "", "mark": "", "mark_since": 3, "audited_at": 2, "callers": "", "outcome": "issued",
+    "value": digest("old"),
 }  # fmt: skip
 DEAD: Fields = SETTLED | {"attempt": "dead", "mark": "dead", "mark_since": NOW - 500_000, "locked_until": NOW - 1}
 # The lease while attempt a of `me` holds it, and while attempt b of `you` does.
@@ -174,6 +176,8 @@ HELD: Fields = SETTLED | {
     "attempt": "a", "finished": "old", "by": "me", "work_until": NOW - 9, "locked_until": NOW + 1,
     "mark": "a", "mark_since": NOW - 8, "callers": AHEAD,
 }  # fmt: skip
+# Settled with another value than the one that is stored.
+STRANGE: Fields = SETTLED | {"value": digest("older")}
 OTHERS: Fields = HELD | {"attempt": "b", "by": "you", "mark": "b", "locked_until": NOW + 9}
 
 
@@ -223,6 +227,15 @@ ROWS = {
     "acquire changes nothing where another attempt marked it": Row(DEAD, LEFT, "acquire", {}, "changed", LEFT, "dead"),
     "acquire changes nothing where the mark is gone": Row(
         SETTLED, LEFT, "acquire", {"mark": "dead"}, "changed", LEFT, ""
+    ),
+    "acquire takes a value that the lease did not settle for one of unknown origin": Row(
+        STRANGE, LEFT, "acquire", {"mark": "none"}, "held", GRACE, "a"
+    ),
+    "acquire takes it so for a lease that does not say which value it settled": Row(
+        less(SETTLED, "value"), LEFT, "acquire", {"mark": "none"}, "held", GRACE, "a"
+    ),
+    "acquire changes nothing where another tool's value was read as settled": Row(
+        STRANGE, LEFT, "acquire", {}, "changed", LEFT, ""
     ),
     "acquire changes nothing once its attempt is over": Row(
         SETTLED | {"finished": "a"}, LEFT, "acquire", {}, "over", LEFT, ""
@@ -298,6 +311,15 @@ ROWS = {
     "alive does not settle where an attempt took the place of another": Row(
         OTHERS, 77, "note", {"word": "alive", "mark": "dead"}, "noted", GRACE - 3, "b"
     ),
+    "alive settles another tool's value": Row(
+        STRANGE, 77, "note", {"word": "alive", "mark": "none"}, "noted", LEFT, ""
+    ),
+    "alive does not settle another tool's value that was read as settled": Row(
+        STRANGE, 77, "note", {"word": "alive"}, "noted", GRACE - 3, "none"
+    ),
+    "alive without settling leaves no life beyond an earlier end that checkCode names": Row(
+        DEAD, GRACE, "note", {"word": "alive", "mark": "dead", "free": False, "ends": NOW + 99}, "noted", 99, "dead"
+    ),
     "alive leaves what was settled since": Row(
         SETTLED, LEFT, "note", {"word": "alive", "mark": "dead", "free": False}, "noted", LEFT, ""
     ),
@@ -321,6 +343,15 @@ ROWS = {
     ),
     "refused by checkCode removes a value under another's lock": Row(
         OTHERS, LEFT, "note", {"word": "refused", "mark": "", "free": False}, "removed", GONE, "b"
+    ),
+    "ends cuts another tool's value and leaves it of unknown origin": Row(
+        STRANGE, LEFT, "note", {"word": "ends", "mark": "none", "ends": NOW + 500_000}, "noted", 500_000, "none"
+    ),
+    "seen cuts another tool's value to the grace": Row(
+        STRANGE, FOREVER, "note", {"word": "seen", "mark": "none"}, "noted", GRACE, "none"
+    ),
+    "silence prolongs another tool's value": Row(
+        STRANGE, 77, "note", {"word": "silent", "mark": "none"}, "noted", GRACE - 3, "none"
     ),
     "seen gives its recorded end to a value without a TTL": Row(
         SETTLED, FOREVER, "note", {"word": "seen"}, "noted", LEFT, ""
@@ -462,6 +493,15 @@ class TestAcquire:
         lease = self.taken(place, mark="dead")
         assert (lease["before"], lease["mark"], lease["mark_since"]) == ("dead", "a", kept)
 
+    def test_another_tools_value_is_in_doubt_from_now_on(self, place: Place) -> None:
+        place.put(STRANGE)
+        lease = self.taken(place, mark="none")
+        assert (lease["before"], lease["mark"], lease["mark_since"]) == ("none", "a", NOW)
+
+    def test_an_empty_value_is_none_that_a_lease_could_speak_of(self, place: Place) -> None:
+        place.put(STRANGE, value="")
+        assert self.taken(place, value="=")["before"] == ""
+
     @pytest.mark.parametrize("mark", ["x y", "<>", "x" * 65, "\n", "ä"])
     def test_a_mark_that_none_can_have_written_reads_as_none(self, mark: str, place: Place) -> None:
         place.put(SETTLED | {"mark": mark})
@@ -601,7 +641,8 @@ class TestAcquire:
     def test_a_lease_larger_than_any_of_ours_reads_as_none_and_is_replaced(
         self, length: int, kept: bool, place: Place
     ) -> None:
-        place.put({"mark": "", "note": "x" * (length - len("mark\n\nnote\n"))})
+        known = {"mark": "", "value": digest("old")}
+        place.put(known | {"note": "x" * (length - len("\n".join(sum(known.items(), ()))) - len("\nnote\n"))})
         assert (place.run("load")[3] == 0) is not kept
         assert place.acquire(mark="none" if kept else "")[0] == b"changed"
         lease = self.taken(place, mark="" if kept else "none")
@@ -619,7 +660,7 @@ FREED: Fields = {"work_until": 0, "locked_until": 0, "finished": "a"}
 SAID: Fields = {"outcome": "a note", "outcome_at": NOW}
 BROUGHT: Fields = {"issued_by": "me", "audited_at": NOW - 3, "life": 7000}
 ENDS: dict[str, Fields] = {
-    "issued": FREED | SAID | BROUGHT | {"mark": "", "callers": ""},
+    "issued": FREED | SAID | BROUGHT | {"mark": "", "callers": "", "value": digest("new")},
     "refused": FREED | SAID | {"mark": "", "callers": ""},
     # Its wait goes on; of what kind the failure was is known now.
     "unknown": SAID | {"callers": AHEAD.removesuffix("no_end")},
@@ -793,7 +834,9 @@ class TestNote:
     ) -> None:
         place.put(SETTLED | {"denied": f"{CODE} 5"})
         place.note(word, q=q)
-        assert place.lease() == SETTLED | {"audited_at": at, "denied": ""}
+        # A value that is written again, with its end, is the one that is settled.
+        settled = {"value": digest("shorter" if word == "ends" else "old")}
+        assert place.lease() == SETTLED | {"audited_at": at, "denied": ""} | settled
         assert place.redis.pttl(KEYS.lease) == DAY
 
     @pytest.mark.parametrize("word", ["denied", "silent", "seen"])
@@ -936,6 +979,7 @@ class TestNote:
         place.put(SETTLED)
         place.note(word, ends=ends, others=True)
         expected = {"superseded": f" {at}", "superseded_code": CODE, "audited_at": NOW - 3, "denied": ""}
+        expected["value"] = digest("shorter" if word == "ends" else "old")
         assert place.lease() == SETTLED | expected
 
     @pytest.mark.parametrize(
@@ -987,6 +1031,20 @@ class TestNote:
         place.at(NOW + 5)
         # Not prolonged at second sight.
         assert place.note("seen", value="?", mark="none", ends=NOW + 5 + GRACE)[2] == GRACE - 5
+
+    def test_silence_about_another_tools_value_is_counted_from_its_first_sight(self, place: Place) -> None:
+        place.put(STRANGE)
+        place.note("seen", mark="none")
+        place.redis.pexpireat(KEYS.value, NOW + MARGIN - 98)
+        place.at(NOW + MARGIN - 99)
+        assert place.note("silent", mark="none", q=NOW + MARGIN - 99)[2] == 99
+        assert place.lease()["mark_since"] == NOW
+
+    @pytest.mark.parametrize("word", ["alive", "seen", "silent", "denied"])
+    def test_a_lease_keeps_which_value_it_settled(self, word: str, place: Place) -> None:
+        place.put(SETTLED)
+        place.note(word)
+        assert (place.lease()["mark"], place.lease()["value"]) == ("", digest("old"))
 
     @pytest.mark.parametrize("since", ["x", "1" * 16, "-1", ""])
     def test_a_mark_without_an_instant_is_as_old_as_this(self, since: str, place: Place) -> None:

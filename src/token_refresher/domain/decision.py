@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.life import age_of, margin_of, shortened
-from token_refresher.domain.model import Snapshot, Target, Unreadable, Word
+from token_refresher.domain.model import UNKNOWN_ORIGIN, Snapshot, Target, Unreadable, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 
@@ -48,8 +48,7 @@ def question(snapshot: Snapshot, policy: Policy, command: Command, caller: str) 
     A code younger than `audit_min_age_s` is never asked about: the platform's own replicas may lag. After a question
     without a definite answer the same `caller` waits; others do not.
     """
-    live = snapshot.live
-    if live is None:
+    if snapshot.code is None:
         return None
     if command.action is Action.CHECK:
         return Verdict(Reason.FRESH, "asked for by hand")
@@ -64,7 +63,7 @@ def question(snapshot: Snapshot, policy: Policy, command: Command, caller: str) 
         return Verdict(Reason.UNSETTLED, "checkCode denied the application to another copy")
     if asked_s < _next_question_s(snapshot, policy):
         return None
-    doubt = _unsettled(snapshot) or _impossible(snapshot, policy)
+    doubt = _unsettled(snapshot) or _impossible(snapshot, policy) or _endless(snapshot)
     if doubt:
         return doubt
     wait_s = _audit_wait_s(snapshot, policy)
@@ -81,29 +80,34 @@ def _since(instant_ms: int, snapshot: Snapshot) -> float:
 
 def _complained(snapshot: Snapshot, policy: Policy) -> bool:
     """Whether a reader complained of the stored code, and no word of checkCode is younger than a complaint may be."""
-    mine = snapshot.live is not None and snapshot.complaint == snapshot.live.fingerprint
+    mine = snapshot.complaint is not None and snapshot.complaint == snapshot.fingerprint
     return mine and _since(snapshot.lease.audited_at, snapshot) >= policy.complaint_interval_s
 
 
 def _denied_to_another(snapshot: Snapshot, caller: str) -> bool:
     """Whether checkCode last denied the application, and this caller has not asked since."""
-    live, lease = snapshot.live, snapshot.lease
-    mine = live is not None and lease.denied == live.fingerprint
+    lease = snapshot.lease
+    mine = lease.denied == snapshot.fingerprint
     return mine and lease.caller(caller).asked_at < lease.denied_at
 
 
 def _unsettled(snapshot: Snapshot) -> Verdict | None:
     if snapshot.lease.settled:
         return None
-    known = snapshot.lease.exists and snapshot.lease.attempt
+    known = snapshot.lease.mark != UNKNOWN_ORIGIN
     what = "an earlier attempt had no definite end: a newer code may exist"
     return Verdict(Reason.UNSETTLED, what if known else "nothing is known of how the code came here")
 
 
 def _impossible(snapshot: Snapshot, policy: Policy) -> Verdict | None:
-    if snapshot.seconds_left <= policy.lifetime_s + policy.audit_tolerance_s:
+    if snapshot.seconds_left <= policy.longest_life_s:
         return None
     return Verdict(Reason.UNSETTLED, "its expiry is further ahead than a code can live: a clock has stepped")
+
+
+def _endless(snapshot: Snapshot) -> Verdict | None:
+    unreadable = isinstance(snapshot.record, Unreadable) and snapshot.record.code is not None
+    return Verdict(Reason.UNSETTLED, "readers take a code whose end cannot be read") if unreadable else None
 
 
 def _next_question_s(snapshot: Snapshot, policy: Policy) -> float:
@@ -112,7 +116,7 @@ def _next_question_s(snapshot: Snapshot, policy: Policy) -> float:
     Soon at first, since one lost answer must not put an audit off beyond the grace, and after a denial, which another
     one has to confirm; while checkCode stays silent as long as after an answer.
     """
-    if snapshot.live and snapshot.lease.denied == snapshot.live.fingerprint:
+    if snapshot.lease.denied and snapshot.lease.denied == snapshot.fingerprint:
         return policy.complaint_interval_s
     silent_s = _since(snapshot.lease.audited_at, snapshot)
     return policy.complaint_interval_s if silent_s < 2 * policy.question_interval_s else policy.question_interval_s
@@ -140,9 +144,9 @@ Check = Callable[[Snapshot, Policy, Command, "Word | None"], "Verdict | None"]
 
 
 def _without_code(snapshot: Snapshot, _: Policy, __: Command, word: Word | None) -> Verdict | None:
-    if word is Word.REFUSED and not snapshot.live:
+    if word is Word.REFUSED and snapshot.code is None:
         return Verdict(Reason.REFUSED, "the platform refuses the stored code")
-    if word is Word.DENIED and not snapshot.live:
+    if word is Word.DENIED and snapshot.code is None:
         return Verdict(Reason.REFUSED, "the platform twice denied the application of the stored code")
     if snapshot.record is None:
         return Verdict(Reason.MISSING, "nothing is stored")
@@ -199,6 +203,11 @@ def decide(
         return Decision(target, Reason.FRESH, f"{snapshot.seconds_left} s left", asks)
     waits = _locked(snapshot, policy, caller) or _held_back(verdict, snapshot, policy, command, caller, at_once)
     return Decision(target, *(waits or verdict), asks)
+
+
+def needless(decision: Decision, snapshot: Snapshot) -> bool:
+    """Whether the fetch that is due makes a question before it needless: its code is stored whatever the answer is."""
+    return decision.due and snapshot.complaint is None and (snapshot.lease.settled or snapshot.live is None)
 
 
 def _locked(snapshot: Snapshot, policy: Policy, caller: str) -> Verdict | None:

@@ -75,7 +75,7 @@ def in_danger(snapshot: Snapshot, policy: Policy) -> bool:
 
 
 def ttl_is_wrong(snapshot: Snapshot, policy: Policy) -> bool:
-    """Whether a stored value would outlive its end, or the grace that it has while a newer code may exist.
+    """Whether a stored value would outlive its end, any code's life, or the grace while a newer code may exist.
 
     So it is with values of other tools, and after Redis's clock was set back. A second's difference is rounding.
     """
@@ -84,7 +84,7 @@ def ttl_is_wrong(snapshot: Snapshot, policy: Policy) -> bool:
     if isinstance(snapshot.record, Unreadable):
         at_most_ms: float = policy.grace_s * 1000
     else:
-        at_most_ms = snapshot.record.expires_at * 1000 - snapshot.now_ms
+        at_most_ms = min(snapshot.record.expires_at * 1000 - snapshot.now_ms, policy.longest_life_s * 1000)
         if not snapshot.lease.settled:
             at_most_ms = min(at_most_ms, policy.grace_s * 1000)
     return snapshot.ttl_ms is None or snapshot.ttl_ms > at_most_ms + 1000

@@ -87,9 +87,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A stored value that is no record; `why` never quotes it."""
+    """A stored value that is no record; `why` never quotes it.
+
+    `code` is what readers take from it all the same: they look at no other member. None: nothing.
+    """
 
     why: str
+    code: str | None = field(default=None, repr=False)
 
 
 # The mark of a target of which nothing is known: it has no lease hash, or one without a mark.
@@ -122,7 +126,8 @@ class Lease:
     `mark_since`. `before` is the mark that the current attempt found. `finished` is the last attempt that ended, `by`
     the caller of the current attempt, `issued_by` the one that last brought a code. `denied` is the fingerprint of a
     code for whose application checkCode gave a definite no, since `denied_at`. `life_s` (duration) is what the platform
-    gave the last code.
+    gave the last code. `value` is a digest of the value that was settled last: of another one the lease knows nothing,
+    and reads as `UNKNOWN_ORIGIN`.
     """
 
     exists: bool = False
@@ -133,6 +138,7 @@ class Lease:
     locked_until: int = 0
     mark: str = UNKNOWN_ORIGIN
     mark_since: int = 0
+    value: str = ""
     before: str = UNKNOWN_ORIGIN
     by: str = ""
     issued_by: str = ""
@@ -185,6 +191,18 @@ class Snapshot:
         """The record, when there is one that has not expired."""
         alive = isinstance(self.record, Record) and self.record.expires_at * 1000 > self.now_ms
         return self.record if alive and isinstance(self.record, Record) else None
+
+    @cached_property
+    def code(self) -> str | None:
+        """What readers take: the code of the live record, or of a value whose end cannot be read."""
+        if isinstance(self.record, Unreadable):
+            return self.record.code
+        return self.live.code if self.live else None
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of `code`."""
+        return None if self.code is None else fingerprint(self.code)
 
     @cached_property
     def seconds_left(self) -> int:

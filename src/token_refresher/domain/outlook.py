@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from token_refresher.domain.decision import Decision
+from token_refresher.domain.decision import Decision, needless
 from token_refresher.domain.model import Kind, Snapshot
 from token_refresher.domain.policy import Policy
 
@@ -23,8 +23,7 @@ def would(decision: Decision, snapshot: Snapshot, token: tuple[Decision, Snapsho
 
     `token` is the application's access_token, where it could be read; `renewed` whether the same run fetches a new one.
     """
-    needless = decision.due and snapshot.lease.settled and snapshot.complaint is None
-    if decision.ask and not needless:
+    if decision.ask and not needless(decision, snapshot):
         return Would.ASK
     is_ticket = snapshot.target.kind is Kind.JS_TICKET
     if decision.due and is_ticket and not (token and (token[1].live or token[0].due)):

@@ -94,6 +94,11 @@ class Policy:
         return max(self.work_s + self.flight_s + self.grace_s, self.retry_cap_s * 1.1)
 
     @property
+    def longest_life_s(self) -> float:
+        """No code lives longer from now on, whatever a value claims."""
+        return self.lifetime_s + self.audit_tolerance_s
+
+    @property
     def heal_s(self) -> float:
         """How long one attempt without an end holds a target up: its lock, then the next run's tick and work."""
         return self.work_s + self.flight_s + self.tick_s + self.work_s

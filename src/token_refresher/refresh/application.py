@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Action, Command
-from token_refresher.domain.decision import Decision, question
+from token_refresher.domain.decision import Decision, needless, question
 from token_refresher.domain.errors import StoreError, TokenRefresherError
 from token_refresher.domain.life import age_of
 from token_refresher.domain.model import App, Kind, Outcome, Target
@@ -123,7 +123,7 @@ class Application:
     def _lost(self, target: Target) -> bool:
         """Whether checkCode has just taken the code away."""
         result = self._results.get(target)
-        return result is not None and result.asked and result.snapshot.live is None
+        return result is not None and result.asked and result.snapshot.code is None
 
     # -- questions ---------------------------------------------------------------------------
 
@@ -133,8 +133,7 @@ class Application:
 
     def _ask_first(self, result: Result) -> None:
         """Ask before anything is fetched, unless a fetch would make the question needless."""
-        needless = result.decision.due and result.snapshot.lease.settled and result.snapshot.complaint is None
-        if self._question_due(result) and not needless:
+        if self._question_due(result) and not needless(result.decision, result.snapshot):
             self._watch.look(self._app, result)
 
     def _ask_now(self, ticket: Result) -> None:

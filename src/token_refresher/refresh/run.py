@@ -144,7 +144,7 @@ class _Job:
     def _busy(self, targets: Sequence[Target]) -> bool:
         results = [self.results[target] for target in targets if target in self.results]
         if self.command.action is Action.CHECK:
-            return any(result.snapshot.live for result in results)
+            return any(result.snapshot.code for result in results)
         return any(self._work_for(result) for result in results)
 
     def _work_for(self, result: Result) -> bool:

@@ -13,7 +13,7 @@ from token_refresher.domain.command import Action, Command
 from token_refresher.domain.decision import Decision, decide
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.domain.life import ends_at_issue, ends_early, reckoned_end, shortened
-from token_refresher.domain.model import App, Outcome, Record, Word
+from token_refresher.domain.model import App, Outcome, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.refresh.limits import Limits, asking
@@ -73,7 +73,7 @@ class Watch:
 
         Raises StoreError.
         """
-        if result.snapshot.live is None:
+        if result.snapshot.code is None:
             return None
         answer = self._answer(app, result)
         result.word, result.asked = answer.word, True
@@ -115,15 +115,15 @@ class Watch:
         return None
 
     def _answer(self, app: App, result: Result) -> Answer:
-        live, interface = result.snapshot.live, asking(app)
+        interface = asking(app)
         in_vain = result.snapshot.lease.in_vain(self._callers[app.app_id])
-        if live is None or self._limits.silent(interface, in_vain, self._policy.silence_s):
+        if self._limits.silent(interface, in_vain, self._policy.silence_s):
             return Answer(Word.SILENT)
         with self._limits.turn(interface, app.app_id) as wait_s:
             # A question is asked again in the next run, before younger ones.
-            return Answer(Word.SILENT) if wait_s else self._asked(app, result, live, in_vain)
+            return Answer(Word.SILENT) if wait_s else self._asked(app, result, in_vain)
 
-    def _asked(self, app: App, result: Result, live: Record, in_vain: bool) -> Answer:
+    def _asked(self, app: App, result: Result, in_vain: bool) -> Answer:
         interface, began_at = asking(app), self._clock()
         try:
             checked = self.ask(app, result)
@@ -145,21 +145,23 @@ class Watch:
         if not checked.valid or checked.expires_at is None:
             # Of an unsettled target the newer code may be our own.
             return Answer(Word.REFUSED, superseded=result.snapshot.lease.settled)
-        return self._alive(live, result, checked)
+        return self._alive(result, checked)
 
     def _without_answer(self, error: PlatformError, code: str) -> Answer:
         word = Word.DENIED if code == "app_denied" else Word.SILENT
         return Answer(word, code=code, warnings=(f"checkCode: {error.code}: {error.what}",))
 
     def ask(self, app: App, result: Result) -> Checked:
-        """What checkCode says of the live code. Raises PlatformError."""
-        live = result.snapshot.live
-        assert live is not None  # noqa: S101 - callers look first
+        """What checkCode says of the code that readers hold. Raises PlatformError."""
+        code = result.snapshot.code
+        assert code is not None  # noqa: S101 - callers look first
         result.questions += 1
-        return self._platform.check_code(app, result.snapshot.target.kind, live.code, self._until)
+        return self._platform.check_code(app, result.snapshot.target.kind, code, self._until)
 
-    def _alive(self, live: Record, result: Result, checked: Checked) -> Answer:
-        ends_at, corrected = self.end_of(result, checked)
+    def _alive(self, result: Result, checked: Checked) -> Answer:
+        live, (ends_at, corrected) = result.snapshot.live, self.end_of(result, checked)
+        if live is None:
+            return Answer(Word.ALIVE, int(ends_at))  # a value that does not say its end
         if not ends_early(live, ends_at, self._policy):
             return Answer(Word.ALIVE, min(live.expires_at, int(ends_at)))
         left_s = corrected - result.snapshot.now_ms / 1000

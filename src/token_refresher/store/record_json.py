@@ -31,7 +31,7 @@ def read_record(kind: Kind, raw: bytes) -> Record | Unreadable:
         return Unreadable(f"member {member} is not a text")
     expires_at = _instant(value.get("expires_in"))
     if expires_at is None:
-        return Unreadable("member expires_in is not an instant in unix seconds")
+        return Unreadable("member expires_in is not an instant in unix seconds", code)
     return Record(code, expires_at, _instant(value.get("issued_at")), _instant(value.get("fence")) or 0)
 
 

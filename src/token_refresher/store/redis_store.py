@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -107,7 +108,8 @@ class Store:
         )
         word, now_ms, value, ttl_ms, fields = reply
         record, raw = _value(target, value)
-        found = Snapshot(target, now_ms, record, _lease(fields), raw, snapshot.complaint, _ttl(ttl_ms))
+        lease = _about(_lease(fields), raw)
+        found = Snapshot(target, now_ms, record, lease, raw, snapshot.complaint, _ttl(ttl_ms))
         return Acquired(word == b"held", found)
 
     def finish(
@@ -134,7 +136,7 @@ class Store:
         policy, target = self._policy, held.target
         value = write_record(target.kind, record) if record else ""
         expires_ms = record.expires_at * 1000 if record else 0
-        found = held.record.expires_at * 1000 if isinstance(held.record, Record) else 0
+        found = self._believed(held, held.record.expires_at * 1000) if isinstance(held.record, Record) else 0
         wait_ms = -1 if wait_s is None else _ms(wait_s)
         written = (held.lease.attempt, caller, outcome, value, expires_ms, sent_ms, life_s, wait_ms, code, note)
         compared = (_held(held), found, _ms(policy.grace_s), _ms(policy.lease_ttl_s))
@@ -185,11 +187,13 @@ class Store:
         known = record if isinstance(record, Record) else None
         if ends_ms is None:
             ends_ms = known.expires_at * 1000 if known else 0
+        ends_ms = self._believed(snapshot, ends_ms)
         shorter = with_expiry(snapshot.raw, ends_ms // 1000) if word == Word.ENDS and snapshot.raw else ""
         ahead_ms = lease.locked_until - snapshot.now_ms
-        free = not 0 < ahead_ms <= _ms(policy.work_s + policy.flight_s)
+        # What has no recorded end is never settled.
+        free = known is not None and not 0 < ahead_ms <= _ms(policy.work_s + policy.flight_s)
         times = (policy.grace_s, policy.margin_s, policy.denial_s, policy.lease_ttl_s)
-        about = (word, known.fingerprint if known else "", _held(snapshot), lease.mark, int(free), snapshot.now_ms)
+        about = (word, snapshot.fingerprint or "", _held(snapshot), lease.mark, int(free), snapshot.now_ms)
         entered = (ends_ms, shorter, int(superseded), caller, code)
         noted, now_ms, ttl_ms, mark = self._run("note", snapshot.target, 3, *about, *entered, *map(_ms, times))
         if noted == b"other":
@@ -200,6 +204,10 @@ class Store:
         if known and shorter:
             snapshot = replace(snapshot, record=replace(known, expires_at=ends_ms // 1000), raw=shorter.encode())
         return replace(snapshot, now_ms=now_ms, lease=lease, ttl_ms=_ttl(ttl_ms))
+
+    def _believed(self, snapshot: Snapshot, ends_ms: int) -> int:
+        """The end (unix ms) of a value: no code lives longer than any is issued for, whatever is claimed."""
+        return min(ends_ms, snapshot.now_ms + _ms(self._policy.longest_life_s))
 
     def _run(self, name: str, target: Target, n_keys: int, *args: Any, pauses: Sequence[float] = (0.0,)) -> Any:
         call = functools.partial(self._client.eval, _script(name), n_keys, *self.keys_of(target)[:n_keys], *args)
@@ -271,7 +279,14 @@ def _snapshot(target: Target, reply: Any) -> Snapshot | StoreError:
         lease = _same_lease(fields) if len(fields) <= _KEPT_BYTES else _lease(fields.split(b"\n"))
     else:
         lease = _lease(fields if isinstance(fields, list) else [])
-    return Snapshot(target, now_ms, record, lease, raw, complained, _ttl(ttl_ms))
+    return Snapshot(target, now_ms, record, _about(lease, raw), raw, complained, _ttl(ttl_ms))
+
+
+def _about(lease: Lease, raw: bytes | None) -> Lease:
+    """A lease as the prelude of the scripts reads it beside this value: of another than it settled it knows nothing."""
+    if lease.mark or not raw or lease.value == hashlib.sha1(b"=" + raw, usedforsecurity=False).hexdigest()[:16]:
+        return lease
+    return replace(lease, mark=UNKNOWN_ORIGIN, mark_since=0)
 
 
 def _lease(flat: Sequence[bytes]) -> Lease:
@@ -321,7 +336,7 @@ def _same_lease(text: bytes) -> Lease:
 
 
 _NO_MARK = re.compile(r"[^A-Za-z0-9_-]")
-_WORDS = ("attempt", "finished", "by", "issued_by")
+_WORDS = ("attempt", "finished", "by", "issued_by", "value")
 _NUMBERS = (
     "fence",
     "work_until",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import yaml
 
-from platform_simulator import CHECK_PATH
+from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from platform_simulator.codes import KINDS
 from support.cron_pattern import KEYS
 from token_refresher.domain.errors import NoCredentialError
@@ -114,6 +114,41 @@ class TooLongTtlAway(TooLongTtl):
     """The platform is away at first, too."""
 
     away = True
+
+
+class EndAsDate(Filled):
+    """The values call the codes' end a date in words, for which readers do not care; the codes live for 30 s.
+
+    No fetch succeeds until the faults of the simulator are cleared.
+    """
+
+    ends: object = "2026-12-01 10:00:00"
+
+    def __init__(self, **policy: float) -> None:
+        super().__init__(**policy)
+        for path in (TOKEN_PATH, TICKET_PATH):
+            self.simulator.script(path, Fault.platform_status(4000, "secret is wrong"), times=None)
+
+    def stored(self, number: int) -> Stored:
+        return Stored(30)
+
+    def _store(self, app_id: str, kind: str, stored: Stored) -> None:
+        super()._store(app_id, kind, stored)
+        key, client = KEYS[MEMBERS[kind]].format(app_id), self.world.redis.client()
+        client.set(key, json.dumps(json.loads(client.get(key)) | {"expires_in": self.ends}))
+
+
+class EndAsNull(EndAsDate):
+    """They name none."""
+
+    ends = None
+
+
+class GoodEndAsDate(EndAsDate):
+    """The same with codes that live for two hours."""
+
+    def stored(self, number: int) -> Stored:
+        return Stored(7200)
 
 
 class LastOnesUrgent(Filled):

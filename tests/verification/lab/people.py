@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -134,6 +135,38 @@ class Withdrawn(Trouble):
             stage.over(self)
 
         stage.later(self.after_s, away)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredByOthers(Trouble):
+    """Another tool fetches both codes and stores them over what is there, with no TTL unless `ttl_s` says so.
+
+    `expires_in` is what it calls their end: `claimed_s` from now, times `factor`, or the text in `says`. `outdated`: it
+    stores the codes that it had before these. `left_s`: so long do they live, where the platform cuts it.
+    """
+
+    claimed_s: float = 7200
+    factor: int = 1
+    says: str | None = None
+    ttl_s: float | None = None
+    outdated: bool = False
+    left_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "another tool stores its codes"
+
+    def begin(self, stage: Stage) -> None:
+        client = stage.place.world.redis.client()
+        for kind in KINDS:
+            codes = [stage.simulator.issue(stage.app_id, kind).code for _ in range(1 + self.outdated)]
+            stage.foreign.update(codes)
+            if self.left_s is not None:
+                stage.simulator.shorten(stage.app_id, kind, codes[0], self.left_s)
+            ends: object = int((stage.place.now() + self.claimed_s) * self.factor) if self.says is None else self.says
+            px = None if self.ttl_s is None else int(self.ttl_s * 1000)
+            value = json.dumps({MEMBERS[kind]: codes[0], "expires_in": ends})
+            client.set(KEYS[MEMBERS[kind]].format(stage.app_id), value, px=px)
 
 
 @dataclass(frozen=True, kw_only=True)

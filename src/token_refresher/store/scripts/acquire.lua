@@ -30,7 +30,7 @@ if finished == ARGV[1] then return answer('over') end
 if locked then return answer('held') end
 if held() ~= ARGV[3] or mark ~= ARGV[4] then return answer('changed') end
 begin()
-local since, last = digits(field('mark_since')), fence(field('fence'))
+local last = fence(field('fence'))
 local _, failures, asked = caller(ARGV[2])
 -- Who last brought a code loses its precedence with an attempt of its own that did not end.
 if old ~= finished and by and by == field('issued_by') then redis.call('HDEL', KEYS[2], 'issued_by') end

@@ -34,7 +34,7 @@ if (mine or orphan) and issued then
   redis.call('SET', KEYS[1], ARGV[4], 'PX', math.max(till - now, 1))
 end
 if mine and issued and own_mark then
-  redis.call('HSET', KEYS[2], 'mark', '')
+  redis.call('HSET', KEYS[2], 'mark', '', 'value', digest('=' .. ARGV[4]))
 elseif mine and ARGV[3] == 'refused' and own_mark and value == ARGV[11] then
   redis.call('HSET', KEYS[2], 'mark', before)
   -- A value that is no record has no recorded end, and keeps its cut TTL.
@@ -42,7 +42,7 @@ elseif mine and ARGV[3] == 'refused' and own_mark and value == ARGV[11] then
 elseif not mine then
   -- A mark that was never read before: a copy that read this attempt's first mark must not take it for unchanged.
   local late = string.format('%s-%.0f', ARGV[1], now)
-  redis.call('HSET', KEYS[2], 'mark', late, 'mark_since', mark ~= '' and digits(field('mark_since')) or now)
+  redis.call('HSET', KEYS[2], 'mark', late, 'mark_since', mark ~= '' and since or now)
   if orphan then redis.call('HSET', KEYS[2], 'finished', ARGV[1]) end
 end
 if mine or orphan then redis.call('HSET', KEYS[2], 'outcome', ARGV[10], 'outcome_at', now) end

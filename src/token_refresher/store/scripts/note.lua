@@ -16,16 +16,15 @@
 local word, q, recorded, grace = ARGV[1], math.min(tonumber(ARGV[6]), now), tonumber(ARGV[7]), tonumber(ARGV[12])
 if held() ~= ARGV[3] or ARGV[3] == '-' then return {'other', now, redis.call('PTTL', KEYS[1]), mark} end
 begin()
-local since, denied = digits(field('mark_since')) or now, field('denied') or ''
-local as_read = ARGV[5] == '1' and mark == ARGV[4]
-local complaint = redis.pcall('GET', KEYS[3])
+local denied = field('denied') or ''
+local as_read, complaint = ARGV[5] == '1' and mark == ARGV[4], redis.pcall('GET', KEYS[3])
 local till, removed = ends(), false
 if word == 'seen' then
   till = math.min(till, recorded, mark ~= '' and now + grace or math.huge)
 elseif word == 'alive' and as_read then
   till, mark = recorded, ''
 elseif word == 'alive' and mark ~= '' then
-  till = math.min(math.max(till, math.min(recorded, q + grace)), now + grace)
+  till = math.min(math.max(till, math.min(recorded, q + grace)), now + grace, recorded)
 elseif word == 'ends' then
   till = math.min(till, recorded)
   redis.call('SET', KEYS[1], ARGV[8], 'PX', math.max(till - now, 1))
@@ -35,11 +34,12 @@ elseif word == 'denied' then
   -- The first counts from now, the second from its question: a copy that stands still in between gains nothing.
   if code ~= ARGV[2] or now < tonumber(at) then denied = string.format('%s %.0f', ARGV[2], now) end
 elseif word == 'silent' and mark ~= '' and complaint ~= ARGV[2] then
-  till = math.max(till, math.min(recorded, q + grace, since + ARGV[13]))
+  till = math.max(till, math.min(recorded, q + grace, (since or now) + ARGV[13]))
 end
 removed = removed or word == 'refused' or till <= now
 local definite = word == 'alive' or word == 'ends' or word == 'refused'
-redis.call('HSET', KEYS[2], 'mark', mark, 'mark_since', since, 'denied', definite and '' or denied)
+redis.call('HSET', KEYS[2], 'mark', mark, 'mark_since', since or now, 'denied', definite and '' or denied)
+if mark == '' then redis.call('HSET', KEYS[2], 'value', digest(word == 'ends' and '=' .. ARGV[8] or ARGV[3])) end
 if definite then redis.call('HSET', KEYS[2], 'audited_at', q) end
 if ARGV[9] == '1' and as_read and field('superseded_code') ~= ARGV[2] then
   -- When the newer code was issued; the last five instants of 13 digits each, with a blank between.

@@ -23,12 +23,14 @@ local function ends()
 end
 -- A hash that holds more than any refresher writes is read as none, as `load` reads it.
 local known = redis.call('TYPE', KEYS[2]).ok == 'hash' and #table.concat(redis.call('HGETALL', KEYS[2]), '\n') <= 65536
-local function field(name)
-  return known and redis.call('HGET', KEYS[2], name) or nil
-end
--- A target without a mark is marked 'none': nothing is known of how its value came about.
-local mark = field('mark')
+local function field(name) return known and redis.call('HGET', KEYS[2], name) or nil end
+-- What a lease keeps of the value that it settled.
+local function digest(value) return string.sub(redis.sha1hex(value), 1, 16) end
+-- A target without a mark is marked 'none': nothing is known of how its value came about. So is a settled one that holds
+-- another value than its lease settled: another tool wrote it, or Redis lost a write.
+local mark, since = field('mark'), digits(field('mark_since'))
 if not mark or #mark > 64 or string.find(mark, '[^%w_-]') then mark = 'none' end
+if mark == '' and #held() > 1 and field('value') ~= digest(held()) then mark, since = 'none', nil end
 -- `callers` is a list of words caller:until:failures:asked:code, the latest last, eight at most.
 local function caller(me)
   for word in string.gmatch(field('callers') or '', '%S+') do
