@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise, permutations
 
-from .state import IDLE, LOST, NO_LEASE, NONE, SETTLED, Refresher, State
+from .state import IDLE, LOST, NO_LEASE, NONE, SETTLED, STRANGE, Refresher, State
 
 
 def canonical(state: State) -> State:
@@ -69,13 +69,13 @@ def _without_marks(each: Refresher) -> tuple[int, ...]:
 def _marks_renumbered(state: State, everyone: tuple[Refresher, ...]) -> State:
     """Number attempts in the order in which they are met; NONE for a mark that was read and cannot come back."""
     lease, saved = state.lease, state.saved
-    new = {NONE: NONE, SETTLED: SETTLED, NO_LEASE: NO_LEASE}
+    new = {NONE: NONE, SETTLED: SETTLED, NO_LEASE: NO_LEASE, STRANGE: STRANGE}
     met = [lease.mark, lease.before, *(each.attempt for each in everyone)]
     if saved is not None:
         met.append(saved.lease.mark)
     for mark in met:
         if mark not in new:
-            new[mark] = len(new) - 1
+            new[mark] = len(new) - 2
     if lease.mark > NO_LEASE or lease.before > NO_LEASE or lease.attempt != NONE:
         lease = lease._replace(mark=new[lease.mark], before=new[lease.before], attempt=new.get(lease.attempt, NONE))
     if saved is not None and saved.lease.mark > NO_LEASE:

@@ -19,6 +19,8 @@ COARSE = Policy(work_s=60, margin_s=900)
 SAFE = (Promise.NOT_REJECTED, Promise.ROLL_BOUNDED)
 INVARIANTS = (*SAFE, Promise.ONE_REQUEST, Promise.SETTLED_LIVES)
 KEPT = (Promise.NEWEST_KEPT,)
+# Others store theirs, the platform is away: which faults, and which promise.
+_STRANGE = ((Fault.STORED, Fault.SILENT), (Promise.STRANGE_BOUNDED,))
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,20 @@ def whole(policy: Policy = COARSE) -> list[Case]:
     redis = {*REDIS, Fault.CRASH, Fault.UNKNOWN, Fault.OUT_OF_BAND}
     late = OWN_FETCHES | {Fault.FREEZE_BEFORE_SEND}
     heard = others - {Fault.SILENT}
+    stored = heard | {Fault.STORED}
     long = partial(Case, slow=True)
     unheard = {Fault.UNKNOWN, Fault.REFUSED, Fault.CRASH, Fault.SILENT}
     return [
         Case("own fetches, one fault", _world(alone, OWN_FETCHES, INVARIANTS, parts), 1),
+        Case("others store theirs over ours, a watch each 330 s", _world(watched, stored, SAFE, parts), 1),
+        Case(
+            "what others store goes within a margin, checkCode silent",
+            _world(watched, *_STRANGE, parts, True),
+            2,
+            dues=0,
+            refreshers=1,
+        ),
+        long("others store theirs over ours, two faults", _world(watched, stored, SAFE, parts), 2),
         long("own fetches, three refreshers", _world(alone, OWN_FETCHES, INVARIANTS, parts), 1, refreshers=3),
         long("own fetches, two faults", _world(alone, OWN_FETCHES, INVARIANTS, parts), 2),
         long("own fetches, two occasions", _world(alone, OWN_FETCHES, INVARIANTS, parts), 2, 2),
@@ -114,6 +126,14 @@ def _note_and_watch(policy: Policy) -> list[Case]:
         return Case(name, _world(watched, kinds, (kept,), parts, silent in kinds), 2, dues, expects=kept)
 
     bounded = Promise.ROLL_BOUNDED
+    strange = Case(
+        "another tool's value counts as settled",
+        _world(watched, *_STRANGE, Parts(strange_is_unsettled=False), True),
+        2,
+        dues=0,
+        refreshers=1,
+        expects=Promise.STRANGE_BOUNDED,
+    )
     late = Case(
         "a late process leaves its old mark",
         _world(alone, (freeze,), (Promise.SETTLED_LIVES,), Parts(late_mark_is_new=False)),
@@ -123,6 +143,7 @@ def _note_and_watch(policy: Policy) -> list[Case]:
     )
     return [
         late,
+        strange,
         own("alive settles though locked when read", Parts(settle_only_if_unlocked_when_read=False), 1, die),
         own("alive settles under another mark", Parts(settle_only_under_the_mark_read=False), 1, die, freeze),
         own("alive under a lock restores", Parts(alive_under_lock="recorded"), 1, die),

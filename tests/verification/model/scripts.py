@@ -12,6 +12,7 @@ from .state import (
     NONE,
     NOTHING,
     SETTLED,
+    STRANGE,
     Lease,
     Numbers,
     Parts,
@@ -29,7 +30,7 @@ def unsettled(lease: Lease) -> bool:
 
 
 def marked(lease: Lease) -> bool:
-    """An attempt left its mark; only then a `mark_since` exists."""
+    """An attempt, or another tool's value, left its mark; only then a `mark_since` exists."""
     return lease.mark not in (SETTLED, NO_LEASE)
 
 
@@ -114,7 +115,8 @@ def finish_refused(state: State, me: Refresher, parts: Parts) -> tuple[str, Stat
         return "its lease is lost: writes nothing", state
     if lease.mark == NO_LEASE:
         return "no lease is left: writes nothing", state
-    under_own_mark = lease.mark == me.attempt
+    replaced = value.strange != NONE and not same_value(state, me)
+    under_own_mark = lease.mark == me.attempt and not replaced
     was_settled = lease.before == SETTLED and under_own_mark
     restore = parts.restore_after_refusal and same_value(state, me) and value.credential != NONE
     restore = restore and (was_settled or not parts.restore_only_if_settled_before)
@@ -135,6 +137,14 @@ def finish_unknown(state: State, me: Refresher, n: Numbers, parts: Parts) -> tup
     if not parts.lock_kept_on_unknown:
         state = state._replace(lease=state.lease._replace(locked=0))
     return "finishes: unknown, the lock stays", state
+
+
+def stored_by_others(state: State, credential: int, parts: Parts) -> State:
+    """Another tool writes over the value, with an end and without a TTL: the lease did not settle that."""
+    lease = state.lease
+    if lease.mark == SETTLED and parts.strange_is_unsettled:
+        lease = lease._replace(mark=STRANGE, marked_for=0)
+    return state._replace(lease=lease, value=Value(credential, strange=0))
 
 
 # note
@@ -172,7 +182,10 @@ def note_alive(state: State, me: Refresher, n: Numbers, parts: Parts) -> tuple[b
     if unlocked and (lease.mark == me.mark or not parts.settle_only_under_the_mark_read):
         age = me.ago if parts.note_dated_by_question else 0
         lease = lease._replace(mark=SETTLED, audited=age)
-        return True, state._replace(lease=lease, value=value._replace(ttl=value.recorded, rolled=False))
+        known = value._replace(ttl=value.recorded, rolled=False, strange=NONE)
+        return True, state._replace(lease=lease, value=known)
+    if value.strange != NONE:
+        value = value._replace(strange=0)
     upto = {"question": n.grace - me.ago, "now": n.grace, "recorded": LONG, "unchanged": 0}[parts.alive_under_lock]
     ttl = min(value.recorded, upto)
     if ttl >= value.ttl:

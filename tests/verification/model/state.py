@@ -13,11 +13,13 @@ from token_refresher.domain.policy import Policy
 LONG = 10_000
 NONE = -1
 
-# A mark: settled, "no lease" (Redis holds no hash), or the attempt that made the target unsettled: 2, 3, ...
+# A mark: settled, "no lease" (Redis holds no hash), strange, or the attempt that made the target unsettled: 2, 3, ...
 # Attempts have no order: only whether two of them are the same counts. A mark that was read and can never come
 # back is NONE.
 SETTLED = 0
 NO_LEASE = 1
+# A settled lease that finds a value which it did not settle: as none, but known since when.
+STRANGE = -2
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Parts:
     note_dated_by_question: bool = True
     silence_rolls: bool = True
     roll_bounded: bool = True
+    strange_is_unsettled: bool = True  # a value that the lease did not settle, since another tool wrote it
     # watch
     watch: bool = True
     ask_under_lock: bool = True
@@ -115,6 +118,7 @@ class Value(NamedTuple):
     ttl: int = LONG
     near: bool = False  # less than the margin is left of it
     rolled: bool = False  # its TTL comes from the row "silent" alone
+    strange: int = NONE  # since another tool wrote it, or checkCode last called it good; NONE: the lease settled it
 
 
 NOTHING = Value()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .refresher import begin, executed, step
+from .scripts import stored_by_others
 from .state import (
     IDLE,
     LONG,
@@ -14,6 +15,7 @@ from .state import (
     NONE,
     NOTHING,
     SETTLED,
+    STRANGE,
     Numbers,
     Parts,
     Pc,
@@ -41,6 +43,7 @@ class Fault(Enum):
     LEASE_LOST = "Redis forgets the lease, or goes back to what it held before the last acquire"
     RUN_LOST = "Redis forgets everything that a run wrote, right after the run"
     OUT_OF_BAND = "someone else fetches a credential"
+    STORED = "someone else fetches a credential, and stores it or an outdated one over ours, without a TTL"
 
 
 class Promise(Enum):
@@ -50,13 +53,14 @@ class Promise(Enum):
     ONE_REQUEST = "two requests are under way"
     SETTLED_LIVES = "a settled credential has another TTL than its recorded end"
     NEWEST_KEPT = "the platform's newest credential is taken from readers"
+    STRANGE_BOUNDED = "what another tool stored outlives a margin after the first watch, without a word of checkCode"
     ROLL_BOUNDED = "a credential that only silence keeps outlives mark_since + margin"
 
 
 # What the promise has to stand although no run ever comes again.
 OWN_FETCHES = frozenset({Fault.CRASH, Fault.FREEZE, Fault.UNKNOWN, Fault.REFUSED, Fault.SILENT})
 REDIS = frozenset({Fault.LEASE_LOST, Fault.RUN_LOST})
-ALL = frozenset(Fault)
+ALL = frozenset(Fault) - {Fault.STORED}
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,11 @@ def _around(state: State, world: World) -> Iterator[tuple[str, State]]:
     fewer = state._replace(faults=state.faults - 1)
     if Fault.OUT_OF_BAND in world.faults:
         yield "SOMEONE ELSE FETCHES a new credential", issued(fewer, world.numbers.grace)
+    if Fault.STORED in world.faults:
+        theirs = issued(fewer, world.numbers.grace)
+        newest = len(theirs.lives) - 1
+        yield "SOMEONE ELSE STORES a new credential", stored_by_others(theirs, newest, world.parts)
+        yield "SOMEONE ELSE STORES an outdated credential", stored_by_others(theirs, newest - 1, world.parts)
     if Fault.LEASE_LOST in world.faults and state.lease != LOST:
         yield "THE LEASE IS LOST", fewer._replace(lease=LOST, saved=None)
         if state.lease.locked and state.saved is not None:
@@ -168,26 +177,32 @@ def _less(ahead: int) -> int:
     return ahead if ahead in (LONG, NONE) else max(ahead - 1, 0)
 
 
-def _value_later(value: Value) -> Value:
+def _value_later(value: Value, n: Numbers) -> Value:
+    if value.strange != NONE:
+        value = value._replace(strange=min(value.strange + 1, _strange_at_most(n) + 1))
     if value.credential == NONE or value == Value(value.credential):
         return value
     return value._replace(recorded=_less(value.recorded), ttl=_less(value.ttl))
 
 
+def _strange_at_most(n: Numbers) -> int:
+    return n.margin + min(n.through_gap, LONG)
+
+
 def _later(state: State, world: World) -> State:
     """One unit of time later; what has run out is gone."""
     n, lease, saved = world.numbers, state.lease, state.saved
-    counts = Fault.SILENT in world.faults and lease.mark > SETTLED and lease != LOST
+    counts = Fault.SILENT in world.faults and (lease.mark > SETTLED or lease.mark == STRANGE) and lease != LOST
     lease = lease._replace(
         locked=_less(lease.locked),
         audited=min(lease.audited + 1, n.audit),
         marked_for=min(lease.marked_for + 1, n.margin + 1) if counts else 0,
     )
-    value = _value_later(state.value)
+    value = _value_later(state.value, n)
     through = 1 if n.through_gap < LONG else 0
     if saved is not None:
         older = saved.lease._replace(audited=min(saved.lease.audited + 1, n.audit))
-        saved = Saved(_value_later(saved.value), older, saved.since_through + through)
+        saved = Saved(_value_later(saved.value, n), older, saved.since_through + through)
     return state._replace(
         since_through=state.since_through + through,
         refreshers=tuple(_older(each, n) if each.frozen else each for each in state.refreshers),
@@ -221,6 +236,8 @@ def broken(before: State, what: str, after: State, world: World) -> Promise | No
         return Promise.NOT_REJECTED
     if value.rolled and lease.marked_for > world.numbers.margin and Promise.ROLL_BOUNDED in promises:
         return Promise.ROLL_BOUNDED
+    if stored and value.strange > _strange_at_most(world.numbers) and Promise.STRANGE_BOUNDED in promises:
+        return Promise.STRANGE_BOUNDED
     if after.requests > 1 and Promise.ONE_REQUEST in promises:
         return Promise.ONE_REQUEST
     if stored and lease.mark == SETTLED and value.ttl != value.recorded and Promise.SETTLED_LIVES in promises:
