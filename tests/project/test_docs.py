@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -24,15 +25,16 @@ from token_refresher.store.keys import WIRE_NAME, keys_of
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CHINESE = DOCS / "zh-CN"
-# The Chinese pages beside the English ones are those of before; they move to docs/zh-CN.
 ENGLISH_PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
-    *(page for page in sorted(DOCS.rglob("*.md")) if CHINESE not in page.parents and ".zh-CN" not in page.name),
+    *(page for page in sorted(DOCS.rglob("*.md")) if CHINESE not in page.parents),
 ]
-CHINESE_PAGES = [*sorted(CHINESE.rglob("*.md")), *([ROOT / "README.zh-CN.md"] if CHINESE.is_dir() else [])]
+CHINESE_PAGES = [ROOT / "README.zh-CN.md", *sorted(CHINESE.rglob("*.md"))]
 PAGES = [*ENGLISH_PAGES, *CHINESE_PAGES]
+# English on purpose: who reads them reads or changes the program.
+ONLY_ENGLISH = ("architecture", "design", "performance", "verification")
 # Options that the documents name before the command line has them; what uses them is not tried until then.
 COMING = ("--config", "--quiet", "--version")
 URL = "redis://:password@redis.internal:6379/0"
@@ -115,10 +117,10 @@ def test_the_architecture_lists_every_package_and_no_other() -> None:
 # -- names and links -------------------------------------------------------------------------
 
 
-def anchors(page: Path) -> set[str]:
-    """The names that a page's headings have on GitHub and GitLab."""
+def anchors(page: Path) -> list[str]:
+    """The names that a page's headings have on GitHub and GitLab, in their order."""
     heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+    return [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
 
 
 @pytest.mark.parametrize("page", named(PAGES))
@@ -155,11 +157,71 @@ def test_the_readme_stays_short() -> None:
     assert len([word for word in text.split() if re.search(r"\w", word)]) <= 900
 
 
+# -- the Chinese pages -----------------------------------------------------------------------
+
+
+def english_of(page: Path) -> Path:
+    return ROOT / "README.md" if page.parent == ROOT else DOCS / page.relative_to(CHINESE)
+
+
+def chinese_of(page: Path) -> Path:
+    """The Chinese page of an English one; the page itself, and any other file, where there is none."""
+    chinese = {english_of(each): each for each in CHINESE_PAGES}
+    return chinese.get(page, page)
+
+
+def destinations(page: Path) -> list[tuple[Path, int]]:
+    """Where the links of a page lead: file and number of the heading, without the link to the other language."""
+    found = []
+    for text, link in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", prose(page)):
+        if text not in ("English", "中文") and not re.match(r"https?:", link):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            found.append((target, anchors(target).index(anchor) if anchor else -1))
+    return found
+
+
+def table_sizes(page: Path) -> list[tuple[int, int]]:
+    """Rows and columns of each table of a page."""
+    tables = re.findall(r"(?:^ *\|.*\n)+", prose(page), re.MULTILINE)
+    return [(len(rows.splitlines()), len(re.findall(r"(?<!\\)\|", rows.splitlines()[0]))) for rows in tables]
+
+
+def test_every_page_for_users_has_a_chinese_one() -> None:
+    pages = [page for page in ENGLISH_PAGES if DOCS in page.parents and page.stem not in ONLY_ENGLISH]
+    assert [page for page in pages if chinese_of(page) == page] == []
+    assert [page for page in CHINESE_PAGES if not english_of(page).exists()] == []
+
+
 @pytest.mark.parametrize("page", named(CHINESE_PAGES))
 def test_a_chinese_page_shows_the_commands_of_the_english_one(page: Path) -> None:
-    english = ROOT / "README.md" if page.parent == ROOT else DOCS / page.relative_to(CHINESE)
-    for language in ("sh", "yaml", "json", "python", "php", "js", "java", "go"):
-        assert [bare(each) for each in blocks(page, language)] == [bare(each) for each in blocks(english, language)]
+    for language in ("sh", "yaml", "json", "python", "php", "js", "java", "go", "text", "console"):
+        shown, wanted = blocks(page, language), blocks(english_of(page), language)
+        assert [bare(each) for each in shown] == [bare(each) for each in wanted]
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_chinese_page_has_the_headings_and_tables_of_the_english_one(page: Path) -> None:
+    levels = [re.findall(r"^(#+) ", prose(each), re.MULTILINE) for each in (page, english_of(page))]
+    assert levels[0] == levels[1]
+    assert table_sizes(page) == table_sizes(english_of(page))
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_chinese_page_links_to_what_the_english_one_does_in_chinese_where_there_is_a_page(page: Path) -> None:
+    wanted = {(chinese_of(target), heading) for target, heading in destinations(english_of(page))}
+    assert wanted - set(destinations(page)) == set()
+    for text, link in re.findall(r"\[([^\]]*)\]\(([^)\s]+\.md)[^)]*\)", prose(page)):
+        target = (page.parent / link).resolve()
+        assert target in CHINESE_PAGES or "英文" in text or text == "English", link
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_paragraph_of_a_chinese_page_is_one_line(page: Path) -> None:
+    """A browser shows the end of a line as a blank, which does not belong between two Chinese words."""
+    lines = prose(page).splitlines()
+    marks = re.compile(r" *([-|#<>!]|[0-9]+\. |$)")
+    assert [line for above, line in itertools.pairwise(lines) if above.strip() and not marks.match(line)] == []
 
 
 def bare(block: str) -> list[str]:
