@@ -18,10 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.flow import TICK_S, Deployment
 from support.planted import plant
 from support.world import World
-from token_refresher.daemon.instrumentation import timed
-from token_refresher.daemon.scheduler import Loop
+from token_refresher.daemon.instrumentation import instrumented
+from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.domain.model import Kind
-from token_refresher.web.history import State
+from token_refresher.web.history import RunHistory
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.server import create_app
 
@@ -33,10 +33,12 @@ class Scraped:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment, self.scrapes = deployment, list[dict[str, float]]()
-        state = State({}, deployment.refresher().policy, deployment.clock, deployment.world.now)
+        state = RunHistory({}, deployment.refresher().policy, deployment.clock, deployment.world.now)
         metrics = Metrics(state)
-        program = functools.cache(lambda: timed(deployment.refresher(), metrics, state.redis_answered, lambda: False))
-        self._loop = Loop(
+        program = functools.cache(
+            lambda: instrumented(deployment.refresher(), metrics, state.redis_answered, lambda: False)
+        )
+        self._loop = Scheduler(
             program, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "0" * 16, on_run=metrics.ran
         )
         self._client = create_app(state, metrics.text).test_client()
