@@ -39,7 +39,7 @@ class Scraped:
             lambda: instrumented(deployment.refresher(), metrics, state.redis_answered, lambda: False)
         )
         self._loop = Scheduler(
-            program, state, clock=deployment.clock, chance=lambda: 0.0, new_id=lambda: "0" * 16, on_run=metrics.ran
+            program, state, clock=deployment.clock, random=lambda: 0.0, new_id=lambda: "0" * 16, on_run=metrics.ran
         )
         self._client = create_app(state, metrics.text).test_client()
 
