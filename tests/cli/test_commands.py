@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import signal
@@ -28,7 +27,6 @@ from token_refresher.cli.output import Output
 from token_refresher.function import handler as function_handler
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
-from token_refresher.web import metrics as daemon_metrics
 
 _PAGE = "https://shop.example/pay?id=1#top"
 _WAIT_S = 30.0
@@ -133,19 +131,6 @@ def test_the_doctor_examines_by_the_settings_of_the_environment(call: Call) -> N
     assert found["redis reachable"] == "green"
     assert found["code stored"] == "red"
     assert ended.code == ended.json["exit_code"] != WELL
-
-
-def test_in_a_checkout_that_is_not_installed_the_version_is_the_one_it_would_install_as(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = call("version", "--json").json["version"]
-
-    def nowhere(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", nowhere)
-    assert call("version").out == f"token-refresher {installed}\n"
-    assert daemon_metrics._version() == "unknown", "metrics do not read files"
 
 
 def test_an_interrupted_command_says_so_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,7 +180,7 @@ def test_a_plan_before_the_first_run_is_not_a_failure(call: Call, world: World) 
 def test_make_run_into_head_is_quiet(lines: int, tmp_path: Path) -> None:
     names = ("CONFIG_FILE", "APP_ID", "APP_SECRET", "REDIS_URL", "PLATFORM_BASE_URL")
     environ = {name: value for name, value in os.environ.items() if name not in names}
-    command = f"set -o pipefail; {sys.executable} tools/run.py --directory {tmp_path} | head -n {lines}"
+    command = f"set -o pipefail; {sys.executable} tools/demo.py --directory {tmp_path} | head -n {lines}"
     ended = subprocess.run(
         ["/bin/bash", "-c", command], env=environ, stdin=subprocess.DEVNULL, capture_output=True, cwd=_ROOT
     )

@@ -20,7 +20,7 @@ from support.redis_server import find_binary, free_port
 from token_refresher.settings.loader import SETTINGS, read
 
 _ROOT = Path(__file__).resolve().parents[2]
-_DOCS = [_ROOT / "docs" / name for name in ("run-as-container.md", "run-as-container.zh-CN.md")]
+_DOCS = [_ROOT / "docs" / folder / "how-to" / "run-as-container.md" for folder in ("", "zh-CN")]
 _TEXT = (_ROOT / "compose.yaml").read_text("utf-8")
 _COMPOSE: dict[str, Any] = yaml.safe_load(_TEXT)
 _SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]

@@ -49,7 +49,7 @@ _PROGRAM = "import sys; from token_refresher.__main__ import main; sys.exit(main
 DOORS = {
     "python -m token_refresher": ("-m", "token_refresher", "refresh"),
     "token-refresher": ("-c", _PROGRAM),
-    "make run": (str(_ROOT / "tools" / "run.py"),),
+    "make run": (str(_ROOT / "tools" / "demo.py"),),
 }
 
 

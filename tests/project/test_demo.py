@@ -1,4 +1,4 @@
-"""`make run`, which is tools/run.py: with nothing configured, and for real."""
+"""`make run`, which is tools/demo.py: with nothing configured, and for real."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.redis_server import RedisServer, free_port
 from token_refresher.domain.model import fingerprint
 
 _ROOT = Path(__file__).resolve().parents[2]
-_TOOL = _ROOT / "tools" / "run.py"
+_TOOL = _ROOT / "tools" / "demo.py"
 _KEYS = [
     f"type/{kind}_info/app_id/{app_id}"
     for app_id in ("100027", "100028")
@@ -143,7 +143,7 @@ def test_other_settings_in_the_environment_do_not_disturb_it(tmp_path: Path) -> 
 
 def test_without_a_redis_server_it_says_what_to_install(tmp_path: Path) -> None:
     """A checkout without the embedded one, on a machine without any."""
-    tool = tmp_path / "tools" / "run.py"
+    tool = tmp_path / "tools" / "demo.py"
     tool.parent.mkdir()
     shutil.copy(_TOOL, tool)
     (tmp_path / "src").symlink_to(_ROOT / "src")

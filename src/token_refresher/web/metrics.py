@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib import metadata
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 
+from token_refresher import __version__
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Report
@@ -64,7 +64,7 @@ class Metrics:
         ended = "When the last run ended, whatever came of it (unix time)."
         self._last = Gauge(f"{name}_last_run_timestamp_seconds", ended, registry=one)
         Info(f"{name}_build", "What is running.", registry=one).info(
-            {"version": _version(), "python": platform.python_version()}
+            {"version": __version__, "python": platform.python_version()}
         )
         one.register(_Known(history))
         ProcessCollector(registry=one)
@@ -130,10 +130,3 @@ class _Known:
         yield danger
         refused = "1 while changed settings are refused and the old ones stay in use, else 0."
         yield GaugeMetricFamily("token_refresher_settings_refused", refused, value=bool(self._history.mistakes))
-
-
-def _version() -> str:
-    try:
-        return metadata.version("token-refresher")
-    except metadata.PackageNotFoundError:
-        return "unknown"

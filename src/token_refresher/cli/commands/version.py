@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
+from token_refresher import __version__
 from token_refresher.cli import exit_codes
 from token_refresher.cli.options import CommandSpec
 from token_refresher.cli.output import Output
@@ -15,24 +15,10 @@ _NAME = "token-refresher"
 
 def _run(options: argparse.Namespace, _: Mapping[str, str], output: Output) -> int:
     if options.json:
-        output.document({"version": _version()})
+        output.document({"version": __version__})
     else:
-        output.result(f"{_NAME} {_version()}")
+        output.result(f"{_NAME} {__version__}")
     return exit_codes.WELL
-
-
-def _version() -> str:
-    """The version that is installed; in a checkout, the one that it would install as."""
-    import re
-    from importlib import metadata
-
-    try:
-        return metadata.version(_NAME)
-    except metadata.PackageNotFoundError:
-        project = Path(__file__).parents[4] / "pyproject.toml"
-        text = project.read_text("utf-8") if project.is_file() else ""
-        found = re.search(r'^name = "token-refresher"\nversion = "([^"]+)"', text, re.MULTILINE)
-        return found[1] if found else "of unknown number"
 
 
 VERSION = CommandSpec(
