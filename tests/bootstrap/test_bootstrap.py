@@ -35,7 +35,7 @@ class Filed(NamedTuple):
 @pytest.fixture
 def filed(world: World, caplog: pytest.LogCaptureFixture) -> Filed:
     caplog.set_level(logging.INFO, "token_refresher")
-    environ = Deployment(world, app_count=2).environ
+    environ = Deployment(world, 2).environ
     file, settings = Path(environ["CONFIG_FILE"]), read(environ)
     return Filed(file, file.read_text(), settings, wiring.refresher(settings))
 

@@ -97,7 +97,8 @@ def function(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
         }
         fc.wait_for_runs()
     for _, refresher in function_handler._warm:
-        refresher.store._client.close()
+        store: Any = refresher.store
+        store._client.close()
 
 
 def test_the_deployed_function_is_started_and_its_report_shown(

@@ -15,7 +15,7 @@ from support.command_line import Call, Ended, caller, process_environ
 from support.guards import see
 from support.planted import plant
 from support.redis_server import free_port
-from support.topologies import wait_until
+from support.waiting import wait_until
 from support.world import World
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store.keys import keys_of

@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import cycle, pairwise
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
+from support.waiting import wait_until
 from support.world import World
 from token_refresher.cli.commands.daemon import add_options
 from token_refresher.daemon import json_logs as logs
@@ -115,12 +116,14 @@ def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(function_handler, "_warm", [])
     chances = [cycle([0.1, 0.7, 0.4]), cycle([0.9, 0.0, 0.3, 0.6])]
-    daemons = [Daemon(deployment, lambda numbers=numbers: next(numbers)) for numbers in chances]
+    daemons = [Daemon(deployment, numbers.__next__) for numbers in chances]
     began, timer_at = deployment.clock(), deployment.clock()
     with ThreadPoolExecutor(3) as pool:
         while deployment.clock() - began < _DAY_S:
             # Those whose time comes within a few seconds of each other really run at once.
-            work = [pool.submit(each.scheduler.run_once) for each in daemons if each.scheduler.next_delay() < 5]
+            work: list[Future[Any]] = [
+                pool.submit(each.scheduler.run_once) for each in daemons if each.scheduler.next_delay() < 5
+            ]
             if timer_at - deployment.clock() < 5:
                 work.append(pool.submit(index.handler, _TIMER, SimpleNamespace()))
                 timer_at += tick_s
@@ -260,7 +263,7 @@ def test_once_it_stops_what_is_under_way_is_stored_and_nothing_new_is_sent(deplo
     assert token.outcome is Outcome.ISSUED
     assert (ticket.outcome, ticket.failure and ticket.failure.code) == (Outcome.DEFERRED, "not_sent_late")
     assert deployment.simulator.count(_TICKET_PATH) == 0
-    assert deployment.refresher().store.load([ticket.target])[0].lease.locked_until == 0
+    assert deployment.refresher().store.read(ticket.target).lease.locked_until == 0
     assert deployment.run().summary()["fetches"] == 1
 
 
@@ -320,7 +323,7 @@ def test_a_fetch_that_does_not_come_back_is_left_unsettled_and_a_later_tick_heal
         assert child.join() == 0
     gate.release()
     token = Target(deployment.app_ids[0], Kind.ACCESS_TOKEN)
-    left = deployment.refresher().store.load([token])[0]
+    left = deployment.refresher().store.read(token)
     assert left.record is None
     assert not left.lease.settled
     assert left.lease.locked_until > left.now_ms
@@ -357,13 +360,13 @@ def test_a_daemon_whose_redis_goes_and_comes_back_says_so_over_http(world: World
     with _started(deployment.environ) as child:
         url = _line(child, "listening on ")["message"].removeprefix("listening on ")
         _line(child, "2 codes, 2 fetched")
-        _wait_for(lambda: _get(f"{url}/healthz")[0] == 200)
+        wait_until("it is well", lambda: _get(f"{url}/healthz")[0] == 200)
         world.redis.pause()
-        _wait_for(lambda: _get(f"{url}/healthz")[0] == 503)
+        wait_until("it is unwell", lambda: _get(f"{url}/healthz")[0] == 503)
         assert _get(f"{url}/livez")[0] == 200
         assert "redis_timeout" in _line(child, "the run failed")["message"]
         world.redis.resume()
-        _wait_for(lambda: _get(f"{url}/healthz")[0] == 200)
+        wait_until("it is well", lambda: _get(f"{url}/healthz")[0] == 200)
         samples = _samples(_get(f"{url}/metrics")[1])
         assert samples["token_refresher_runs_total{result=redis}"] >= 1
         assert samples["process_open_fds{}"] > 3
@@ -808,10 +811,3 @@ def _get(url: str, host: str = "") -> tuple[int, str]:
             return error.code, error.read().decode()
     except OSError:
         return 0, ""
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        time.sleep(0.02)

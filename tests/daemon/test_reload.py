@@ -38,7 +38,7 @@ class Filed:
     """A daemon over a configuration file of two applications."""
 
     def __init__(self, world: World, *, before: str = "", **policy: float) -> None:
-        self.deployment = Deployment(world, app_count=2, **policy)
+        self.deployment = Deployment(world, 2, **policy)
         self.file = Path(self.deployment.environ["CONFIG_FILE"])
         self.text = self.file.read_text()
         self.child = Child(before + _MAIN, self.deployment.environ, ["--listen", "127.0.0.1:0"])

@@ -6,8 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import yaml
 from support import guards, reaper
 from support.planted import plant
 from support.redis_server import find_binary, free_port
+from support.waiting import wait_until
 from token_refresher.settings.loader import SETTINGS, read
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +125,7 @@ def test_redis_starts_as_compose_says_with_the_password_out_of_the_address(tmp_p
         check = _SERVICES["redis"]["healthcheck"]["test"][1].replace("$$", "$")
         check = check.replace("/run/secrets/redis_url", str(secret))
         check = check.replace("redis-cli", f"{find_binary('redis-cli')} -p {port}")
-        _wait_for(lambda: subprocess.run(["sh", "-c", check], capture_output=True).returncode == 0)
+        wait_until("it is well", lambda: subprocess.run(["sh", "-c", check], capture_output=True).returncode == 0)
         secret.write_text(f"redis://default:wrong@127.0.0.1:{port}/0")
         assert subprocess.run(["sh", "-c", check], capture_output=True).returncode != 0
     finally:
@@ -144,13 +143,6 @@ def test_redis_does_not_start_without_a_password(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "secrets/redis_url is not redis://default:PASSWORD@redis:6379/0" in done.stderr
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        time.sleep(0.05)
 
 
 # -- the documents -----------------------------------------------------------------------------

@@ -197,7 +197,11 @@ def unknown_ca(patient: Patient) -> None:
 
 
 def answers_in_plain(patient: Patient) -> None:
-    served(patient, lambda peer: peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n") or peer.recv(1000))
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.recv(1000)
+
+    served(patient, answer)
 
 
 def as_cluster(patient: Patient) -> None:
@@ -269,7 +273,7 @@ def configured(content: str) -> Callable[[Patient], None]:
     return change
 
 
-def without(*names: str) -> Callable[[Patient], None]:
+def without(*names: str) -> Callable[[Patient], object]:
     return lambda patient: [patient.environ.pop(name) for name in names]
 
 
@@ -372,13 +376,14 @@ CASES = (
     Case("a code is about to expire", lambda p: p.world.advance(6900), "code stored", R, "token-refresher refresh", 1),
     Case("a code was not renewed in time", lambda p: p.world.advance(6000), "code stored", Y, "timer", 1),
     # the function
-    Case("the function's time-out is too short to fetch", lambda p: function(p, 15), "run time-out", R, "62 s", 1),
-    Case("its time-out is too short for a slow Redis", lambda p: function(p, 16), "run time-out", R, "62", 1),
+    Case("the function's time-out is too short to fetch", lambda p: to_function(p, 15), "run time-out", R, "62 s", 1),
+    Case("its time-out is too short for a slow Redis", lambda p: to_function(p, 16), "run time-out", R, "62", 1),
     Case("the access key may not ask about the function",
-         lambda p: function(p, ALIBABA_CLOUD_ACCESS_KEY_SECRET=plant("another-secret")),
+         lambda p: to_function(p, ALIBABA_CLOUD_ACCESS_KEY_SECRET=plant("another-secret")),
          "run time-out", Y, "fc:GetFunction", 0),
-    Case("there is no such function", lambda p: function(p, FUNCTION_NAME="other"), "run time-out", Y, "FUNCTION_", 0),
-    Case("there is no access key", lambda p: function(p, ALIBABA_CLOUD_ACCESS_KEY_ID=""), "run time-out", Y,
+    Case("there is no such function", lambda p: to_function(p, FUNCTION_NAME="other"),
+         "run time-out", Y, "FUNCTION_", 0),
+    Case("there is no access key", lambda p: to_function(p, ALIBABA_CLOUD_ACCESS_KEY_ID=""), "run time-out", Y,
          "correct what is named", 0),
     # runs
     Case("the timer is dead", lambda p: p.world.advance(1200), "run timer", R, "enable the timer", 1),
@@ -435,7 +440,7 @@ def test_each_case_has_a_sentence_of_its_own() -> None:
 # -- a healthy world --------------------------------------------------------------------------------------------------
 
 
-def function(patient: Patient, time_out_s: object = 70, **environ: str) -> None:
+def to_function(patient: Patient, time_out_s: object = 70, **environ: str) -> None:
     """Function Compute, with a function of FC 2.0 that has this time-out."""
     server = patient.stack.enter_context(FcServer())
     secret = server.keys["LTAI-made-up"] = plant("access-key-secret")
@@ -459,7 +464,7 @@ def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Pati
 
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:
-    function(patient)
+    to_function(patient)
     before = patient.holdings()
     findings = patient.examined()
     assert [each for each in findings if each.severity is not Severity.GREEN] == []
@@ -604,7 +609,7 @@ def test_many_applications_are_summed_up_for_people_and_listed_in_json(
     start_world: Callable[..., World], capsys: pytest.CaptureFixture[str]
 ) -> None:
     world = start_world({"appendonly": "yes"})
-    deployment = Deployment(world, app_count=12)
+    deployment = Deployment(world, 12)
     deployment.run()
     world.advance(SINCE_THE_RUN_S)
     world.simulator.white_list("app0003", ["203.0.113.9"])
@@ -623,7 +628,7 @@ def test_many_applications_are_summed_up_for_people_and_listed_in_json(
 
 def test_a_shard_whose_timer_is_dead_is_told_apart(start_world: Callable[..., World]) -> None:
     world = start_world({"appendonly": "yes"})
-    deployment = Deployment(world, app_count=4)
+    deployment = Deployment(world, 4)
     deployment.run()
     world.advance(1200)
     deployment.run(Command(apps=("app0000", "app0001")))

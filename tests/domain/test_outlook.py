@@ -60,7 +60,7 @@ def test_time_that_passes_uses_up_the_safe_time() -> None:
 
 # -- attempts ----------------------------------------------------------------------------------
 
-_HELD = {"attempt": "a", "work_until": NOW + 20_000, "locked_until": NOW + 80_000}
+_HELD: dict[str, Any] = {"attempt": "a", "work_until": NOW + 20_000, "locked_until": NOW + 80_000}
 
 
 @pytest.mark.parametrize(

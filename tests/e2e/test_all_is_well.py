@@ -139,7 +139,7 @@ def test_the_doctor_names_the_attempt_without_an_end_and_no_run_at_work(deployme
 def test_a_lock_without_an_end_is_not_looked_at_again_and_again(deployment: Deployment) -> None:
     deployment.run()
     paused: list[float] = []
-    deployment.pause = paused.append  # type: ignore[method-assign]
+    deployment.pause = paused.append  # type: ignore[assignment, method-assign]
     deployment.run()
     assert paused == []
 
@@ -263,49 +263,6 @@ def test_a_short_life_is_shown_as_the_part_of_it_that_is_left(short: Deployment)
 # -- what plan says --------------------------------------------------------------------------------
 
 
-STATES: dict[str, Callable[[Deployment], object]] = {
-    "nothing stored": lambda d: None,
-    "fresh codes": lambda d: d.run(),
-    "codes whose audit is due": lambda d: (d.run(), d.world.advance(300)),
-    "codes near their end": lambda d: d.age(1000),
-    "only the ticket near its end": lambda d: (
-        d.age(1000),
-        d.run(Command(kinds=(Kind.ACCESS_TOKEN,))),
-        d.world.advance(5),
-    ),
-    "an attempt for the token without an end": lambda d: (
-        d.simulator.script(TOKEN_PATH, Fault.html(), times=1),
-        d.run(),
-    ),
-    "the same beside live codes": lambda d: (
-        d.age(1000),
-        d.simulator.script(TOKEN_PATH, Fault.html(), times=1),
-        d.run(),
-    ),
-    "the same after its lock": lambda d: (
-        d.simulator.script(TOKEN_PATH, Fault.html(), times=1),
-        d.run(),
-        d.world.advance(200),
-    ),
-    "a token that is refused": lambda d: (
-        d.simulator.rotate_secret(d.app_ids[0], plant("rotated")),
-        d.run(),
-    ),
-    "another copy's attempt without an end": lambda d: (d.age(1000), another_copy_dies(d)),
-    "the same when a third copy goes first": lambda d: (d.age(1000), another_copy_dies(d), d.world.advance(100)),
-    "a ticket that another program superseded": lambda d: (
-        d.run(),
-        d.world.advance(120),
-        d.simulator.issue(d.app_ids[0], "js_ticket"),
-        d.world.advance(250),
-    ),
-    "a complaint": lambda d: (d.run(), d.world.advance(100), complain(d, Kind.JS_TICKET)),
-    "a value without a lease": lambda d: (d.run(), forget_leases(d), d.world.advance(20)),
-    "a ticket that is gone": lambda d: (d.run(), forget(d, Kind.JS_TICKET)),
-    "a token that is gone": lambda d: (d.run(), forget(d, Kind.ACCESS_TOKEN), d.world.advance(20)),
-}
-
-
 def another_copy_dies(deployment: Deployment) -> None:
     """While it fetches the access_token, which a third copy brought last."""
     store, target = deployment.refresher().store, Target(deployment.app_ids[0], Kind.ACCESS_TOKEN)
@@ -327,10 +284,52 @@ def forget_leases(deployment: Deployment) -> None:
     client.delete(*client.keys("*lease"))
 
 
+def after(seconds: float) -> Callable[[Deployment], None]:
+    return lambda deployment: deployment.world.advance(seconds)
+
+
+def grown_old(deployment: Deployment) -> None:
+    deployment.age(1000)
+
+
+def page_for_the_token(deployment: Deployment) -> None:
+    deployment.simulator.script(TOKEN_PATH, Fault.html(), times=1)
+
+
+# What has happened before, step by step.
+STATES: dict[str, tuple[Callable[[Deployment], object], ...]] = {
+    "nothing stored": (),
+    "fresh codes": (Deployment.run,),
+    "codes whose audit is due": (Deployment.run, after(300)),
+    "codes near their end": (grown_old,),
+    "only the ticket near its end": (grown_old, lambda d: d.run(Command(kinds=(Kind.ACCESS_TOKEN,))), after(5)),
+    "an attempt for the token without an end": (page_for_the_token, Deployment.run),
+    "the same beside live codes": (grown_old, page_for_the_token, Deployment.run),
+    "the same after its lock": (page_for_the_token, Deployment.run, after(200)),
+    "a token that is refused": (
+        lambda d: d.simulator.rotate_secret(d.app_ids[0], plant("rotated")),
+        Deployment.run,
+    ),
+    "another copy's attempt without an end": (grown_old, another_copy_dies),
+    "the same when a third copy goes first": (grown_old, another_copy_dies, after(100)),
+    "a ticket that another program superseded": (
+        Deployment.run,
+        after(120),
+        lambda d: d.simulator.issue(d.app_ids[0], "js_ticket"),
+        after(250),
+    ),
+    "a complaint": (Deployment.run, after(100), lambda d: complain(d, Kind.JS_TICKET)),
+    "a value without a lease": (Deployment.run, forget_leases, after(20)),
+    "a ticket that is gone": (Deployment.run, lambda d: forget(d, Kind.JS_TICKET)),
+    "a token that is gone": (Deployment.run, lambda d: forget(d, Kind.ACCESS_TOKEN), after(20)),
+}
+
+
 @pytest.mark.parametrize("kinds", [(), (Kind.ACCESS_TOKEN,), (Kind.JS_TICKET,)], ids=["both", "token", "ticket"])
 @pytest.mark.parametrize("sentence", STATES)
 def test_plan_says_what_refresh_then_does(sentence: str, kinds: tuple[Kind, ...], deployment: Deployment) -> None:
-    STATES[sentence](deployment)
+    for step in STATES[sentence]:
+        step(deployment)
     planned = deployment.refresher().run_once(Command(Action.STATUS, kinds=kinds)).targets
     did = {each.target: each for each in deployment.run(Command(kinds=kinds)).targets}
     for would, each in [(each.would, did[each.target]) for each in planned]:

@@ -62,7 +62,8 @@ def warm(deployment: Deployment) -> Iterator[Refresher]:
     """A refresher that keeps its connections to the platform over all its runs, which saves a day of handshakes."""
     settings = read(deployment.environ)
     with wiring.platform(settings, deployment.clock) as platform:
-        yield replace(deployment.refresher(), platform=lambda: nullcontext(platform))
+        kept: Any = nullcontext(platform)
+        yield replace(deployment.refresher(), platform=lambda: kept)
 
 
 class Watchers:

@@ -184,7 +184,7 @@ def test_two_instances_at_once_make_one_fetch_for_each_code(
 def test_the_published_file_of_several_applications_serves_in_the_function_too(
     zipped: Path, world: World, start: Start
 ) -> None:
-    deployment = Deployment(world, app_count=3)
+    deployment = Deployment(world, 3)
     assert start(zipped, deployment.environ).invoke(TIMER).told["summary"]["fetches"] == 6
     deployment.look()
     assert (deployment.dead, deployment.missing) == ([], 0)

@@ -16,7 +16,7 @@ class Migration(Deployment):
     """A deployment beside which the older task may run, with the same file and the same keys."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world, app_count=2)
+        super().__init__(world, 2)
         self.old_fetches = 0
         self._older = cron_pattern.configured(self.environ["CONFIG_FILE"])
 

@@ -29,6 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from support.guards import see
+from support.page_reports import NAMES, NOW, failing, healthy, on_fire, with_history
 from support.planted import plant
 from token_refresher.domain.model import Kind, Secret
 from token_refresher.domain.report import Report
@@ -36,7 +37,6 @@ from token_refresher.web.history import RunHistory
 from token_refresher.web.page.auth import HEADERS
 from token_refresher.web.page.routes import blueprint, with_headers
 from token_refresher.web.server import HttpServer
-from web.page.test_page import NAMES, NOW, failing, healthy, on_fire, with_history
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _DRIVER = shutil.which("chromedriver")
@@ -157,7 +157,8 @@ def complaints(driver: webdriver.Chrome) -> list[str]:
 
 
 def focused(driver: webdriver.Chrome) -> str:
-    return driver.execute_script("return document.activeElement.textContent.trim() || document.activeElement.id")
+    found: str = driver.execute_script("return document.activeElement.textContent.trim() || document.activeElement.id")
+    return found
 
 
 def press(driver: webdriver.Chrome, *keys: str) -> None:

@@ -25,15 +25,15 @@ import pytest
 import redis
 import trustme
 
-from faults.test_redis_server import BREAKAGES, OF_THE_CONNECTION, Breakage
 from platform_simulator import CHECK_PATH
-from store.test_redis_users import Shop, as_user, expected, rights
 from support import redis_versions
 from support.flow import Deployment, of
 from support.planted import plant
+from support.redis_breakages import BREAKAGES, OF_THE_CONNECTION, Breakage
 from support.redis_server import RedisServer, free_port
+from support.redis_users import Shop, as_user, expected, rights
 from support.redis_versions import BUILDS, EMBEDDED, Build, problem
-from support.topologies import wait_until
+from support.waiting import wait_until
 from support.world import World
 from token_refresher import AsyncReader
 from token_refresher import bootstrap as wiring
@@ -226,7 +226,7 @@ def test_both_readers_read_and_complain(world: World) -> None:
 # -- TLS --------------------------------------------------------------------------------------------------------------
 
 
-SPEAK_TLS = [each for each in EACH if each.values[0].speaks_tls]
+SPEAK_TLS = [each for build, each in zip(BUILDS, EACH, strict=True) if build.speaks_tls]
 
 
 @pytest.mark.parametrize("build", SPEAK_TLS)
@@ -532,7 +532,7 @@ WRITE, READ_HASH, ELSEWHERE = (
     "return redis.call('GET', ARGV[1])",
 )
 # How the server is made so, and which code the answer to a script that writes then has.
-STATES = {
+STATES: dict[str, tuple[list[tuple[str, ...]], str]] = {
     "over its memory": ([("CONFIG", "SET", "maxmemory", "1")], "redis_out_of_memory"),
     "a replica": ([("REPLICAOF", "127.0.0.1", "1")], "redis_read_only"),
     "a replica that is cut off": (

@@ -37,7 +37,7 @@ class Copy:
 def test_a_rotated_secret_leaves_no_reader_without_a_code_and_a_forgotten_copy_is_named(
     world: World, tmp_path: Path, rotated_at_s: int
 ) -> None:
-    deployment = Deployment(world, app_count=2)
+    deployment = Deployment(world, 2)
     forgotten_file = tmp_path / "forgotten.yaml"
     kept_file = Path(deployment.environ["CONFIG_FILE"])
     forgotten_file.write_text(kept_file.read_text())

@@ -130,7 +130,7 @@ def test_a_code_with_line_breaks_reaches_the_platform_as_a_form_s_value_and_is_r
 
 
 def test_another_application_s_code_under_our_key_is_found_and_replaced(world: World) -> None:
-    deployment = Deployment(world, app_count=2)
+    deployment = Deployment(world, 2)
     deployment.run()
     world.advance(300)
     _overwrite(deployment, deployment.code(Kind.JS_TICKET, world.app_id(1)) or "")
@@ -300,4 +300,4 @@ def test_a_secret_is_in_no_text_pickle_or_copy_of_what_holds_it(deployment: Depl
         assert "****" in text
     for leave in (pickle.dumps, copy.deepcopy, dataclasses.asdict):
         with pytest.raises(TypeError, match="a Secret is not pickled"):
-            leave(settings)  # type: ignore[operator]
+            leave(settings)

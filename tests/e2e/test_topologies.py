@@ -14,17 +14,14 @@ from urllib.parse import quote
 import pytest
 from redis.crc import key_slot
 
-from platform_simulator import Simulator
 from support.planted import plant
 from support.redis_server import RedisServer, find_binary
-from support.topologies import Cluster, Sentinels, wait_until
-from token_refresher import bootstrap as wiring
+from support.scaled_job import APP_ID, KINDS, ScaledJob
+from support.topologies import Cluster, Sentinels
+from support.waiting import wait_until
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Kind, Outcome, Snapshot, Target
-from token_refresher.domain.report import Report
-from token_refresher.refresh.run import Refresher
-from token_refresher.settings.loader import read
 from token_refresher.store.keys import WIRE_NAME, keys_of
 
 try:
@@ -32,103 +29,13 @@ try:
 except FileNotFoundError as missing:
     pytest.skip(f"SENTINEL AND CLUSTER ARE NOT TESTED: {missing}", allow_module_level=True)
 
-LIFETIME_S, GRACE_S = 60, 8
-# One second of work stands for thirty; the inequalities of the policy hold.
-SCALED = {
-    "lifetime_s": LIFETIME_S,
-    "grace_s": GRACE_S,
-    "margin_s": 16,
-    "work_s": 1.2,
-    "flight_s": 1,
-    "tick_s": 1,
-    "request_total_s": 0.6,
-    "connect_timeout_s": 0.5,
-    "read_timeout_s": 0.5,
-    "redis_timeout_s": 0.5,
-    "audit_interval_s": 3,
-    "audit_tolerance_s": 2,
-    "audit_min_age_s": 0,
-    "complaint_interval_s": 1,
-    "cooldown_s": 0,
-    "alarm_below_s": 5,
-    "retry_base_s": 0.5,
-    "retry_cap_s": 1,
-    "reader_cache_s": 0.5,
-}
-KINDS = [Kind.ACCESS_TOKEN, Kind.JS_TICKET]
-APP_ID = "app0000"
-
-
-class Job:
-    """The refresher of one application on whatever `url` leads to."""
-
-    def __init__(self, url: str) -> None:
-        secret = plant(f"secret-of-{APP_ID}")
-        self.simulator = Simulator({APP_ID: secret}, lifetime_s=LIFETIME_S, grace_s=GRACE_S)
-        self.simulator.start()
-        policy = {f"POLICY_{name.upper()}": f"{value:g}" for name, value in SCALED.items()}
-        base = {"APP_ID": APP_ID, "APP_SECRET": secret, "PLATFORM_BASE_URL": self.simulator.url}
-        self.settings = read(base | policy | {"REDIS_URL": url})
-        self.refresher = self.instance()
-
-    def instance(self) -> Refresher:
-        """A cold one."""
-        return wiring.refresher(self.settings)
-
-    def tick(self) -> Report:
-        report = self.refresher.run_once(Command())
-        self.healthy()
-        return report
-
-    def healthy(self) -> bool:
-        """Both codes are stored, newest and settled. Raises AssertionError when a reader finds a refused one."""
-        well = True
-        for kind in KINDS:
-            snapshot = self.refresher.store.load([Target(APP_ID, kind)])[0]
-            assert isinstance(snapshot, Snapshot)
-            code = snapshot.live.code if snapshot.live else None
-            newest = self.simulator.newest(APP_ID, kind.value)
-            assert code is None or self.simulator.valid(APP_ID, kind.value, code)
-            well = well and newest is not None and code == newest.code and snapshot.lease.settled
-        return well
-
-    def heals(self) -> bool:
-        """Tick, and tell whether all is well. For `wait_until`."""
-        try:
-            self.tick()
-            return self.healthy()
-        except StoreError:
-            return False
-
-    def fetches(self) -> int:
-        return sum(self.simulator.fetches(APP_ID, kind.value) for kind in KINDS)
-
-    def force_with(self, spoil: Callable[[], object]) -> Report:
-        """A forced run with something done while the ticket is under way."""
-        original = self.refresher.store.acquire
-
-        def spoilt(snapshot: Snapshot, attempt: str, caller: str) -> Any:
-            acquired = original(snapshot, attempt, caller)
-            if snapshot.target.kind is Kind.JS_TICKET:
-                spoil()
-            return acquired
-
-        self.refresher.store.acquire = spoilt  # type: ignore[method-assign]
-        try:
-            return self.refresher.run_once(Command(force=True))
-        finally:
-            del self.refresher.store.acquire  # type: ignore[misc]
-
-    def stop(self) -> None:
-        self.simulator.stop()
-
 
 @pytest.fixture
-def start_job() -> Iterator[Callable[[str], Job]]:
-    jobs: list[Job] = []
+def start_job() -> Iterator[Callable[[str], ScaledJob]]:
+    jobs: list[ScaledJob] = []
 
-    def start(url: str) -> Job:
-        jobs.append(Job(url))
+    def start(url: str) -> ScaledJob:
+        jobs.append(ScaledJob(url))
         return jobs[-1]
 
     yield start
@@ -143,7 +50,7 @@ class TestSentinel:
             yield sentinels
 
     def test_a_whole_run_works_as_a_user_and_with_one_sentinel_left(
-        self, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         password = plant("user", "p@ss/:?")
         for server in sentinels.servers:
@@ -162,7 +69,7 @@ class TestSentinel:
 
     @pytest.mark.parametrize("instance", ["warm", "cold"])
     def test_with_all_sentinels_gone_nobody_knows_the_primary_and_nothing_is_fetched(
-        self, instance: str, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, instance: str, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         """A connection that still works may lead to a primary that is none any more."""
         job = start_job(sentinels.url)
@@ -177,7 +84,7 @@ class TestSentinel:
         assert job.fetches() == 2
 
     def test_a_primary_that_is_killed_under_a_fetch_costs_one_fetch_more(
-        self, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(sentinels.url)
         job.tick()
@@ -190,7 +97,7 @@ class TestSentinel:
         assert job.fetches() <= 4 + 2
 
     def test_while_there_is_no_primary_nothing_is_fetched(
-        self, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(sentinels.url)
         job.tick()
@@ -205,7 +112,7 @@ class TestSentinel:
         assert job.fetches() <= 2 + 2
 
     def test_a_switchover_under_a_fetch_heals_although_the_former_primary_goes_on_taking_writes(
-        self, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         """For eight seconds, after which they are lost."""
         job = start_job(sentinels.url)
@@ -221,7 +128,7 @@ class TestSentinel:
         assert job.fetches() <= 4 + 2
 
     def test_a_primary_that_was_only_frozen_does_not_bring_its_old_data_back(
-        self, sentinels: Sentinels, start_job: Callable[[str], Job]
+        self, sentinels: Sentinels, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(sentinels.url)
         job.tick()
@@ -244,7 +151,7 @@ class TestCluster:
             yield cluster
 
     def test_a_whole_run_works_with_every_target_s_keys_in_one_slot(
-        self, cluster: Cluster, start_job: Callable[[str], Job]
+        self, cluster: Cluster, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(cluster.url)
         assert [each.outcome for each in job.tick().targets] == [Outcome.ISSUED, Outcome.ISSUED]
@@ -262,7 +169,7 @@ class TestCluster:
         assert all(isinstance(each, Snapshot) for each in job.refresher.store.load(targets))
 
     def test_a_master_that_is_killed_under_a_fetch_costs_one_fetch_more(
-        self, cluster: Cluster, start_job: Callable[[str], Job]
+        self, cluster: Cluster, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(cluster.url)
         job.tick()
@@ -276,7 +183,7 @@ class TestCluster:
         wait_until("it heals", job.heals)
         assert job.fetches() <= before + 2
 
-    def fails_cleanly(self, job: Job) -> None:
+    def fails_cleanly(self, job: ScaledJob) -> None:
         """Whatever a run meets on half a cluster, it is an error of ours that says what."""
         try:
             report = job.refresher.run_once(Command())
@@ -285,7 +192,7 @@ class TestCluster:
         assert "internal_error" not in {each.failure.code for each in report.targets if each.failure}
 
     def test_a_cluster_that_has_lost_a_part_for_good_is_told_as_such(
-        self, cluster: Cluster, start_job: Callable[[str], Job]
+        self, cluster: Cluster, start_job: Callable[[str], ScaledJob]
     ) -> None:
         job = start_job(cluster.url)
         job.tick()
@@ -303,7 +210,7 @@ class TestCluster:
             job.instance().run_once(Command(force=True))
         assert job.fetches() == before
 
-    def test_a_slot_that_moves_is_followed(self, cluster: Cluster, start_job: Callable[[str], Job]) -> None:
+    def test_a_slot_that_moves_is_followed(self, cluster: Cluster, start_job: Callable[[str], ScaledJob]) -> None:
         job = start_job(cluster.url)
         job.tick()
         keys = keys_of(Target(APP_ID, Kind.JS_TICKET))

@@ -175,14 +175,14 @@ def test_without_a_thread_for_the_request_it_is_not_sent_and_the_next_tick_heals
 def test_without_threads_for_the_applications_nothing_is_left_behind(
     world: World, start_warm: Callable[[Deployment], Warm], threads: int
 ) -> None:
-    deployment = Deployment(world, app_count=2)
+    deployment = Deployment(world, 2)
     warm = start_warm(deployment)
     warm.run("RLIMIT_AS", threads * STACK + STACK // 2)
     assert_well(deployment, warm.tick())
 
 
 def test_without_any_thread_the_report_says_so(world: World, start_warm: Callable[[Deployment], Warm]) -> None:
-    deployment = Deployment(world, app_count=2)
+    deployment = Deployment(world, 2)
     warm = start_warm(deployment)
     told = warm.run("RLIMIT_AS", STACK // 2)
     assert set(failures(told)) == {"not_sent_connect"}
@@ -195,7 +195,7 @@ def test_without_any_thread_the_report_says_so(world: World, start_warm: Callabl
 @pytest.fixture
 def filed(world: World) -> tuple[Deployment, Path]:
     """Two applications that come by a file, with codes that are due; and the file."""
-    deployment = Deployment(world, app_count=2)
+    deployment = Deployment(world, 2)
     deployment.age()
     return deployment, Path(deployment.environ["CONFIG_FILE"])
 

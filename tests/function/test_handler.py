@@ -166,7 +166,7 @@ def test_a_context_that_says_nothing_will_do(world: World, configure: Callable[.
 def test_a_second_run_fetches_nothing_and_costs_one_round_trip(
     world: World, configure: Callable[..., None], proxy: TcpProxy, app_count: int
 ) -> None:
-    environment = world.settings_env(app_count=app_count)
+    environment = world.settings_env(app_count)
     configure(environment | {"REDIS_URL": proxy.url(world.redis.password)})
     told = index.handler(TIMER, context_312())
     assert outcomes(told) == ["issued"] * 2 * app_count
@@ -181,7 +181,7 @@ def test_a_second_run_fetches_nothing_and_costs_one_round_trip(
 def test_a_second_run_on_another_instance_costs_a_login_more(
     world: World, configure: Callable[..., None], proxy: TcpProxy
 ) -> None:
-    configure(world.settings_env(app_count=3) | {"REDIS_URL": proxy.url(world.redis.password)})
+    configure(world.settings_env(3) | {"REDIS_URL": proxy.url(world.redis.password)})
     index.handler(TIMER, context_312())
     requests, commands = world.simulator.count(), proxy.commands
     function_handler._warm.clear()
@@ -193,7 +193,7 @@ def test_a_second_run_on_another_instance_costs_a_login_more(
 def test_the_published_configuration_file_gives_every_application_both_codes(
     world: World, configure: Callable[..., None]
 ) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     told = index.handler(TIMER, context_312())
     assert [(each["app_id"], each["kind"]) for each in told["targets"]] == [
         (world.app_id(number), kind) for number in range(3) for kind in KINDS
@@ -266,7 +266,7 @@ def test_force_renews_a_fresh_code_but_not_a_young_one(world: World, configure: 
 
 
 def test_force_of_one_kind_leaves_the_other_alone(world: World, configure: Callable[..., None]) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     index.handler(TIMER, context_312())
     world.advance(60)
     told = index.handler(event(force=True, kinds=["js_ticket"], apps=["app0001"]), context_312())
@@ -293,7 +293,7 @@ def test_status_only_reads(world: World, configure: Callable[..., None]) -> None
 def test_audit_asks_about_every_code_and_fetches_none_that_is_well(
     world: World, configure: Callable[..., None]
 ) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     index.handler(TIMER, context_312())
     world.advance(20)
     assert index.handler(TIMER, context_312())["summary"]["questions"] == 0
@@ -325,7 +325,7 @@ def test_the_timer_alone_finds_a_superseded_code_within_the_grace(world: World, 
 
 
 def test_shards_divide_the_applications_among_them(world: World, configure: Callable[..., None]) -> None:
-    configure(world.settings_env(app_count=6))
+    configure(world.settings_env(6))
     seen: list[str] = []
     for k in (1, 2, 3):
         told = index.handler(event(shard=f"{k}/3"), context_312())
@@ -336,7 +336,7 @@ def test_shards_divide_the_applications_among_them(world: World, configure: Call
 
 
 def test_the_older_task_s_two_events_do_what_they_did(world: World, configure: Callable[..., None]) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     told = index.handler((EVENTS / "timer-older-access-token.json").read_bytes(), context_312())
     assert {each["kind"] for each in told["targets"]} == {"access_token"}
     assert world.simulator.count(TICKET_PATH) == 0
@@ -501,7 +501,7 @@ def test_a_time_out_that_is_long_enough_or_not_known_is_not_mentioned(
 def test_one_application_s_wrong_secret_stops_no_other_and_is_named(
     world: World, configure: Callable[..., None]
 ) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     world.simulator.rotate_secret(world.app_id(1), plant("another-secret"))
     with pytest.raises(RefreshFailedError) as failed:
         index.handler(TIMER, context_312())
@@ -566,7 +566,7 @@ def test_an_unknown_outcome_is_healed_by_a_later_run_without_harm(world: World, 
 def test_what_is_returned_is_json_and_holds_no_code(
     world: World, configure: Callable[..., None], no_secrets: Callable[[object], None]
 ) -> None:
-    configure(world.settings_env(app_count=3))
+    configure(world.settings_env(3))
     told = index.handler(TIMER, context_312())
     text = json.dumps(told)
     assert json.loads(text) == told

@@ -95,7 +95,8 @@ def deployed(world: World, fc: FcServer, monkeypatch: pytest.MonkeyPatch) -> Ite
     level = logging.getLogger("token_refresher").level
     yield world
     for _, refresher in function_handler._warm:
-        refresher.store._client.close()
+        store: Any = refresher.store
+        store._client.close()
     logging.getLogger("token_refresher").setLevel(level)
 
 
@@ -444,6 +445,7 @@ _NOT_SHOWN = "(not shown: it repeats a part of a secret)"
 def test_a_message_that_repeats_a_part_of_the_key_is_not_shown(
     fc: FcServer, invoker: Invoker, credentials: Credentials
 ) -> None:
+    assert credentials.security_token
     for part in (credentials.access_key_secret.reveal()[-9:].upper(), quote(credentials.security_token.reveal())[-20:]):
         fc.next.append(_fails_with("StoreError", f"it is {part}, forged"))
         error = failure_of(lambda: invoker.invoke({}))

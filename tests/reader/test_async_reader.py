@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def code(redis_server: RedisServer, simulator: Simulator) -> str:
     return code
 
 
-def within(url: str, story: Callable[[AsyncReader], Awaitable[None]], **options: object) -> list[str]:
+def within(url: str, story: Callable[[AsyncReader], Awaitable[None]], **options: Any) -> list[str]:
     """Run a story in a loop of its own; what the loop complained of."""
     complaints: list[str] = []
 

@@ -106,7 +106,8 @@ class Machine(RuleBasedStateMachine):
             self.world.stop()
 
     def copy_of_the_refresher(self) -> Refresher:
-        return replace(self.deployment.refresher(), platform=lambda: nullcontext(self.platform))
+        kept: Any = nullcontext(self.platform)
+        return replace(self.deployment.refresher(), platform=lambda: kept)
 
     # -- time and the refresher ---------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from token_refresher.domain.model import App, Endpoints, Kind, Secret
+from support.endpoints import endpoints_at
+from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.refresh.limits import Interface, Limits, asking, fetching
 
 HERE, THERE = Interface("https://a", "checkCode"), Interface("https://b", "checkCode")
@@ -50,7 +51,7 @@ def limited(limits: Limits, app_id: str, wait_s: float = 300) -> float:
 
 
 def app(base: str) -> App:
-    return App("a", Secret("s"), endpoints=Endpoints(*(f"{base}/OAuth2/{name}" for name in ("t", "k", "c", "t"))))
+    return App("a", Secret("s"), endpoints=endpoints_at(base, *(f"/OAuth2/{name}" for name in ("t", "k", "c", "t"))))
 
 
 def test_an_interface_is_known_by_scheme_host_and_port_and_by_what_it_does() -> None:

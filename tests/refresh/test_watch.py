@@ -85,7 +85,7 @@ class Desk:
         record = Record(code, self.now + left_s, self.now - age_s, fence=7)
         value = write_record(TARGET.kind, record)
         self.redis.set(KEYS.value, value, ex=600 if mark else left_s)
-        lease = {"attempt": "old", "finished": "old", "mark": mark, "value": digest(value)}
+        lease: dict[str, str | int] = {"attempt": "old", "finished": "old", "mark": mark, "value": digest(value)}
         lease["audited_at"] = (self.now - 100) * 1000
         self.redis.hset(KEYS.lease, mapping=lease)
         self.redis.expire(KEYS.lease, 600)
@@ -324,7 +324,7 @@ def test_limits_of_fetches_silence_no_question_and_those_of_questions_hold_no_fe
     assert waits_s(desk, "app0000", fetching(APP, next(each for each in Kind if each is not kind))) == 0
 
 
-ANSWERS = {
+ANSWERS: dict[str, Checked | PlatformError] = {
     "alive": Checked(True, 4_000_000_000, None),
     "a refusal": RefusedError("no permission"),
     "none": UnknownOutcomeError("timed out"),

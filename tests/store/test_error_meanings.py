@@ -17,12 +17,14 @@ import redis
 import trustme
 from redis.sentinel import MasterNotFoundError
 
-from store.test_connection import TlsFront
+from support.clients import parse_error
 from support.command_line import Call, caller
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.scripted_redis import OK, ScriptedRedis, says
-from support.topologies import Sentinel, wait_until
+from support.tls import TlsFront
+from support.topologies import Sentinel
+from support.waiting import wait_until
 from token_refresher import AsyncReader, Reader
 from token_refresher.doctor.checks.redis_server import version
 from token_refresher.doctor.examine import examine
@@ -406,7 +408,7 @@ def test_no_advice_points_at_a_log_that_a_managed_instance_does_not_have() -> No
     ],
 )
 def test_words_that_a_server_quotes_decide_nothing(sentence: str, code: str) -> None:
-    assert translated(redis._parsers.BaseParser.parse_error(sentence)).code == code
+    assert translated(parse_error(sentence)).code == code
 
 
 @pytest.mark.parametrize(

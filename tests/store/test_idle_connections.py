@@ -15,22 +15,23 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from store.test_connection import Certificates, TlsFront
 from support.clients import client_of
 from support.planted import plant
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, End, TcpProxy
-from support.topologies import NAME, Cluster, Sentinel, wait_until
+from support.tls import Certificates, TlsFront
+from support.topologies import NAME, Cluster, Sentinel
+from support.waiting import wait_until
 from support.world import World
 from token_refresher import AsyncReader, Reader
 from token_refresher import bootstrap as wiring
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import StoreError
-from token_refresher.domain.model import Kind, Outcome, Snapshot, Target
+from token_refresher.domain.model import Kind, Outcome, Record, Snapshot, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
-from token_refresher.store.record_json import Record, write_record
+from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import Store
 
 # How long a silent connection is waited for.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from support.clients import client_of
 from support.redis_server import RedisServer
 from support.tcp_proxy import Act, TcpProxy
+from support.waiting import wait_until
 from token_refresher.domain.model import Acquired, Kind, Lease, Record, Snapshot, Target, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.store.keys import keys_of
@@ -338,18 +339,8 @@ class TestRepeats:
         bench.renew("b", "second")
         before = bench.redis.info("commandstats")["cmdstat_eval"]["calls"]
         delayed.release()
-        wait_until(lambda: bench.redis.info("commandstats")["cmdstat_eval"]["calls"] > before)
+        wait_until("it is carried out", lambda: bench.redis.info("commandstats")["cmdstat_eval"]["calls"] > before)
         assert bench.code() == "second"
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Return as soon as `true()` holds, which a bug keeps from happening."""
-    never = threading.Event()
-    for _ in range(2000):
-        if true():
-            return
-        never.wait(0.005)
-    raise TimeoutError("it did not come true")
 
 
 def marked_late(bench: Bench, attempt: str) -> bool:

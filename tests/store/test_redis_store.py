@@ -312,7 +312,7 @@ class TestPublishedClients:
         record = Record("猿-code", expires_at, expires_at - 7200, 7)
         assert store.finish(held, "me", "issued", "", record=record, sent_ms=held.now_ms) == "done"
         assert store.read(target).record == record
-        found = json.loads(redis_server.client(decode_responses=True).get(key))  # type: ignore[arg-type]
+        found = json.loads(redis_server.client(decode_responses=True).get(key))
         assert (found[member], found["expires_in"]) == ("猿-code", expires_at)
         assert isinstance(found["expires_in"], int)
 

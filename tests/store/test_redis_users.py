@@ -6,47 +6,27 @@ import json
 import logging
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import redis
 
 from support.flow import Deployment
-from support.planted import plant
-from support.redis_server import RedisServer, find_binary
+from support.redis_server import find_binary
+from support.redis_users import CHINESE, ENGLISH, Shop, as_user, expected, line, rights
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.doctor.examine import examine
 from token_refresher.doctor.finding import Severity
 from token_refresher.domain.command import Command
-from token_refresher.domain.errors import NoCredentialError, TokenRefresherError
+from token_refresher.domain.errors import TokenRefresherError
 from token_refresher.domain.model import Kind, Record, Target, fingerprint
-from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-ENGLISH, CHINESE = DOCS / "how-to" / "redis-users.md", DOCS / "zh-CN" / "how-to" / "redis-users.md"
-# What a line gives, each of which can be taken away; all else in it makes the user.
-IS_A_RIGHT = re.compile(r"[+~%]")
 SERVER_7 = int(re.findall(r"v=(\d+)", subprocess.check_output([find_binary(), "--version"], text=True))[0]) >= 7
 NEEDS_7 = pytest.mark.skipif(not SERVER_7, reason="the line is for Redis 7, and this redis-server is older")
-
-
-def line(name: str, path: Path = ENGLISH) -> list[str]:
-    """The words of the line that stands below this comment, without `ACL SETUSER`."""
-    found = re.findall(rf"<!-- acl: {re.escape(name)} -->\n```text\n(.+)\n```", path.read_text("utf-8"))
-    assert len(found) == 1
-    words: list[str] = found[0].split()
-    assert words[:2] == ["ACL", "SETUSER"]
-    return words[2:]
-
-
-def rights(name: str) -> list[str]:
-    return [word for word in line(name) if IS_A_RIGHT.match(word)]
 
 
 READERS = [
@@ -59,24 +39,13 @@ READERS = [
 def each_right(*names: str) -> list[Any]:
     # Scripts do not roll back: one that breaks off before PEXPIRE leaves what it wrote.
     lasting = pytest.mark.keys_without_ttl("the right that is missing is the one that sets it, or comes just before")
+    marks: dict[str, tuple[pytest.MarkDecorator, ...]]
     marks = {"reader 7": (NEEDS_7,), "+set": (lasting,), "+pexpire": (lasting,)}
     return [
         pytest.param(name, right, id=f"{name} without {right}", marks=marks.get(name) or marks.get(right, ()))
         for name in names
         for right in rights(name)
     ]
-
-
-def as_user(
-    server: RedisServer, name: str, without: str = "", more: tuple[str, ...] = (), change: Callable[[str], str] = str
-) -> str:
-    """Make the user by the line, for the application app0000; the URL to log in as that user."""
-    secret = plant(f"password-of-{name.split()[0]}")
-    user, *words = [word.replace("PASSWORD", secret).replace("100027", "app0000") for word in line(name)]
-    missing = without.replace("100027", "app0000")
-    given = [change(word) for word in words if word != missing]
-    server.client().execute_command("ACL", "SETUSER", user, *given, *more)
-    return f"redis://{user}:{quote(secret)}@127.0.0.1:{server.port}/0"
 
 
 # -- the refresher ----------------------------------------------------------------------------------------------------
@@ -211,35 +180,6 @@ def test_the_doctor_finds_nothing_to_complain_of_and_needs_the_addition_for_the_
 
 
 # -- readers ----------------------------------------------------------------------------------------------------------
-
-
-class Shop:
-    """Codes that the refresher stored, and a reader that logs in as the user of a line."""
-
-    def __init__(self, world: World, name: str, without: str = "") -> None:
-        self.world, self.deployment = world, Deployment(world)
-        self.deployment.run()
-        self.url = as_user(world.redis, name, without)
-        self.admin: Any = world.redis.client()
-
-    def story(self) -> list[str]:
-        """What a reader brings about."""
-        told: list[str] = []
-        with Reader.from_url(self.url, max_age_s=0) as reader:
-            for kind in Kind:
-                try:
-                    code = reader.record("app0000", kind).code
-                except NoCredentialError:
-                    told.append("no code")
-                    continue
-                reader.report_rejected("app0000", kind, code)
-                complaint = self.admin.get(keys_of(Target("app0000", kind)).refused)
-                told.append("complained" if complaint == fingerprint(code).encode() else "read")
-        return told
-
-
-def expected(name: str) -> list[str]:
-    return ["read", "read"] if name == "reader without complaints" else ["complained", "complained"]
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -32,7 +32,7 @@ class Deployment:
     `dead` and `missing` count the samples in which a reader held a refused code, or found none.
     """
 
-    def __init__(self, world: World, app_count: int = 1, **policy: float) -> None:
+    def __init__(self, world: World, app_count: int = 1, /, **policy: float) -> None:
         self.world, self.app_ids = world, [world.app_id(number) for number in range(app_count)]
         self.environ = world.settings_env(app_count, **policy)
         self.dead: list[str] = []

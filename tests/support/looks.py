@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from .waiting import wait_until
 from .world import World
-
-_WAIT_S = 30
 
 
 class Looks:
@@ -19,11 +17,7 @@ class Looks:
 
     def wait_for(self, count: int) -> None:
         """Return when so many targets have been looked at. Raises TimeoutError."""
-        end = time.monotonic() + _WAIT_S
-        while self._count() < self._before + count:
-            if time.monotonic() > end:
-                raise TimeoutError(f"{self._count() - self._before} of {count} looks within {_WAIT_S} s")
-            time.sleep(0.02)
+        wait_until(f"{count} targets are looked at", lambda: self._count() >= self._before + count)
 
     def _count(self) -> int:
         # Each script asks for the time once.

@@ -122,8 +122,11 @@ class RedisServer:
     def _credentials(self) -> str:
         return f":{quote(self.password, safe='')}@" if self.password else ""
 
-    def client(self, **kwargs: Any) -> redis.Redis:
-        """A client without retries of its own; closed when the server stops."""
+    def client(self, **kwargs: Any) -> Any:
+        """A redis.Redis without retries of its own; closed when the server stops.
+
+        Any, because redis-py types every answer as possibly awaitable.
+        """
         settings: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from support.loopback import is_local
 from support.processes import Child
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import Act, TcpProxy
+from support.waiting import wait_until
 from support.world import World
 
 
@@ -127,10 +127,7 @@ class TestRedisServer:
         with Child(driver) as child:
             pid = int(child.wait_for(""))
             child.kill()
-        deadline = time.monotonic() + 10
-        while _runs(pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not _runs(pid)
+        wait_until("it has ended", lambda: not _runs(pid))
 
 
 class TestWorld:

@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,26 +17,13 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from .redis_server import RedisServer, find_binary, free_port
 from .tcp_proxy import TcpProxy
+from .waiting import wait_until
 
 NAME = "mymaster"
 # How long a server is silent until the others take it for dead. Short, because tests wait for it.
 _DOWN_AFTER_MS = 500
-# Finding each other and electing take one to four seconds, on a loaded machine more.
-_WAIT_S = 30.0
-_ASK_EVERY_S = 0.02
 # Nodes of a cluster talk to each other on a port that is this much higher.
 _BUS = 10000
-
-
-def wait_until(what: str, true: Callable[[], bool]) -> None:
-    """Return as soon as `true()` holds; an error of Redis counts as not yet. Raises TimeoutError, naming `what`."""
-    deadline, never = time.monotonic() + _WAIT_S, threading.Event()
-    while time.monotonic() < deadline:
-        with contextlib.suppress(redis.RedisError):
-            if true():
-                return
-        never.wait(_ASK_EVERY_S)
-    raise TimeoutError(f"{what}: not within {_WAIT_S:g} s")
 
 
 def _is_primary(server: RedisServer) -> bool:
@@ -46,7 +31,7 @@ def _is_primary(server: RedisServer) -> bool:
 
 
 def _is_linked(replica: RedisServer) -> bool:
-    return replica.client(socket_timeout=1).info("replication").get("master_link_status") == "up"
+    return bool(replica.client(socket_timeout=1).info("replication").get("master_link_status") == "up")
 
 
 class Sentinel:
@@ -75,7 +60,7 @@ class Sentinel:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._client = redis.Redis(host="127.0.0.1", port=self.port, protocol=2, socket_timeout=1)
+        self._client: Any = redis.Redis(host="127.0.0.1", port=self.port, protocol=2, socket_timeout=1)
 
     def state(self) -> dict[str, str]:
         reply: Any = self._client.execute_command("SENTINEL", "MASTER", NAME)

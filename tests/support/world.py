@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -12,6 +12,9 @@ from platform_simulator import Simulator
 
 from .planted import plant
 from .redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class World:
@@ -53,7 +56,7 @@ class World:
             self.simulator.add_app(app_id, self.secrets[app_id])
         return app_id
 
-    def settings_env(self, app_count: int = 1, **policy: float) -> dict[str, str]:
+    def settings_env(self, app_count: int = 1, /, **policy: float) -> dict[str, str]:
         """The environment for `token_refresher.settings.loader.read`: this Redis, platform and so many applications.
 
         One application comes by environment alone, several by the published configuration file. `policy` are
@@ -104,8 +107,21 @@ class World:
         self.redis.stop()
         self._directory.cleanup()
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         self.stop()
+
+
+class SteppedWorld(World):
+    """Redis's clock alone may step; the platform's goes on."""
+
+    stepped_s = 0.0
+
+    def now(self) -> float:
+        return self.redis.now() - self.stepped_s
+
+    def step(self, seconds: float) -> None:
+        self.stepped_s += seconds
+        self.redis.advance(seconds)

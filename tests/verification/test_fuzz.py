@@ -24,7 +24,7 @@ from token_refresher.cli.parser import parse
 from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, SettingsError, SigningError, UsageError
-from token_refresher.domain.model import Kind, Record, Unreadable
+from token_refresher.domain.model import Kind, Record, Target, Unreadable
 from token_refresher.domain.policy import Policy
 from token_refresher.function.event import read_event
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
@@ -34,6 +34,7 @@ from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read
 from token_refresher.store.connection import create_client
 from token_refresher.store.record_json import read_record
+from token_refresher.store.redis_store import _snapshot
 from verification.fuzz import addresses, answers, commands, configuration, handling, keeping, serving, speaking, stored
 from verification.fuzz.__main__ import main
 from verification.fuzz.corpus import KEPT, keep, name_of, needed, samples
@@ -146,7 +147,7 @@ def _strips_secrets(environ: Any) -> Any:
 class _BelievesAnyStatus(answers.Answered):
     """Takes a server error for an answer."""
 
-    def _post(self, *_: Any) -> Any:
+    def _post(self, *_: Any, **__: Any) -> Any:
         reply = super()._post()
         return dataclasses.replace(reply, http_status=200)
 
@@ -160,7 +161,7 @@ def _reads_numbers_as_they_come(target: Any, reply: list[Any]) -> Any:
     _, _, _, fields, _ = reply
     for field in (fields.split(b"\n") if isinstance(fields, bytes) else fields)[1::2]:
         int(field or b"0")
-    return stored._snapshot(target, reply)
+    return _snapshot(target, reply)
 
 
 def _signs_the_query_too(ticket: str, nonce: str, timestamp: int, url: str) -> str:
@@ -195,7 +196,7 @@ def _connects_with_repeats(url: RedisUrl, policy: Policy) -> Any:
 
 class _TrustsRedis(Reader):
     def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
-        raw = self._client.get(self._cache.keys_of(keeping.Target(app_id, Kind(kind))).value)
+        raw = self._client.get(self._cache.keys_of(Target(app_id, Kind(kind))).value)
         json.loads(raw or b"{}")
         return super().record(app_id, kind)
 

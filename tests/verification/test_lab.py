@@ -9,7 +9,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import chain, repeat
 from pathlib import Path
 from random import Random
 
@@ -48,7 +48,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 def looks(*told: tuple[float, str], healthy: Sequence[bool] = ()) -> Timeline:
     """A timeline of ticket looks; the token is always accepted, and everything healthy unless said otherwise."""
     timeline = Timeline()
-    for (at_s, state), well in zip_longest(told, healthy, fillvalue=True):
+    for (at_s, state), well in zip(told, chain(healthy, repeat(True)), strict=False):
         timeline.add(Look(at_s, {TOKEN: Held.ACCEPTED, TICKET: Held(state)}, well))
     return timeline
 
@@ -276,7 +276,12 @@ def test_copies_that_pause_share_the_time_that_passes(monkeypatch: pytest.Monkey
         driver = "from verification.lab.worker import _pause; from support.child import ask; _pause(30); ask('ready')"
         environ = {"CLOCK_FILE": str(place.clock_file)}
         passed: list[float] = []
-        monkeypatch.setattr(place, "pause", lambda seconds: (passed.append(seconds), place.world.advance(seconds)))
+
+        def pause(seconds: float) -> None:
+            passed.append(seconds)
+            place.world.advance(seconds)
+
+        monkeypatch.setattr(place, "pause", pause)
         with Child(driver, environ) as one, Child(driver, environ) as other:
             copies = [Copy(stage, child) for child in (one, other)]
             # Both pause before the time of either is let pass.

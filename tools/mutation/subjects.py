@@ -22,8 +22,8 @@ class Subject(NamedTuple):
     slow: tuple[str, ...] = ()
 
 
-_RUNS = ("e2e/test_audit", "faults/test_answers")
-_PROCESSES = ("faults/test_killed_and_frozen", "faults/test_redis_server")
+_RUNS = ("e2e/test_audit", "faults/test_platform")
+_PROCESSES = ("faults/test_processes", "faults/test_redis")
 
 SUBJECTS = (
     Subject("domain/decision.py", ("domain/test_decision", "domain/test_life"), _RUNS),
@@ -39,7 +39,7 @@ SUBJECTS = (
     Subject(
         "platforms/yuanzhibang/client.py",
         (_CLIENT, _RESPONSE),
-        ("faults/test_answers",),
+        ("faults/test_platform",),
     ),
     Subject("refresh/application.py", ("refresh/test_application", "refresh/test_run"), (*_RUNS, *_PROCESSES)),
     Subject("refresh/limits.py", ("refresh/test_limits",), _RUNS),
@@ -52,7 +52,7 @@ SUBJECTS = (
     Subject(
         "store/redis_store.py",
         ("store/test_redis_store", "store/test_lease"),
-        (*_RUNS, "faults/test_redis_server", "e2e/test_topologies"),
+        (*_RUNS, "faults/test_redis", "e2e/test_topologies"),
     ),
     Subject("store/idle_connections.py", ("store/test_idle_connections",)),
     Subject(

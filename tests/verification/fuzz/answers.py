@@ -32,7 +32,7 @@ class Answered(YuanzhibangPlatform):
         super().__init__(policy=POLICY, pool_size=1)
         self._reply = reply
 
-    def _post(self, *_: Any) -> HttpResponse:
+    def _post(self, *_: Any, **__: Any) -> HttpResponse:
         return self._reply
 
 

@@ -88,5 +88,5 @@ def _followed(ways: set[Way]) -> Iterator[None]:
     try:
         yield
     finally:
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         sys.settrace(before)

@@ -34,7 +34,7 @@ def hold(condition: object, what: str) -> None:
         raise BrokenError(what)
 
 
-def attempt(call: Callable[[], T], allowed: type[E], secrets: Iterable[str] = (SECRET,)) -> T | E:
+def attempt(call: Callable[[], T], allowed: type[E] | tuple[type[E], ...], secrets: Iterable[str] = (SECRET,)) -> T | E:
     """The result of `call`, or the error it raised, which must be one of `allowed` and show no secret."""
     try:
         return call()

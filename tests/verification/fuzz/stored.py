@@ -92,4 +92,5 @@ def lease(data: bytes, decode: Decoding = _snapshot) -> None:
         asked = attempt(lambda: question(found, Policy(), command, CALLER), TokenRefresherError)  # noqa: B023
         # The note of how an attempt ended is there to be shown.
         if SECRET not in held.outcome:
-            tell_nothing(f"{step.sentence} {asked}", (SECRET,), "a decision quotes what is stored")
+            said = step if isinstance(step, TokenRefresherError) else step.sentence
+            tell_nothing(f"{said} {asked}", (SECRET,), "a decision quotes what is stored")

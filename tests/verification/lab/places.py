@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from support.planted import plant
 from support.redis_server import RedisServer
-from support.topologies import Cluster, Sentinels, wait_until
+from support.topologies import Cluster, Sentinels
+from support.waiting import wait_until
 from support.world import World
 from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.policy import Policy

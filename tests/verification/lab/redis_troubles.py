@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import redis
 
 from platform_simulator.codes import JS_TICKET
-from support.topologies import wait_until
+from support.waiting import wait_until
 
 from .places import WrongRedisClock
 from .scenario import Trouble

@@ -84,7 +84,7 @@ class Ours:
         clock_file: Path | None = None,
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> Child:
-        environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file) | more
+        environ = self._place.environs[deployment] | _environ(self._place, hold, clock_file) | dict(more)
         return Child("from verification.lab.worker import ours; ours()", environ)
 
     def settled(self, client: Any) -> bool:
@@ -127,7 +127,7 @@ class Baseline:
         more: Mapping[str, str] = MappingProxyType({}),
     ) -> Child:
         own = {"CRON_FILE": str(self._place.cron_files[deployment]), "CRON_TIMEOUT_S": str(self._timeout_s)}
-        environ = own | _environ(self._place, hold, clock_file) | more
+        environ = own | _environ(self._place, hold, clock_file) | dict(more)
         return Child("from verification.lab.worker import baseline; baseline()", environ)
 
     def settled(self, client: Any) -> bool:

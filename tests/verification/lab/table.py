@@ -78,7 +78,7 @@ def figures(results: Results) -> list[str]:
 
 
 def _seconds(result: Result, kind: str, state: Held) -> float:
-    stretches = result.timeline["stretches"][kind]
+    stretches: list[tuple[float, float, str]] = result.timeline["stretches"][kind]
     return sum(end_s - begin_s for begin_s, end_s, found in stretches if found == state.value)
 
 

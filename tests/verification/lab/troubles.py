@@ -39,7 +39,7 @@ class Answers(Trouble):
         return self.label or ", ".join(sorted({fault.name for fault in self.faults}))
 
     def begin(self, stage: Stage) -> None:
-        whose = [stage.place.app_ids[number] for number in self.apps] or [None]
+        whose: list[str | None] = [stage.place.app_ids[number] for number in self.apps] or [None]
         for path, app_id in itertools.product(self.paths, whose):
             if not self.lasting_s:
                 stage.simulator.script(path, self.faults[0], app_id=app_id)

@@ -61,7 +61,8 @@ def context(timeout_s: float) -> Any:
 def refresher(settings: Settings, clock: Callable[[], float], pause: Callable[[float], None]) -> Refresher:
     """Our program with the lab's clock (seconds), and the lab's pause where it takes one."""
     taken = signature(wiring.refresher).parameters
-    return wiring.refresher(settings, clock=clock, **{name: pause for name in ("pause", "sleep") if name in taken})
+    taken_pause: dict[str, Any] = {name: pause for name in ("pause", "sleep") if name in taken}
+    return wiring.refresher(settings, clock=clock, **taken_pause)
 
 
 def ours() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
 from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
@@ -202,7 +203,7 @@ _REFUSES_TO_SAY = (
 )
 
 
-def _alone(name: str, sentence: str, *troubles: Trouble, **more: object) -> Scenario:
+def _alone(name: str, sentence: str, *troubles: Trouble, **more: Any) -> Scenario:
     return _scenario(f"alone, {name}", f"{sentence}, and no run follows.", *troubles, **more)
 
 
