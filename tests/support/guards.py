@@ -41,6 +41,8 @@ class _Watch:
         self.simulators: weakref.WeakSet[Simulator] = weakref.WeakSet()
         # Held until the test's end: one that the test dropped has issued codes all the same.
         self.of_this_test: list[Simulator] = []
+        # Held for one test more: its warnings are looked at when it is over.
+        self.of_last_test: list[Simulator] = []
         self.texts: list[tuple[str, str]] = []
         self.findings: list[str] = []
         self.reported: set[str] = set()
@@ -58,7 +60,7 @@ class _Watch:
 
     def forget_test(self) -> None:
         """The test is over, fixtures included."""
-        self.of_this_test.clear()
+        self.of_last_test, self.of_this_test = self.of_this_test, []
         self.reported.clear()
 
     def take_findings(self, keep: bool = False) -> list[str]:
