@@ -25,24 +25,23 @@ from token_refresher.domain.model import Kind, Record, Target, fingerprint
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 SERVER_7 = int(re.findall(r"v=(\d+)", subprocess.check_output([find_binary(), "--version"], text=True))[0]) >= 7
-NEEDS_7 = pytest.mark.skipif(not SERVER_7, reason="the line is for Redis 7, and this redis-server is older")
 
 
-READERS = [
-    pytest.param("reader 7", marks=NEEDS_7),
-    pytest.param("reader 6.2"),
-    pytest.param("reader without complaints"),
-]
+# With a server of Redis 7 tests/e2e/test_redis_versions.py reads as "reader 7".
+READERS = [*(["reader 7"] if SERVER_7 else []), "reader 6.2", "reader without complaints"]
 
 
 def each_right(*names: str) -> list[Any]:
     # Scripts do not roll back: one that breaks off before PEXPIRE leaves what it wrote.
     lasting = pytest.mark.keys_without_ttl("the right that is missing is the one that sets it, or comes just before")
     marks: dict[str, tuple[pytest.MarkDecorator, ...]]
-    marks = {"reader 7": (NEEDS_7,), "+set": (lasting,), "+pexpire": (lasting,)}
+    marks = {"+set": (lasting,), "+pexpire": (lasting,)}
     return [
-        pytest.param(name, right, id=f"{name} without {right}", marks=marks.get(name) or marks.get(right, ()))
+        pytest.param(name, right, id=f"{name} without {right}", marks=marks.get(right, ()))
         for name in names
         for right in rights(name)
     ]
@@ -187,7 +186,7 @@ def test_with_its_line_a_reader_reads_and_complains(world: World, name: str) -> 
     assert Shop(world, name).story() == expected(name)
 
 
-@pytest.mark.parametrize(("name", "right"), each_right("reader 7", "reader 6.2", "reader without complaints"))
+@pytest.mark.parametrize(("name", "right"), each_right(*READERS))
 def test_without_any_one_of_its_rights_a_reader_does_less(world: World, name: str, right: str) -> None:
     assert Shop(world, name, without=right).story() != expected(name)
 
@@ -227,7 +226,6 @@ def test_the_page_has_these_lines_and_no_others() -> None:
     assert lines_of(ENGLISH) == ["refresher", "reader 7", "reader 6.2", "reader without complaints"]
 
 
-@pytest.mark.skipif(not CHINESE.is_file(), reason="there is no Chinese page")
 def test_both_languages_have_the_same_lines() -> None:
     blocks = [re.findall(r"```text\n(.+?)\n```", path.read_text("utf-8"), re.DOTALL) for path in (ENGLISH, CHINESE)]
     assert blocks[0] == blocks[1]

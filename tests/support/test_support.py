@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,16 @@ import pytest
 import redis
 
 from platform_simulator import CHECK_PATH
+from support import skips
 from support.loopback import is_local
 from support.processes import Child
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import Act, TcpProxy
 from support.waiting import wait_until
 from support.world import World
+
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -312,3 +319,37 @@ def test_a_free_port_can_be_listened_on() -> None:
 def test_the_simulator_of_the_fixture_answers_on_the_loopback(simulator: Any) -> None:
     assert simulator.url.startswith("http://127.0.0.1:")
     assert simulator.count(CHECK_PATH) == 0
+
+
+class TestSkips:
+    @pytest.mark.parametrize("reason", ["NOT TESTED, the package registry cannot be reached: x", "no chromium with x"])
+    def test_what_a_machine_lacks_is_accepted(self, reason: str) -> None:
+        assert skips.accepted(reason)
+
+    @pytest.mark.parametrize("reason", ["", "NOT TESTED yet", "could not import 'yaml': No module named 'yaml'"])
+    def test_anything_else_is_not(self, reason: str) -> None:
+        assert not skips.accepted(reason)
+
+    def test_in_ci_any_other_skip_is_a_failure(self, tmp_path: Path) -> None:
+        (tmp_path / "test_skipped.py").write_text(_SKIPPED)
+        path = f"{Path(__file__).parents[1]}{os.pathsep}{Path(__file__).parents[2] / 'src'}"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "support.skips", "-p", "no:cacheprovider", "."]
+        for ci, ended in (("true", "1 failed, 1 skipped, 1 error"), ("", "3 skipped")):
+            environ = os.environ | {"PYTHONPATH": path, "CI": ci}
+            done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+            assert ended in done.stdout, done.stdout
+
+
+_SKIPPED = """
+import pytest
+
+def test_yet():
+    pytest.skip("NOT TESTED yet")
+
+@pytest.mark.skipif(True, reason="never")
+def test_never():
+    pass
+
+def test_no_browser():
+    pytest.skip("no chromium here")
+"""
