@@ -25,6 +25,9 @@ from token_refresher.web.history import RunHistory
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.server import create_app
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 _RULES = Path(__file__).resolve().parents[2] / "examples" / "alerting" / "prometheus-rules.yaml"
 
 

@@ -18,6 +18,9 @@ from support.redis_server import find_binary, free_port
 from support.waiting import wait_until
 from token_refresher.settings.loader import SETTINGS, read
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).resolve().parents[2]
 _DOCS = [_ROOT / "docs" / folder / "how-to" / "run-as-container.md" for folder in ("", "zh-CN")]
 _TEXT = (_ROOT / "compose.yaml").read_text("utf-8")

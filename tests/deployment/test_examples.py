@@ -16,6 +16,9 @@ from support.planted import plant
 from token_refresher.cli.parser import parse
 from token_refresher.settings.loader import read
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).resolve().parents[2]
 _MANIFESTS = sorted((_ROOT / "examples" / "kubernetes").glob("*.yaml"))
 _UNITS = sorted((_ROOT / "examples" / "systemd").iterdir())

@@ -24,6 +24,9 @@ from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from token_refresher.domain.model import fingerprint
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).resolve().parents[2]
 _TOOL = _ROOT / "tools" / "demo.py"
 _KEYS = [

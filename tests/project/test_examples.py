@@ -25,6 +25,9 @@ from support.redis_server import RedisServer, find_binary
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store.keys import WIRE_NAME, keys_of
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "examples"
 READERS = EXAMPLES / "readers"

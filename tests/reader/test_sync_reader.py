@@ -1103,6 +1103,7 @@ reader.close()
 """
 
 
+@pytest.mark.slow
 def test_under_gevent_a_read_holds_up_no_other_greenlet_and_a_thousand_make_one(proxy: TcpProxy, stock: Stock) -> None:
     pytest.importorskip("gevent", reason="gevent is not installed: pip install gevent")
     stock.put(TICKET)

@@ -752,16 +752,17 @@ def seen(environ: Mapping[str, str]) -> str:
     return repr((settings.redis.url, settings.proxies, settings.warnings, [app.secret for app in settings.apps]))
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name.isupper()])
-@pytest.mark.parametrize(
-    "value",
-    [f"{PLANTED}", f"redis://:{PLANTED}@h", f"http://u:{PLANTED}@h:1", f"http://u:{PLANTED}@h:x",
-     f"{PLANTED}\n",
-     f"file:{PLANTED}", f"x://[{PLANTED}", f"https://h\u2100{PLANTED}", f"{PLANTED}\udc80", f"{{{PLANTED}}}"],
-)  # fmt: skip
-def test_no_variables_value_is_ever_shown(name: str, value: str) -> None:
-    assert PLANTED not in seen(ALONE | {name: value})
-    assert PLANTED not in seen({name: value})
+HIDDEN_IN = [
+    f"{PLANTED}", f"redis://:{PLANTED}@h", f"http://u:{PLANTED}@h:1", f"http://u:{PLANTED}@h:x",
+    f"{PLANTED}\n",
+    f"file:{PLANTED}", f"x://[{PLANTED}", f"https://h\u2100{PLANTED}", f"{PLANTED}\udc80", f"{{{PLANTED}}}",
+]  # fmt: skip
+
+
+def test_no_variables_value_is_ever_shown() -> None:
+    for name, value in itertools.product([name for name in SETTINGS if name.isupper()], HIDDEN_IN):
+        assert PLANTED not in seen(ALONE | {name: value}), name
+        assert PLANTED not in seen({name: value}), name
 
 
 # Where a word begins; the name that the user gave a platform may be shown.
@@ -769,11 +770,11 @@ STARTS = [match.start() for match in re.finditer(r"(?<=[:{\[, '])[a-z0-9](?!ther
 PLANTS = ["{}", "'{}", '"\\q{}', "*{} ", "!{} ", "!!{} ", "%{}", "{}: ", "{}:"]
 
 
-@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("plant", PLANTS)
-def test_nothing_of_the_file_is_ever_shown(start: int, plant: str, configured: Configured) -> None:
-    content = FULL[:start] + plant.format(PLANTED) + FULL[start:]
-    assert PLANTED not in seen(configured(content))
+def test_nothing_of_the_file_is_ever_shown(plant: str, configured: Configured) -> None:
+    for start in STARTS:
+        content = FULL[:start] + plant.format(PLANTED) + FULL[start:]
+        assert PLANTED not in seen(configured(content)), FULL[start : start + 20]
 
 
 def test_settings_do_not_show_their_secrets(configured: Configured) -> None:

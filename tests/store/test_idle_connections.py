@@ -34,6 +34,9 @@ from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import Store
 
+# Starts whole processes and servers, or waits for them.
+pytestmark = pytest.mark.slow
+
 # How long a silent connection is waited for.
 TIMEOUT_S = 2.0
 POLICY = Policy(redis_timeout_s=TIMEOUT_S)

@@ -271,7 +271,7 @@ _SENTENCES = {
     "test_after_the_warning": "shows in a warning of test_naughty.py::test_warning_lets_the_next_one_fail",
 }
 
-pytestmark = pytest.mark.xdist_group("guards")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("guards")]
 
 
 _OPTIONS = (
