@@ -19,10 +19,10 @@ from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.tcp_proxy import Act, TcpProxy
 from support.tls import Certificates, TlsFront
-from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.errors import CATALOGUE, SettingsError, StoreError
 from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.domain.policy import Policy
+from token_refresher.reader.base import redis_url
 from token_refresher.store.connection import create_client
 from token_refresher.store.errors import translated
 from token_refresher.store.redis_store import Store
@@ -42,7 +42,7 @@ def open_url() -> Iterator[Open]:
     clients: list[Any] = []
 
     def open_one(url: str) -> Any:
-        clients.append(create_client(RedisUrl.parse(url), POLICY))
+        clients.append(create_client(redis_url(url), POLICY))
         return clients[-1]
 
     yield open_one
@@ -248,7 +248,7 @@ class TestTimeLimits:
 
     def test_an_unreachable_cluster_is_told_at_once(self) -> None:
         with pytest.raises(StoreError) as raised:
-            create_client(RedisUrl.parse(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"), POLICY)
+            create_client(redis_url(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"), POLICY)
         assert raised.value.code == "redis_unreachable"
 
     def test_unreachable_sentinels_are_told(self, open_url: Open) -> None:
@@ -286,7 +286,7 @@ class TestBadUrls:
         url = form.format(secret)
         with pytest.raises((SettingsError, StoreError)) as raised:
             # What cannot be known before is told at the first use, and not by an error of the library.
-            loads(create_client(RedisUrl.parse(url), POLICY))
+            loads(create_client(redis_url(url), POLICY))
         no_secrets(str(raised.value))
         no_secrets("".join(traceback.format_exception(raised.type, raised.value, raised.tb)))
         no_secrets(repr(vars(raised.value)))
@@ -294,7 +294,7 @@ class TestBadUrls:
     @pytest.mark.parametrize("form", [form for form in BAD_URLS if "?" not in form])
     def test_what_is_no_form_of_the_table_is_a_mistake_in_the_settings(self, form: str) -> None:
         with pytest.raises(SettingsError):
-            RedisUrl.parse(form.format(plant("in-a-bad-url")))
+            redis_url(form.format(plant("in-a-bad-url")))
 
 
 class TestTranslation:

@@ -29,7 +29,7 @@ _POLICY = Policy()
 TIMEOUT_S = 1.0
 
 
-def _parsed(url: str) -> RedisUrl:
+def redis_url(url: str) -> RedisUrl:
     """The address of Redis that a reader is given. Raises SettingsError."""
     try:
         return RedisUrl.parse(url)
@@ -69,7 +69,7 @@ class BaseReader:
         `key_prefix` is the refresher's REDIS_KEY_PREFIX; `timeout_s` (seconds) and `options` are those of the class.
         Raises SettingsError for a URL that cannot be used, StoreError when a cluster cannot be reached.
         """
-        client = create_client(_parsed(url), Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
+        client = create_client(redis_url(url), Policy(redis_timeout_s=timeout_s), asynchronous=cls._asynchronous)
         return cls(client, key_prefix=key_prefix, timeout_s=timeout_s, **options)
 
     @classmethod
