@@ -102,6 +102,7 @@ def deployment(world: World) -> Deployment:
 
 
 # Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
@@ -155,6 +156,7 @@ def test_a_tick_is_never_longer_than_the_policy_says_and_at_most_a_tenth_shorter
         assert most - 5 < delay <= most
 
 
+@pytest.mark.slow
 def test_the_first_run_comes_at_once_and_after_a_long_run_the_next(deployment: Deployment) -> None:
     one = Daemon(deployment)
     assert one.scheduler.next_delay() == 0
@@ -291,6 +293,7 @@ def _line(child: Child, message: str) -> dict[str, Any]:
             return told
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_a_fetch_lets_it_come_back_and_be_stored(deployment: Deployment) -> None:
     gate = deployment.simulator.hold(_TOKEN_PATH, "after")
     with _started(deployment.environ) as child:
@@ -307,6 +310,7 @@ def test_a_signal_in_the_middle_of_a_fetch_lets_it_come_back_and_be_stored(deplo
     assert deployment.run().summary()["fetches"] == 1, "the other code, without any wait"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["a second signal", "the end of --stop-timeout"])
 def test_a_fetch_that_does_not_come_back_is_left_unsettled_and_a_later_tick_heals_it(
     deployment: Deployment, how: str
@@ -334,6 +338,7 @@ def test_a_fetch_that_does_not_come_back_is_left_unsettled_and_a_later_tick_heal
     assert deployment.dead == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_waiting_daemon_at_once_and_well(deployment: Deployment, number: signal.Signals) -> None:
     with _started(deployment.environ) as child:
@@ -345,6 +350,7 @@ def test_a_signal_ends_a_waiting_daemon_at_once_and_well(deployment: Deployment,
         assert child.stderr == ""
 
 
+@pytest.mark.slow
 def test_what_the_starter_ignores_is_ignored(deployment: Deployment) -> None:
     before = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     with _started(deployment.environ, before=before) as child:
@@ -355,6 +361,7 @@ def test_what_the_starter_ignores_is_ignored(deployment: Deployment) -> None:
         assert child.join() == 0
 
 
+@pytest.mark.slow
 def test_a_daemon_whose_redis_goes_and_comes_back_says_so_over_http(world: World) -> None:
     deployment = Deployment(world, tick_s=0.5, redis_timeout_s=0.2)
     with _started(deployment.environ) as child:
@@ -375,6 +382,7 @@ def test_a_daemon_whose_redis_goes_and_comes_back_says_so_over_http(world: World
     assert deployment.simulator.count() == 2
 
 
+@pytest.mark.slow
 def test_without_http_nothing_listens_and_none_of_its_packages_is_needed(deployment: Deployment) -> None:
     before = "import sys\nfor name in ('flask', 'waitress', 'prometheus_client'): sys.modules[name] = None\n"
     with Child(before + _MAIN, deployment.environ, ["--no-http", "--log-format", "text"]) as child:
@@ -385,6 +393,7 @@ def test_without_http_nothing_listens_and_none_of_its_packages_is_needed(deploym
         assert child.join() == 0
 
 
+@pytest.mark.slow
 def test_processes_forked_from_one_that_has_everything_imported_share_nothing(deployment: Deployment) -> None:
     deployment.age()
     with Child(_FORK, deployment.environ | {"CLOCK_FILE": str(deployment.world.redis.clock_file)}) as child:
@@ -602,6 +611,7 @@ def test_health_and_metrics_are_not_known_under_names_that_anybody_could_point_h
         assert "reasons" not in answer.text
 
 
+@pytest.mark.slow
 def test_names_are_allowed_on_the_command_line(deployment: Deployment) -> None:
     options = ("--allow-host", "status.internal", "--allow-host", "metrics.internal")
     with _started(deployment.environ, *options) as child:

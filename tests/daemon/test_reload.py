@@ -22,6 +22,9 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.web.history import RunHistory
 
+# Every test starts a whole daemon.
+pytestmark = pytest.mark.slow
+
 _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
 import argparse, os, sys
