@@ -388,6 +388,7 @@ CASES = (
     # runs
     Case("the timer is dead", lambda p: p.world.advance(1200), "run timer", R, "enable the timer", 1),
     Case("the timer never fired", lambda p: p.admin.flushall(), "run timer", R, "enable the timer", 1),
+    Case("somebody stores a value over a settled one", stored(issued_at=None), "run lease", Y, "the next run asks", 0),
     Case("an attempt was never settled", lease(mark=lambda _: "dead", mark_since=lambda now: now - 1_000_000),
          "run lease", R, "token-refresher refresh", 1),
     Case("an attempt had no definite end a moment ago", lease(mark=lambda _: "dead", mark_since=lambda now: now - 1000),

@@ -12,7 +12,7 @@ from token_refresher.domain.decision import at_work
 from token_refresher.domain.errors import CATALOGUE, PlatformError
 from token_refresher.domain.humanize import counted, duration
 from token_refresher.domain.life import elsewhere, ends_early, in_danger, margin_of, recent, reckoned_end
-from token_refresher.domain.model import Lease, Record, Snapshot, Unreadable
+from token_refresher.domain.model import UNKNOWN_ORIGIN, Lease, Record, Snapshot, Unreadable
 from token_refresher.domain.outlook import quiet_s, traced_at
 from token_refresher.domain.policy import Policy
 
@@ -105,8 +105,12 @@ def writers(each: Stored) -> Finding:
 
 
 def _is_overwritten(live: Record, lease: Lease) -> bool:
-    """After an attempt that issued a code and ended, value and lease carry the same fence."""
-    ended = lease.settled and not lease.locked_until and lease.outcome.startswith("issued")
+    """After an attempt that issued a code and ended, value and lease carry the same fence.
+
+    Of a value that it did not settle the lease knows nothing.
+    """
+    settled = lease.mark in ("", UNKNOWN_ORIGIN)
+    ended = settled and not lease.locked_until and lease.outcome.startswith("issued")
     return ended and live.fence < lease.fence
 
 
@@ -134,6 +138,9 @@ def lease(each: Stored, policy: Policy) -> Finding:
     if lease.mark and since_s > 2 * policy.work_s + policy.flight_s + 2 * policy.tick_s:
         says = f"unsettled for {duration(since_s)}: no run has come to settle it"
         return check.red(says, "run `token-refresher refresh`, see that the timer fires, and the log of its runs")
+    if lease.mark == UNKNOWN_ORIGIN:
+        says = "nothing is known of how the stored value came here"
+        return check.yellow(says, "nothing: the next run asks the platform about it")
     if lease.mark:
         return check.yellow("an attempt had no definite end", "nothing: the next run asks the platform")
     return check.green(f"free; last: {lease.outcome or 'nothing yet'}")
