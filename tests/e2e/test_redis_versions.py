@@ -28,6 +28,7 @@ import trustme
 from platform_simulator import CHECK_PATH
 from support import redis_versions
 from support.flow import Deployment, of
+from support.leases import digest
 from support.planted import plant
 from support.redis_breakages import BREAKAGES, OF_THE_CONNECTION, Breakage
 from support.redis_server import RedisServer, free_port
@@ -48,7 +49,7 @@ from token_refresher.reader.sync_reader import Reader
 from token_refresher.settings.loader import read
 from token_refresher.store.connection import create_client
 from token_refresher.store.errors import translated
-from token_refresher.store.keys import WIRE_NAME, keys_of
+from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
 from token_refresher.store.redis_store import Store
 
 _PROBLEMS = {build.name: problem(build) for build in BUILDS}
@@ -146,18 +147,24 @@ class Life:
     def grow_old(self) -> None:
         """A thousand seconds are left of both codes."""
         for kind in Kind:
-            key = keys_of(Target(self.app_id, kind)).value
-            record = json.loads(self.admin.get(key))
+            keys = keys_of(Target(self.app_id, kind))
+            record = json.loads(self.admin.get(keys.value))
             self.world.simulator.shorten(self.app_id, kind.value, record[WIRE_NAME[kind]], 1000)
             record["expires_in"] = int(self.world.now()) + 1000
             record["issued_at"] = record["expires_in"] - LIFE_S
-            self.admin.set(key, json.dumps(record), px=1_000_000)
+            self._store(keys, json.dumps(record), px=1_000_000)
 
     def be_issued_earlier(self) -> None:
         """A code that is superseded in the moment of its issue is used to its end; this one was issued long ago."""
         record = json.loads(self.admin.get(self.keys.value))
         record["issued_at"] -= 1000
-        self.admin.set(self.keys.value, json.dumps(record), keepttl=True)
+        self._store(self.keys, json.dumps(record), keepttl=True)
+
+    def _store(self, keys: Keys, value: str, **how: Any) -> None:
+        """A value that its lease, where there is one, has settled."""
+        self.admin.set(keys.value, value, **how)
+        if self.admin.exists(keys.lease):
+            self.admin.hset(keys.lease, "value", digest(value))
 
     def complain(self) -> None:
         code = self.deployment.code(Kind.JS_TICKET)
