@@ -459,6 +459,7 @@ def test_every_reason_of_the_plan_is_shown_unchanged(call: Call) -> None:
     assert all(reason in call("plan").out for reason in told)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_and_a_progress_bar(environ: dict[str, str]) -> None:
     pytest.importorskip("rich")
     path = Path(environ["CONFIG_FILE"])
@@ -475,6 +476,7 @@ def test_a_terminal_gets_colours_and_a_progress_bar(environ: dict[str, str]) -> 
     assert "商城（测试）" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_terminal_without_colours_gets_plain_text(environ: dict[str, str], setting: dict[str, str]) -> None:
     code, shown = on_a_terminal(environ | setting, [*_PROGRAM, "refresh"])
@@ -483,6 +485,7 @@ def test_a_terminal_without_colours_gets_plain_text(environ: dict[str, str], set
     assert "[################]" in shown
 
 
+@pytest.mark.slow
 def test_a_terminal_without_rich_gets_plain_text(environ: dict[str, str]) -> None:
     without = "import sys; sys.modules['rich'] = None; from token_refresher.cli.main import main; sys.exit(main())"
     code, shown = on_a_terminal(environ, [sys.executable, "-c", without, "refresh"])

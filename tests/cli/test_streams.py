@@ -20,6 +20,9 @@ from support.world import World
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store.keys import keys_of
 
+# Each test starts a process.
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = f"{sys.executable} -m token_refresher"
 _WAIT_S = 60.0

@@ -491,6 +491,7 @@ def test_settings_say_how_long_a_reader_that_is_cut_off_serves(
         subject.end()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_readers_that_are_cut_off_over_a_refresh_hold_no_refused_code(start: Start, world: World) -> None:
     """One is cut off after each ten minutes of a code's life; all look every half minute until the code is gone."""

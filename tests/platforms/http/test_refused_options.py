@@ -15,6 +15,9 @@ import pytest
 
 from support.world import World
 
+# Each test starts a process.
+pytestmark = pytest.mark.slow
+
 # Before libc's own: refuses what REFUSED lists as level:option, with "Protocol not available".
 _SHIM = r"""
 #define _GNU_SOURCE
