@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from token_refresher import Reader
 from token_refresher.cli.exit_codes import DANGER, INTERRUPTED, USAGE, WELL
 from token_refresher.cli.main import main
 from token_refresher.cli.output import Output
+from token_refresher.domain.installing import how_to_install
 from token_refresher.function import handler as function_handler
 from token_refresher.reader.signing import sign
 from token_refresher.settings.loader import read
@@ -171,14 +174,33 @@ def test_an_address_that_somebody_has_is_told(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = call("status", "--serve", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
     assert ended.code == USAGE
-    assert "cannot listen on" in ended.err
+    assert re.search(r"cannot listen on 127\.0\.0\.1:\d+: Address already in use\. What to do: end what ", ended.err)
+
+
+def test_where_the_page_s_packages_are_missing_the_command_that_adds_them_is_named(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flask", None)
+    monkeypatch.delitem(sys.modules, "token_refresher.web.page.standalone", raising=False)
+    ended = call("status", "--serve")
+    assert ended.code == USAGE
+    assert " is not installed. What to do: " in ended.err
+    assert ended.err.endswith(f"{how_to_install('daemon')}.\n")
 
 
 def test_a_file_without_a_token_opens_no_page(call: Call, tmp_path: Path) -> None:
     empty = tmp_path / "token"
     empty.write_text(" \n")
-    assert "the token's file is empty" in call("status", "--serve", "--token-file", str(empty)).err
-    assert "cannot be read" in call("status", "--serve", "--token-file", str(tmp_path / "none")).err
+    assert f"the token's file {empty} is empty" in call("status", "--serve", "--token-file", str(empty)).err
+    empty.write_text("short")
+    short = call("status", "--serve", "--token-file", str(empty)).err
+    assert f"the token's file {empty} must hold 16 to 512 characters" in short
+    assert "What to do: make one: python3 -c" in short
+    none = tmp_path / "none"
+    missing = call("status", "--serve", "--token-file", str(none)).err
+    assert f"the token's file {none} cannot be read: No such file or directory. What to do: correct the path" in missing
+    pasted = plant("the-token-in-place-of-its-file")
+    assert "the token's file (--token-file) cannot be read" in call("status", "--serve", "--token-file", pasted).err
 
 
 # -- the daemon ------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ def test_open_id_refuses_a_used_code_without_repeating_it(call: Call, simulator:
     [
         (
             ["x" * 20],
-            "say by --app which application is meant; configured: app0000, app0001, app0002",
+            "several applications are configured, and --app names none: app0000, app0001, app0002",
         ),
         (
             ["x" * 20, "--app", "app9"],
@@ -337,7 +337,7 @@ def test_an_unknown_application_is_an_error_that_names_the_known(
     assert ended.err == (
         "error: invalid_command: application 'app9999' is not configured;"
         " configured: app0000, app0001, app0002."
-        " What to do: send one of the accepted forms; nothing was fetched.\n"
+        " What to do: name one of these by --app, or add it to the settings.\n"
     )
     assert simulator.count() == 0
 

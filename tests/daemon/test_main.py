@@ -39,6 +39,7 @@ from token_refresher.daemon.scheduler import JITTER, Scheduler
 from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
+from token_refresher.domain.installing import how_to_install
 from token_refresher.domain.model import Kind, Outcome, Secret, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
@@ -387,7 +388,7 @@ def test_without_http_nothing_listens_and_none_of_its_packages_is_needed(deploym
     before = "import sys\nfor name in ('flask', 'waitress', 'prometheus_client'): sys.modules[name] = None\n"
     with Child(before + _MAIN, deployment.environ, ["--no-http", "--log-format", "text"]) as child:
         line = child.wait_for("20")
-        assert line.endswith("INFO    started: 1 applications, a run every 60 s")
+        assert line.endswith("INFO    started: 1 application, a run every 60 s")
         assert "2 codes, 2 fetched" in child.wait_for("20")
         os.kill(child.pid, signal.SIGTERM)
         assert child.join() == 0
@@ -477,15 +478,18 @@ def test_wrong_settings_are_told_before_anything_begins() -> None:
 def test_an_address_that_is_taken_is_told(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(CommandError, match=f"cannot listen on {where}: Address already in use"):
+        with pytest.raises(CommandError) as caught:
             daemon.main(_options("--listen", where), world.settings_env())
+    assert caught.value.what == f"cannot listen on {where}: Address already in use"
+    assert "choose another port by --listen" in caught.value.advice
 
 
 def test_a_package_that_is_missing_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "token_refresher.web.metrics")
-    with pytest.raises(CommandError, match=r"prometheus_client is not installed: .*\[daemon\]"):
+    with pytest.raises(CommandError, match=r"prometheus_client is not installed") as caught:
         daemon.main(_options(), world.settings_env())
+    assert caught.value.advice == f"{how_to_install('daemon')}, or serve nothing: --no-http"
 
 
 def test_importing_the_door_imports_none_of_what_it_opens() -> None:

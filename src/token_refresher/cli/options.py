@@ -66,7 +66,8 @@ def application(settings: Settings, app_id: str | None) -> App:
         _validated({"apps": [app_id]}, known)
         return settings.apps[known.index(app_id)]
     if len(known) > 1:
-        raise CommandError(f"say by --app which application is meant; configured: {', '.join(known)}")
+        what = f"several applications are configured, and --app names none: {', '.join(known)}"
+        raise CommandError(what, advice="name one of them by --app")
     return settings.apps[0]
 
 
@@ -75,6 +76,7 @@ def _validated(content: dict[str, object], app_ids: Sequence[str]) -> Command:
     try:
         return Command.from_members(content, app_ids)
     except CommandError as error:
-        if "is not configured" not in error.what:
-            raise
-        raise CommandError(f"{error.what}; configured: {', '.join(app_ids)}") from None
+        if "is not configured" in error.what:
+            what = f"{error.what}; configured: {', '.join(app_ids)}"
+            raise CommandError(what, advice="name one of these by --app, or add it to the settings") from None
+        raise CommandError(error.what, advice="correct this option, see --help; nothing was done") from None

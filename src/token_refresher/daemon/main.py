@@ -55,9 +55,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         program = _program(settings, history, metrics, shutdown.requested.is_set, configure)
         scheduler = _scheduler(program.current, history, metrics)
         server = None if metrics is None else _server(history, metrics, options, token, scheduler.run_now)
-        _log.info("started: %d applications, a run every %g s", len(settings.apps), settings.policy.tick_s)
-        for warning in settings.warnings:
-            _log.warning("%s", warning)
+        _log_start(settings)
         if server:
             open_until_the_end.enter_context(server)
             _log.info("listening on %s", server.url)
@@ -70,6 +68,15 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         scheduler.run(shutdown.requested)
         _log.info("stopped")
     return 0
+
+
+def _log_start(settings: Settings) -> None:
+    from token_refresher.domain.humanize import counted
+
+    apps = counted(len(settings.apps), "application")
+    _log.info("started: %s, a run every %g s", apps, settings.policy.tick_s)
+    for warning in settings.warnings:
+        _log.warning("%s", warning)
 
 
 def _logging(form: str) -> Callable[[Settings], None]:
@@ -136,7 +143,7 @@ def _server(
 ) -> HttpServer:
     """What is served, with its address taken. Raises CommandError."""
     try:
-        from token_refresher.web.hosts import check_names, needs_token
+        from token_refresher.web.hosts import cannot_listen, check_names, needs_token
         from token_refresher.web.page.routes import blueprint
         from token_refresher.web.server import HttpServer, create_app, without_page
     except ModuleNotFoundError as missing:
@@ -154,13 +161,14 @@ def _server(
     try:
         return HttpServer(app, host, port)
     except OSError as error:
-        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror or 'not an address'}") from None
+        raise cannot_listen(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", error) from None
 
 
 def _extra(missing: ModuleNotFoundError) -> CommandError:
-    return CommandError(
-        f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]', or use --no-http"
-    )
+    from token_refresher.domain.installing import how_to_install
+
+    advice = f"{how_to_install('daemon')}, or serve nothing: --no-http"
+    return CommandError(f"the package {missing.name} is not installed", advice=advice)
 
 
 def _secrets(settings: Settings) -> list[Secret]:

@@ -151,10 +151,10 @@ class SettingsError(InputError):
 
     default_code = "invalid_settings"
 
-    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = ()) -> None:
+    def __init__(self, problems: Sequence[str], warnings: Sequence[str] = (), *, advice: str = "") -> None:
         self.problems, self.warnings = tuple(problems), tuple(warnings)
         also = f". Also: {'; '.join(self.warnings)}" if self.warnings else ""
-        super().__init__("; ".join(self.problems) + also)
+        super().__init__("; ".join(self.problems) + also, advice=advice)
 
 
 class InvalidValueError(InputError):
@@ -176,7 +176,7 @@ class UsageError(CommandError):
 
     def __init__(self, what: str, usage: str) -> None:
         self.usage = usage
-        super().__init__(what)
+        super().__init__(what, advice="write the command as its usage shows, or see its --help; nothing was done")
 
 
 class SigningError(InputError):

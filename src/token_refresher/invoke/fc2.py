@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from token_refresher.domain.errors import SettingsError
+from token_refresher.domain.installing import how_to_install
 from token_refresher.invoke.response import Answer
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def require() -> None:
     """Raises SettingsError when the package is not installed. Imports nothing."""
     if importlib.util.find_spec("fc2") is None:
         what = "to start a function of FC 2.0 the package aliyun-fc2 is needed, which is not installed"
-        raise SettingsError([f"{what}: pip install 'token-refresher[invoke]'"])
+        raise SettingsError([what], advice=how_to_install("invoke"))
 
 
 def send(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from token_refresher.domain.errors import InvokeError, SettingsError
+from token_refresher.domain.installing import how_to_install
 from token_refresher.invoke.response import Answer
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def require() -> None:
     """Raises SettingsError when the package is not installed. Imports nothing."""
     if importlib.util.find_spec(_PACKAGE) is None:
         what = "to start a function of FC 3.0 the package alibabacloud-fc20230330 is needed, which is not installed"
-        hint = "a function of FC 2.0 needs FUNCTION_SERVICE"
-        raise SettingsError([f"{what}: pip install 'token-refresher[fc3]'; {hint}"])
+        advice = f"{how_to_install('fc3')}; a function of FC 2.0 needs FUNCTION_SERVICE instead"
+        raise SettingsError([what], advice=advice)
 
 
 def send(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import re
 from collections.abc import Collection
 
@@ -26,13 +28,30 @@ def needs_token(host: str) -> bool:
 def check_binding(host: str, token: Secret | None) -> None:
     """Raises CommandError when the page would be open to other machines without a token."""
     if needs_token(host) and not token:
-        raise CommandError(f"{host} may be reached from other machines: give a token, or listen on 127.0.0.1")
+        raise CommandError(
+            f"{host} may be reached from other machines, and no token is given",
+            advice="give a token by --token-file FILE, or listen on 127.0.0.1",
+        )
 
 
 def check_names(names: Collection[str]) -> None:
     """Raises CommandError for what is not a host name. It is not quoted: it may be a secret in the wrong place."""
     if not all(_NAME.fullmatch(name) for name in names):
-        raise CommandError("--allow-host takes a host name without a port, as in status.example.com")
+        raise CommandError(
+            "--allow-host takes a host name without a port", advice="write the name alone, as in status.example.com"
+        )
+
+
+def cannot_listen(where: str, error: OSError) -> CommandError:
+    """Why an address ("HOST:PORT") cannot be had, and what to do."""
+    # Python repeats the address in the error of a socket, and knows no number for that of a name.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "not an address"
+    advice = "choose an address of this machine by --listen"
+    if error.errno == errno.EADDRINUSE:
+        advice = "end what listens there (it may be another copy of this), or choose another port by --listen"
+    if error.errno == errno.EACCES:
+        advice = "choose a port above 1023 by --listen"
+    return CommandError(f"cannot listen on {where}: {why}", advice=advice)
 
 
 def knows_host(header: str, names: Collection[str]) -> bool:

@@ -35,7 +35,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     app = application(settings, options.app)
     code = sys.stdin.readline(_LONGEST_INPUT) if options.code == "-" else options.code
     if not code.strip():
-        raise CommandError("no login-free code was given")
+        advice = "give the code that the page got from the platform, as the argument, or on standard input with -"
+        raise CommandError("no login-free code was given", advice=advice)
     with platform(settings) as connections:
         user = connections.exchange_login_code(app, code.strip(), steady_clock() + settings.policy.request_total_s)
     if options.json:

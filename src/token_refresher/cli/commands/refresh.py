@@ -71,12 +71,15 @@ def _status(options: argparse.Namespace, environ: Mapping[str, str], output: Out
 def _serve(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
     """Serve the status as a page, until Ctrl-C. Raises CommandError, SettingsError, StoreError."""
     if options.json or options.app or options.kind or options.shard:
-        raise CommandError("--serve shows everything: it goes with --listen, --token-file and --allow-host only")
+        what = "--serve shows everything: it goes with --listen, --token-file and --allow-host only"
+        raise CommandError(what, advice="leave the other options out; the page has a search")
     try:
         from token_refresher.web.page.standalone import serve
     except ModuleNotFoundError as missing:
-        what = f"the package {missing.name} is not installed: pip install 'token-refresher[daemon]'"
-        raise CommandError(what) from None
+        from token_refresher.domain.installing import how_to_install
+
+        what = f"the package {missing.name} is not installed"
+        raise CommandError(what, advice=how_to_install("daemon")) from None
     from token_refresher.bootstrap import refresher
     from token_refresher.settings.loader import read
     from token_refresher.web.page.auth import read_token

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from token_refresher.doctor.context import CheckContext
 from token_refresher.doctor.finding import Check, Finding
-from token_refresher.domain.errors import InvokeError, SettingsError
+from token_refresher.domain.errors import CATALOGUE, InvokeError, SettingsError
 from token_refresher.domain.function_timeout import needed_s, time_out_warning
 
 CHECK = "run time-out"
@@ -26,7 +26,9 @@ def time_out(context: CheckContext, environ: Mapping[str, str]) -> Iterator[Find
         limit_s = max(min(context.clocks.left_s, policy.request_total_s), 0.001)
         found_s = Invoker(address, find_credentials(environ), timeout_s=limit_s).time_out_s()
     except SettingsError as error:
-        yield check.yellow(f"not known: {'; '.join(error.problems)}", "correct what is named, or leave it out")
+        plain = error.advice == CATALOGUE[error.code].advice
+        fix = "correct what is named, or leave it out" if plain else error.advice
+        yield check.yellow(f"not known: {'; '.join(error.problems)}", fix)
         return
     except InvokeError as error:
         fix = "give the access key the right fc:GetFunction" if error.code == "invoke_denied" else error.advice

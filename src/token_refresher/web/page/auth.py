@@ -32,7 +32,10 @@ SESSION_S = 12 * 3600
 # Sessions that were ended are remembered until they would be over. Of more than this many, all older ones are over too.
 _MOST_ENDED = 1000
 # Enough that guessing is hopeless at any rate a server can answer.
-_SHORTEST_TOKEN = 16
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
+_TOKEN = re.compile(f"[!-~]{{{_SHORTEST_TOKEN},{_LONGEST_TOKEN}}}")
+_FORM = f"{_SHORTEST_TOKEN} to {_LONGEST_TOKEN} characters, all of them ASCII and none a blank"
+_MAKE_ONE = "make one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))' > FILE"
 # About a tenth of a second, once at start; a guess at the token from a cookie costs the same each time.
 _ROUNDS = 200_000
 _SESSION = re.compile(r"([0-9]{10,12})\.([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
@@ -56,11 +59,24 @@ def read_token(path: str | None) -> Secret | None:
         return None
     try:
         token = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise CommandError("the token's file cannot be read") from None
+    except OSError as error:
+        why = error.strerror or "not a file"
+        advice = "correct the path, or let the user that runs this read the file"
+        raise CommandError(f"{_named(path)} cannot be read: {why}", advice=advice) from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{_named(path)} cannot be read: not a text", advice=_MAKE_ONE) from None
     if not token:
-        raise CommandError("the token's file is empty")
+        raise CommandError(f"{_named(path)} is empty", advice=_MAKE_ONE)
+    if not _TOKEN.fullmatch(token):
+        raise CommandError(f"{_named(path)} must hold {_FORM}", advice=_MAKE_ONE)
     return Secret(token)
+
+
+def _named(path: str) -> str:
+    """The file of --token-file. A name that leads nowhere is not shown: it may be the token itself."""
+    given = Path(path)
+    shown = given.exists() or given.parent != Path()
+    return f"the token's file {path}" if shown else "the token's file (--token-file)"
 
 
 class PageAuth:
@@ -72,10 +88,8 @@ class PageAuth:
 
     def __init__(self, token: Secret | None, hosts: Collection[str] = (), now: Callable[[], float] = time.time) -> None:
         value = token.reveal() if token else ""
-        if value and not re.fullmatch(f"[!-~]{{{_SHORTEST_TOKEN},512}}", value):
-            raise CommandError(
-                f"the page's token must have {_SHORTEST_TOKEN} to 512 characters, all of them ASCII and none a blank"
-            )
+        if value and not _TOKEN.fullmatch(value):
+            raise CommandError(f"the page's token must have {_FORM}", advice=_MAKE_ONE)
         self._now, self._hosts = now, tuple(hosts)
         # Of sessions that were signed out: nonce -> expiry. Every session with an expiry up to `_over` is over.
         self._ended: dict[str, int] = {}

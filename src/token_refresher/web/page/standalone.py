@@ -16,7 +16,7 @@ from token_refresher.domain.report import Failure
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
-from token_refresher.web.hosts import check_binding, check_names
+from token_refresher.web.hosts import cannot_listen, check_binding, check_names
 from token_refresher.web.page.routes import blueprint, with_headers
 from token_refresher.web.server import HttpServer
 
@@ -47,7 +47,7 @@ def serve(
     try:
         server = HttpServer(app, host, port)
     except OSError as error:
-        raise CommandError(f"cannot listen on {listen}: {error.strerror or 'not an address'}") from None
+        raise cannot_listen(listen, error) from None
     until = stop or threading.Event()
     with server:
         started(server.url)
@@ -82,5 +82,5 @@ def address(listen: str) -> tuple[str, int]:
     try:
         return HostPort.parse_listening(listen)
     except InvalidValueError:
-        what = "the address to listen on must be HOST:PORT, as in 127.0.0.1:8081 or [::1]:8081"
-        raise CommandError(what) from None
+        advice = "write it as in 127.0.0.1:8081 or [::1]:8081"
+        raise CommandError("--listen takes an address HOST:PORT", advice=advice) from None
