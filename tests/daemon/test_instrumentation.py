@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
-from token_refresher.daemon.instrumentation import InstrumentedPlatform, InstrumentedStore, StoppablePlatform
+from token_refresher.daemon.instrumentation import (
+    InstrumentedPlatform,
+    InstrumentedStore,
+    StoppablePlatform,
+    UnderWay,
+)
 from token_refresher.domain.errors import NotSentError, StoreError
-from token_refresher.domain.model import App, Kind, Secret, Target
+from token_refresher.domain.model import Acquired, App, Kind, Secret, Snapshot, Target
 from token_refresher.refresh import ports
 
 APP = App("app0000", Secret("the secret"))
 TARGET = Target("app0000", Kind.ACCESS_TOKEN)
+SNAPSHOT = Snapshot(TARGET, 0, None)
 # A call of each method, and the name under which it is measured; None: it is not.
 STORE_CALLS: dict[str, tuple[tuple[Any, ...], str | None]] = {
     "load": (([TARGET],), "load"),
     "read": ((TARGET,), "load"),
-    "acquire": (("a snapshot", "an attempt", "a caller"), "acquire"),
-    "finish": (("a snapshot", "a caller", "issued", "issued"), "finish"),
-    "as_stored": (("a snapshot", "a record", 7200, "issued", "done"), None),
+    "acquire": ((SNAPSHOT, "an attempt", "a caller"), "acquire"),
+    "finish": ((SNAPSHOT, "a caller", "issued", "issued"), "finish"),
+    "as_stored": ((SNAPSHOT, "a record", 7200, "issued", "done"), None),
     "see": (("a snapshot", "a caller"), "note"),
     "note": (("a snapshot", "alive", "a caller"), "note"),
     "rest": ((), None),
@@ -74,9 +81,11 @@ def test_every_method_of_the_ports_is_tried_here() -> None:
 @pytest.mark.parametrize("name", STORE_CALLS)
 def test_a_store_is_asked_and_measured(name: str) -> None:
     arguments, measured = STORE_CALLS[name]
-    plain, observed, loaded = Recorder(), Observed(), list[int]()
-    answer = getattr(InstrumentedStore(plain, observed, lambda: loaded.append(1)), name)(*arguments)
-    assert answer == (None if name == "rest" else "the answer")
+    gives = Acquired(False, SNAPSHOT) if name == "acquire" else "the answer"
+    plain, observed, loaded = Recorder(gives), Observed(), list[int]()
+    store = InstrumentedStore(plain, observed, lambda: loaded.append(1), UnderWay())
+    answer = getattr(store, name)(*arguments)
+    assert answer == (None if name == "rest" else gives)
     assert plain.calls == [(name, arguments)]
     assert observed == ([measured] if measured else [])
     assert len(loaded) == (measured == "load")
@@ -84,12 +93,28 @@ def test_a_store_is_asked_and_measured(name: str) -> None:
 
 def test_a_store_that_fails_is_measured_and_nothing_was_loaded() -> None:
     observed, loaded = Observed(), list[int]()
-    store = InstrumentedStore(Recorder(StoreError("gone")), observed, lambda: loaded.append(1))
+    store = InstrumentedStore(Recorder(StoreError("gone")), observed, lambda: loaded.append(1), UnderWay())
     for name in ("load", "read"):
         with pytest.raises(StoreError):
             getattr(store, name)(*STORE_CALLS[name][0])
     assert observed == ["load", "load"]
     assert loaded == []
+
+
+@pytest.mark.parametrize("ending", ["done", StoreError("gone")])
+def test_a_code_is_under_way_from_its_lease_to_the_lease_s_end(ending: str | StoreError) -> None:
+    plain, under_way = Recorder(Acquired(True, SNAPSHOT)), UnderWay()
+    store = InstrumentedStore(plain, Observed(), lambda: None, under_way)
+    assert not under_way.any()
+    store.acquire(SNAPSHOT, "an attempt", "a caller")
+    assert under_way.any()
+    plain.answer = ending
+    with contextlib.suppress(StoreError):
+        store.finish(SNAPSHOT, "a caller", "issued", "issued")
+    assert not under_way.any()
+    plain.answer = Acquired(False, SNAPSHOT)
+    store.acquire(SNAPSHOT, "an attempt", "a caller")
+    assert not under_way.any(), "another run has the lease"
 
 
 @pytest.mark.parametrize("name", PLATFORM_CALLS)

@@ -36,6 +36,7 @@ from token_refresher.daemon import json_logs as logs
 from token_refresher.daemon import main as daemon
 from token_refresher.daemon.instrumentation import instrumented
 from token_refresher.daemon.scheduler import JITTER, Scheduler
+from token_refresher.daemon.signals import GracefulShutdown
 from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.command import Action
 from token_refresher.domain.errors import CommandError, RefusedError, SettingsError, StoreError
@@ -482,6 +483,24 @@ def test_an_address_that_is_taken_is_told(world: World) -> None:
             daemon.main(_options("--listen", where), world.settings_env())
     assert caught.value.what == f"cannot listen on {where}: Address already in use"
     assert "choose another port by --listen" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("unsettled", "level", "says"),
+    [
+        (False, "INFO", "no code was under way"),
+        (True, "WARNING", "a code under way is left unsettled, which the next run heals"),
+    ],
+)
+def test_a_second_signal_speaks_of_a_code_only_if_one_is_under_way(
+    unsettled: bool, level: str, says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "sigwait", lambda numbers: signal.SIGTERM)
+    monkeypatch.setattr(signal, "sigtimedwait", lambda numbers, timeout: None)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    GracefulShutdown(25)._watch(lambda: None, lambda: None, lambda: unsettled)
+    last = caplog.records[-1]
+    assert (last.levelname, last.getMessage()) == (level, f"ended at once (25 s are over): {says}")
 
 
 def test_a_package_that_is_missing_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,45 @@ if TYPE_CHECKING:
 Observe = Callable[[str, float], None]
 
 
+class UnderWay:
+    """The targets whose lease this process holds: a fetch may be out for them. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock, self._targets = threading.Lock(), set[Target]()
+
+    def begin(self, target: Target) -> None:
+        with self._lock:
+            self._targets.add(target)
+
+    def end(self, target: Target) -> None:
+        with self._lock:
+            self._targets.discard(target)
+
+    def any(self) -> bool:
+        with self._lock:
+            return bool(self._targets)
+
+
 def instrumented(
-    refresher: Refresher, metrics: Metrics | None, loaded: Callable[[], None], stopping: Callable[[], bool]
+    refresher: Refresher,
+    metrics: Metrics | None,
+    loaded: Callable[[], None],
+    stopping: Callable[[], bool],
+    under_way: UnderWay | None = None,
 ) -> Refresher:
     """The same program, measured where there are `metrics`.
 
     `loaded` is called after each reading of Redis that succeeded. Once `stopping` is true, no request to the platform
-    is sent any more.
+    is sent any more. `under_way` is told of each lease.
     """
 
     def platform() -> Platform:
         plain = refresher.platform()
         return StoppablePlatform(InstrumentedPlatform(plain, metrics.request_took) if metrics else plain, stopping)
 
-    store = InstrumentedStore(refresher.store, metrics.redis_took if metrics else _ignore, loaded)
+    store = InstrumentedStore(
+        refresher.store, metrics.redis_took if metrics else _ignore, loaded, under_way or UnderWay()
+    )
     return replace(refresher, store=store, platform=platform)
 
 
@@ -54,10 +80,13 @@ def _timed(observe: Observe, what: str) -> Iterator[None]:
 
 
 class InstrumentedStore:
-    """A store whose commands (`load`, `acquire`, `finish`, `note`) are measured; `loaded` is called after each load."""
+    """A store whose commands (`load`, `acquire`, `finish`, `note`) are measured; `loaded` is called after each load.
 
-    def __init__(self, store: Store, observe: Observe, loaded: Callable[[], None]) -> None:
-        self._store, self._observe, self._loaded = store, observe, loaded
+    `under_way` is told of each lease that is taken, and of its end.
+    """
+
+    def __init__(self, store: Store, observe: Observe, loaded: Callable[[], None], under_way: UnderWay) -> None:
+        self._store, self._observe, self._loaded, self._under_way = store, observe, loaded, under_way
 
     def load(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
         with _timed(self._observe, "load"):
@@ -73,11 +102,17 @@ class InstrumentedStore:
 
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         with _timed(self._observe, "acquire"):
-            return self._store.acquire(snapshot, attempt, caller)
+            acquired = self._store.acquire(snapshot, attempt, caller)
+        if acquired.held:
+            self._under_way.begin(snapshot.target)
+        return acquired
 
-    def finish(self, *arguments: Any, **options: Any) -> str:
-        with _timed(self._observe, "finish"):
-            return self._store.finish(*arguments, **options)
+    def finish(self, held: Snapshot, *arguments: Any, **options: Any) -> str:
+        try:
+            with _timed(self._observe, "finish"):
+                return self._store.finish(held, *arguments, **options)
+        finally:
+            self._under_way.end(held.target)
 
     def as_stored(self, held: Snapshot, record: Record, life_s: int, note: str, ended: str) -> Snapshot:
         return self._store.as_stored(held, record, life_s, note, ended)

@@ -19,6 +19,7 @@ from token_refresher.domain.errors import CommandError
 if TYPE_CHECKING:
     import argparse
 
+    from token_refresher.daemon.instrumentation import UnderWay
     from token_refresher.daemon.reload import Program
     from token_refresher.daemon.scheduler import Scheduler
     from token_refresher.domain.model import Secret
@@ -41,6 +42,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # Before anything takes time: as the first process of a container it would not hear a signal that comes earlier.
     with GracefulShutdown(options.stop_timeout) as shutdown, contextlib.ExitStack() as open_until_the_end:
+        from token_refresher.daemon.instrumentation import UnderWay
         from token_refresher.domain.clock import steady_clock
         from token_refresher.settings.loader import read
         from token_refresher.web.history import RunHistory
@@ -52,7 +54,8 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         token = read_token(options.token_file)
         configure = _logging(options.log_format)
         configure(settings)
-        program = _program(settings, history, metrics, shutdown.requested.is_set, configure)
+        under_way = UnderWay()
+        program = _program(settings, history, metrics, shutdown.requested.is_set, configure, under_way)
         scheduler = _scheduler(program.current, history, metrics)
         server = None if metrics is None else _server(history, metrics, options, token, scheduler.run_now)
         _log_start(settings)
@@ -64,7 +67,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             program.reload()
             scheduler.run_now()
 
-        shutdown.watch(reload, scheduler.wake)
+        shutdown.watch(reload, scheduler.wake, under_way.any)
         scheduler.run(shutdown.requested)
         _log.info("stopped")
     return 0
@@ -98,6 +101,7 @@ def _program(
     metrics: Metrics | None,
     stopping: Callable[[], bool],
     changed: Callable[[Settings], None],
+    under_way: UnderWay,
 ) -> Program:
     """The real program, measured where metrics are served."""
     from token_refresher.daemon.instrumentation import instrumented
@@ -107,7 +111,7 @@ def _program(
     import_module("requests")
 
     def watched(plain: Refresher) -> Refresher:
-        return instrumented(plain, metrics, history.redis_answered, stopping)
+        return instrumented(plain, metrics, history.redis_answered, stopping, under_way)
 
     return Program(settings, history, watched=watched, changed=changed)
 

@@ -11,6 +11,7 @@ from token_refresher.bootstrap import RESTART, secret_refused
 from token_refresher.daemon.json_logs import place
 from token_refresher.domain.command import Command
 from token_refresher.domain.errors import InputError, StoreError, TokenRefresherError
+from token_refresher.domain.humanize import counted
 from token_refresher.domain.report import Failure, Report
 from token_refresher.web.history import DANGER, DEFECT, OK, REDIS, RunHistory
 
@@ -117,7 +118,7 @@ class Scheduler:
         self._history.add(report, result)
         self._on_run(result, report)
         counts = report.summary()
-        done = f"{counts['targets']} codes, {counts['fetches']} fetched, {report.took_ms} ms"
+        done = f"{counted(counts['targets'], 'code')}, {counts['fetches']} fetched, {report.took_ms} ms"
         message = str(error) if error else done
         level = logging.ERROR if error else logging.INFO
         _log.log(level, "%s", message, extra={"run_id": report.run_id, "report": report.as_dict()})
