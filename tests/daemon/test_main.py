@@ -532,6 +532,10 @@ def test_the_function_imports_nothing_of_this() -> None:
 
 def test_metrics_hold_what_happened(deployment: Deployment) -> None:
     one = Daemon(deployment)
+    for kind in Kind:
+        for outcome in ("issued", "kept"):
+            none_yet = f"token_refresher_outcomes_total{{error=none,kind={kind.value},outcome={outcome}}}"
+            assert one.samples()[none_yet] == 0, "a rate has something to begin from"
     one.scheduler.run_once()
     deployment.world.advance(100)
     samples, app_id = one.samples(), deployment.app_ids[0]

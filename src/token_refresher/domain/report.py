@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from token_refresher.domain.errors import RefreshFailedError, TokenRefresherError
+from token_refresher.domain.errors import CATALOGUE, RefreshFailedError, TokenRefresherError
 from token_refresher.domain.model import Outcome, Target
+from token_refresher.domain.reasons import Reason
 
 # A report lists every target up to this many; of more, only eventful ones, those in trouble first, up to the second.
 _LISTED, _MOST_LISTED = 100, 500
@@ -73,6 +74,18 @@ class TargetReport:
     def cut_at(self, at: int) -> bool:
         """Whether readers have less time than was recorded, at the report's instant: a newer code may exist."""
         return not self.settled and self.expires_at is not None and self.expires_at - at > self.seconds_left + 2
+
+    @property
+    def error(self) -> str:
+        """The error code of the failure that counts: this run's own, else the last attempt's; "" when there is none.
+
+        While nothing is to be done about the code, how an earlier attempt ended is no failure of it: that was another
+        copy's, or one by hand, and the code is as good as before.
+        """
+        if self.failure:
+            return self.failure.code
+        code = self.last_outcome.partition(": ")[2]
+        return code if code in CATALOGUE and self.reason != Reason.FRESH.value else ""
 
     @property
     def ended(self) -> str:

@@ -181,9 +181,21 @@ class RunHistory:
             return tuple(self._samples.get(target, ()))
 
     def warnings(self) -> tuple[str, ...]:
-        """What ought to be looked at although all may be well, as sentences."""
+        """What ought to be looked at although all may be well, as sentences: the page's, besides danger.
+
+        Settings that are refused, what fails although its code is good for a while, and the warnings of the last run.
+        """
+        with self._lock:
+            report = self._report[0] if self._report else None
         mistakes = "; ".join(self.mistakes)
-        return (f"changed settings are refused, the old ones stay in use: {mistakes}",) if mistakes else ()
+        found = [f"changed settings are refused, the old ones stay in use: {mistakes}"] if mistakes else []
+        if report is None:
+            return tuple(found)
+        failing = [each for each in report.targets if each.error and not each.in_danger]
+        found += [f"{each.target.app_id} {each.target.kind.value}: {each.error}" for each in failing[:_REASONS]]
+        if len(failing) > _REASONS:
+            found.append(f"and {len(failing) - _REASONS} more")
+        return (*found, *report.warnings)
 
     def unhealthy_reasons(self) -> tuple[str, ...]:
         """Why not all is well, as sentences; empty when it is.

@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 
 from token_refresher import __version__
-from token_refresher.domain.model import Kind, Target
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Report
 from token_refresher.web.history import RESULTS, RunHistory
@@ -39,7 +39,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self.registry = one = CollectorRegistry()
         self._superseded: dict[Target, int] = {}
-        kinds, name = [kind.value for kind in Kind], "token_refresher"
+        name = "token_refresher"
         self._runs = Counter(f"{name}_runs", "Runs, by how they ended.", ["result"], registry=one)
         self._outcomes = Counter(
             f"{name}_outcomes",
@@ -68,12 +68,17 @@ class Metrics:
         )
         one.register(_Known(history))
         ProcessCollector(registry=one)
-        # Known from the start, so that a rate has something to begin from.
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Series that are known from the start, so that a rate has something to begin from."""
         for result in RESULTS:
             self._runs.labels(result)
-        for kind in kinds:
+        for kind in (each.value for each in Kind):
             self._waits.labels(kind)
             self._supersessions.labels(kind)
+            for outcome in (Outcome.ISSUED, Outcome.KEPT):
+                self._outcomes.labels(kind, outcome.value, "none")
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -124,6 +124,28 @@ def test_failures_say_what_to_do_also_those_of_earlier_runs() -> None:
     assert "status 40001: invalid secret" in text
 
 
+def test_what_another_copy_met_is_a_warning_for_page_and_health_and_no_failure_of_the_credential() -> None:
+    """One run by hand with a wrong secret, beside a healthy daemon."""
+    sick = "another copy (0a1b2c3d4e5f) is refused: wrong_secret (application 100027)"
+    known = state_of([target_report(last_outcome="refused: wrong_secret")], warnings=(sick,))
+    text = html_of(client_of(known))
+    assert "No code is in danger, with a warning" in text
+    assert "Failing" not in text
+    assert "Trying again will not help" not in text
+    assert "refused: wrong_secret" in text, "the last outcome of any copy stays in its column"
+    assert (known.unhealthy_reasons(), known.warnings()) == (("Redis has not been read yet",), (sick,))
+
+
+def test_health_warns_of_what_fails_while_its_code_is_good() -> None:
+    waits = {"reason": "BACKING_OFF", "sentence": "NEAR_EXPIRY, but waits 200 s"}
+    known = state_of([target_report("100027", left_s=1700, last_outcome="refused: wrong_secret", **waits)])
+    assert known.warnings() == ("100027 access_token: wrong_secret",)
+    assert "1 of 1 code needs you" in html_of(client_of(known))
+    many = state_of([target_report(f"app{n:02}", left_s=1700, last_outcome="refused: wrong_secret", **waits)
+                     for n in range(12)])  # fmt: skip
+    assert many.warnings()[-1] == "and 2 more"
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_is_shown_with_its_meaning(reason: Reason) -> None:
     text = html_of(client_of(state_of([target_report(reason=reason.value)])))
@@ -190,8 +212,13 @@ def test_before_the_first_run_the_page_says_so() -> None:
         (target_report(left_s=500, reason="NEAR_EXPIRY"), Severity.BAD, "Expires soon"),
         (target_report(left_s=1700, reason="NEAR_EXPIRY"), Severity.SOON, "Due"),
         (target_report(reason="NEAR_EXPIRY", outcome=Outcome.ISSUED), Severity.GOOD, "Fresh"),
-        (target_report(last_outcome="refused: wrong_secret"), Severity.BAD, "Failing"),
-        (target_report(last_outcome="unknown: no_answer"), Severity.SOON, "Failing"),
+        (
+            target_report(left_s=1700, reason="BACKING_OFF", last_outcome="refused: wrong_secret"),
+            Severity.BAD,
+            "Failing",
+        ),
+        (target_report(reason="LOCKED", last_outcome="unknown: no_answer"), Severity.SOON, "Failing"),
+        (target_report(last_outcome="refused: wrong_secret"), Severity.GOOD, "Fresh"),
         (target_report(reason="SUPERSEDED"), Severity.SOON, "Superseded"),
         (target_report(superseded_at=(NOW - 4000,)), Severity.GOOD, "Fresh"),
         (target_report(warnings=("the platform handed out the same code again",)), Severity.SOON, "Look"),

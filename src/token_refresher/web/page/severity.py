@@ -67,13 +67,11 @@ def recorded_left(each: TargetReport, at: int, age_s: float) -> int:
 
 
 def trouble_of(each: TargetReport) -> Trouble | None:
-    """What went wrong with this target in the run reported, or in the last attempt of any run."""
+    """What fails with this target, in the run reported or in the last attempt (`TargetReport.error`)."""
     if each.failure:
         return failure_trouble(each.failure)
-    code = each.last_outcome.partition(": ")[2]
-    if code not in CATALOGUE:
-        return None
-    return Trouble(code, "", CATALOGUE[code].advice, CATALOGUE[code].retryable)
+    code = each.error
+    return Trouble(code, "", CATALOGUE[code].advice, CATALOGUE[code].retryable) if code else None
 
 
 def failure_trouble(failure: Failure) -> Trouble:
