@@ -320,6 +320,7 @@ def test_an_outage_ends_also_for_a_reader_that_had_read_nothing_before(
 ) -> None:
     with pytest.raises(NoCredentialError):
         cache.serve_stale(TICKET, DOWN)
+    assert "no code was read before, so there is none to serve" in caplog.records[-1].getMessage()
     cache.put(TICKET, found("a"), clock.now)
     assert caplog.records[-1].getMessage() == "Redis answers again"
 

@@ -250,7 +250,7 @@ def test_a_record_says_all_that_is_known_of_a_code(
 
 
 def test_a_kind_that_does_not_exist_is_a_value_error(start: Start, redis_server: RedisServer) -> None:
-    with pytest.raises(ValueError, match="ticket"):
+    with pytest.raises(ValueError, match="unknown kind; accepted are access_token, js_ticket"):
         start(redis_server.url).record(APP, "ticket")
 
 

@@ -15,6 +15,7 @@ from token_refresher.reader.base import (
     BaseReader,
     Notifier,
     for_another_waiter,
+    kind_of,
     log_complaint_failed,
     log_complaint_left,
     log_notify_failed,
@@ -54,7 +55,7 @@ class AsyncReader(BaseReader):
 
     async def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
         """The code of a kind with all that is known of it. Raises NoCredentialError, ValueError for an unknown kind."""
-        kind = Kind(kind)
+        kind = kind_of(kind)
         fresh = self._cache.get_fresh(kind, app_id)
         if fresh:
             return fresh
@@ -107,7 +108,7 @@ class AsyncReader(BaseReader):
 
     async def report_rejected(self, app_id: str, kind: Kind | str, code: str) -> str | None:
         """Report that the platform rejected `code`; returns and does what `Reader.report_rejected` does."""
-        target = Target(app_id, Kind(kind))
+        target = Target(app_id, kind_of(kind))
         self._cache.invalidate(target, code)
         try:
             stored = await self.record(app_id, kind)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from token_refresher.domain.addresses import RedisUrl
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import InvalidValueError, NoCredentialError, SettingsError, StoreError
-from token_refresher.domain.model import Target
+from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.reader.cache import CachedCredential, CredentialCache
 from token_refresher.reader.signing import CoreConfig, core_config
@@ -90,6 +90,14 @@ class BaseReader:
             return False
         self._cache.invalidate(target, rejected)
         return self._cache.may_complain(target, rejected)
+
+
+def kind_of(kind: Kind | str) -> Kind:
+    """The kind by its name. Raises ValueError, which does not repeat what was given: it may be a credential."""
+    try:
+        return Kind(kind)
+    except ValueError:
+        raise ValueError(f"unknown kind; accepted are {', '.join(each.value for each in Kind)}") from None
 
 
 def for_another_waiter(error: NoCredentialError, target: Target) -> NoCredentialError:

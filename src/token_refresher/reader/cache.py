@@ -173,6 +173,8 @@ class CredentialCache:
         self._down_until = now + _OUTAGE_S
         if now >= logged_until:
             serving = "serving the last codes that were read, until the platform may refuse them"
+            if not any(now < copy.dies_at for of_kind in self._entries.values() for copy in list(of_kind.values())):
+                serving = "no code was read before, so there is none to serve"
             _log.warning("%s (%s): %s. What to do: %s", error.what, error.code, serving, error.advice)
         credential = self._last_good(target)
         if credential is not None or len(self._retry_at) < _MOST_UNKNOWN:

@@ -16,6 +16,7 @@ from token_refresher.reader.base import (
     BaseReader,
     Notifier,
     for_another_waiter,
+    kind_of,
     log_complaint_failed,
     log_complaint_left,
     log_notify_failed,
@@ -70,7 +71,7 @@ class Reader(BaseReader):
 
     def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
         """The code of a kind with all that is known of it. Raises NoCredentialError, ValueError for an unknown kind."""
-        kind = Kind(kind)
+        kind = kind_of(kind)
         return self._cache.get_fresh(kind, app_id) or self._slow(app_id, kind)
 
     def _slow(self, app_id: str, kind: Kind) -> CachedCredential:
@@ -128,7 +129,7 @@ class Reader(BaseReader):
         Where Redis still holds the same, a complaint is left for the refresher, which asks the platform in its next
         run. Raises nothing for a Redis that does not answer.
         """
-        target = Target(app_id, Kind(kind))
+        target = Target(app_id, kind_of(kind))
         self._cache.invalidate(target, code)
         try:
             stored = self.record(app_id, kind)

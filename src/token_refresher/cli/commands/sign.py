@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 
 from token_refresher.cli import exit_codes
 from token_refresher.cli.options import CommandSpec, application
@@ -30,7 +32,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     app = application(settings, options.app)
     signed_url(options.url)
     try:
-        with Reader.from_settings(settings) as reader:
+        with _silent("token_refresher.reader"), Reader.from_settings(settings) as reader:
             signed = reader.core_config(app.app_id, options.url)
     except NoCredentialError as error:
         raise (error.store_error or error) from None
@@ -39,6 +41,17 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     else:
         output.result(json.dumps(signed, indent=2))
     return exit_codes.WELL
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Within, this logger says nothing: what it would say of an outage is the error that the command ends with."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 SIGN = CommandSpec(
