@@ -20,6 +20,7 @@ from support.command_line import Call, caller, on_a_terminal, process_environ
 from support.leases import digest
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
+from token_refresher import __version__
 from token_refresher.cli.exit_codes import EXIT_CODES
 from token_refresher.cli.main import main
 from token_refresher.cli.parser import build_parser
@@ -369,6 +370,126 @@ def test_wrong_usage_is_explained_and_does_nothing(alone: Call, arguments: list[
     assert as_json.err == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["refresh", "--forse"], "token-refresher refresh "),
+        (["open-id", "a-code", "another-code"], "token-refresher open-id "),
+        (["--config", "refresh", "refresh", "--forse"], "token-refresher refresh "),
+        (["--forse", "refresh"], "token-refresher [-h] [--version]"),
+        (["--forse"], "token-refresher [-h] [--version]"),
+    ],
+)
+def test_the_usage_shown_is_that_of_the_command_with_the_mistake(alone: Call, arguments: list[str], usage: str) -> None:
+    assert alone(*arguments).err.startswith(f"usage: {usage}")
+
+
+def test_no_advice_speaks_of_the_forms_of_an_event(call: Call) -> None:
+    for arguments in (["refresh", "--nothing"], ["refresh", "--shard", "0/1"], ["open-id", " ", "--app", "app0000"]):
+        error = call(*arguments, "--json").json["error"]
+        assert error["code"] == "invalid_command"
+        assert "accepted forms" not in error["advice"]
+
+
+# -- the configuration file ------------------------------------------------------------------
+
+
+def test_a_configuration_file_is_named_before_or_after_the_command(
+    environ: dict[str, str], alone: Call, tmp_path: Path
+) -> None:
+    file = environ["CONFIG_FILE"]
+    for arguments in (["--config", file, "plan"], ["plan", "--config", file], [f"--config={file}", "plan"]):
+        assert len(alone(*arguments, "--json").json["targets"]) == 6
+    elsewhere = str(tmp_path / "none.yaml")
+    assert alone("plan", "--config", file, CONFIG_FILE=elsewhere).code == 0, "it counts before the variable"
+    assert alone("plan", "--config", elsewhere, CONFIG_FILE=file).code == 3
+    assert alone("plan", "--config", file, APP_ID="app0000").code == 3, "one application and a file exclude each other"
+    assert "no file is named" in alone("plan", "--config", "").err
+
+
+# -- quiet -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["refresh", "check"])
+def test_quiet_prints_nothing_while_no_one_is_needed(call: Call, command: str) -> None:
+    call("refresh")
+    assert call(command, "--quiet") == (0, "", "")
+
+
+def test_quiet_prints_what_is_in_danger_and_what_failed(call: Call, simulator: Simulator) -> None:
+    simulator.rotate_secret("app0001", plant("rotated-for-quiet"))
+    ended = call("refresh", "--quiet")
+    assert (ended.code, ended.out) == (1, "")
+    first, *_, last = ended.err.splitlines()
+    assert first.startswith("app0001 access_token: wrong_secret: ")
+    assert last == "2 of 6 codes are missing or nearly expired."
+    waits = call("refresh", "--quiet")
+    assert "app0001 access_token: 0 s left, MISSING, but waits " in waits.err
+
+
+def test_quiet_prints_warnings_and_what_the_platform_does_not_accept(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    assert "POLICY_MARGINS is not read" in call("refresh", "--quiet", POLICY_MARGINS="1").err
+    simulator.revoke("app0001", "js_ticket", newest_ticket(simulator, "app0001"))
+    ended = call("check", "--quiet")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("app0001 js_ticket: dead: ")
+    found = call("doctor", "--quiet")
+    assert found.out == ""
+    assert re.search(r"^x red: code accepted \(app0001 js_ticket\): .*\n  What to do: ", found.err, re.M)
+    assert "+ green" not in found.err
+
+
+@pytest.mark.parametrize("command", ["refresh", "check", "doctor"])
+def test_quiet_is_for_people_and_json_for_programs(call: Call, command: str) -> None:
+    assert call(command, "--quiet", "--json").json["error"]["message"] == "--quiet does not go with --json"
+
+
+# -- by hand ---------------------------------------------------------------------------------
+
+
+def test_a_forced_refresh_that_brings_nothing_ends_with_the_code_of_the_platform(
+    call: Call, simulator: Simulator
+) -> None:
+    call("refresh")
+    for app_id in _NAMES:
+        simulator.rotate_secret(app_id, plant(f"rotated-by-hand-{app_id}"))
+    by_hand = "refresh", "--force", "--kind", "access_token"
+    assert call(*by_hand).code == 5
+    assert call("refresh").code == 0, "nothing is in danger, and a timer tries again"
+    mixed = call("refresh", "--force", "--app", "app0000")
+    assert mixed.code == 0
+    sentence = "app0000: the js_ticket was fetched with the access_token that was stored before; "
+    assert f"{sentence}the new access_token was refused.\n" in mixed.out
+
+
+def test_a_platform_that_is_not_there_leaves_no_trace_and_is_no_success(call: Call, environ: dict[str, str]) -> None:
+    call("refresh")
+    dead = yaml.safe_load(Path(environ["CONFIG_FILE"]).read_text("utf-8"))
+    dead["oauth_api"] = {name: f"http://127.0.0.1:{free_port()}/OAuth2/x" for name in dead["oauth_api"]}
+    other = Path(environ["CONFIG_FILE"]).with_name("dead.yaml")
+    other.write_text(yaml.safe_dump(dead, allow_unicode=True), "utf-8")
+    ended = call("refresh", "--force", "--config", str(other))
+    assert ended.code == 5
+    assert "6 codes: 0 fetched, 6 not sent, " in ended.out
+    assert call("status").out.count("issued, ") == 6, "as the reference says"
+
+
+def test_a_second_refresh_says_why_what_is_due_was_left(call: Call, simulator: Simulator) -> None:
+    simulator.rotate_secret("app0001", plant("rotated-twice"))
+    call("refresh")
+    ended = call("refresh")
+    waits = r"^app0001 access_token: not renewed, BACKING_OFF: MISSING, but waits \d+ s after: wrong_secret\. "
+    assert re.search(waits + "What to do: check app_id and secret", ended.out, re.M)
+
+
+def test_one_code_is_spoken_of_in_the_singular(call: Call) -> None:
+    one = "--app", "app0000", "--kind", "access_token"
+    assert "\n1 of 1 code would be fetched" in call("plan", *one).out
+    assert "1 of 1 code is missing" in call("status", *one).err
+    assert "\n1 code: 1 fetched" in call("refresh", *one).out
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
 def test_a_shard_that_is_none_is_refused(call: Call, shard: str) -> None:
     ended = call("refresh", "--shard", shard)
@@ -413,6 +534,15 @@ def test_json_is_one_document_with_every_target_in_it(call: Call, command: str) 
         assert ended.err == ""
         assert len(ended.json["targets"]) == 6
         assert ended.json["not_listed"] == 0
+
+
+def test_a_plan_is_called_one_and_has_what_would_be_done_with_each(call: Call) -> None:
+    plan = call("plan", "--json").json
+    assert plan["action"] == "plan"
+    assert {(each["would"], each["reason"], each["sentence"]) for each in plan["targets"]} == {
+        ("fetch", "MISSING", "nothing is stored")
+    }
+    assert call("status", "--json").json["action"] == "status"
 
 
 def test_json_carries_the_warnings_about_settings(call: Call) -> None:
@@ -543,10 +673,11 @@ def test_ctrl_c_ends_a_run_in_order(environ: dict[str, str], simulator: Simulato
 
 def test_version_is_that_of_the_project(alone: Call) -> None:
     project = (_ROOT / "pyproject.toml").read_text("utf-8")
-    found = re.search(r'^version = "(.+)"', project, re.M)
-    assert found
-    assert alone("version") == (0, f"token-refresher {found[1]}\n", "")
-    assert alone("version", "--json").json == {"version": found[1]}
+    assert 'version = { attr = "token_refresher.__version__" }' in project
+    for arguments in (["version"], ["--version"], ["--version", "refresh"]):
+        assert alone(*arguments) == (0, f"token-refresher {__version__}\n", "")
+    for arguments in (["version", "--json"], ["--json", "--version"]):
+        assert alone(*arguments).json == {"version": __version__}
 
 
 # -- help ------------------------------------------------------------------------------------

@@ -106,6 +106,14 @@ def test_every_command_ends_with_its_own_code(command: str, code: int, environ: 
         assert "Exception ignored" not in ended.err
 
 
+@linux
+def test_help_goes_out_as_every_other_result_does(environ: dict[str, str]) -> None:
+    for command in ("--help", "refresh --help", "version"):
+        assert shell(f"run {command} >/dev/full", environ) == (0, "", _FULL)
+        # Its reader has gone before it begins.
+        assert shell(f"exec 3> >(exit 0); wait $!; run {command} >&3", environ).code == 141
+
+
 def test_errors_keep_their_codes(environ: dict[str, str]) -> None:
     assert shell("run refresh >&-", environ | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}).code == 4
     assert shell("run refresh >&-", environ | {"APP_SECRET": ""}).code == 3
@@ -164,6 +172,7 @@ def test_to_sign_while_redis_is_down_has_the_code_of_redis(call: Call) -> None:
     ended = call("sign", "--url", _PAGE, REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert ended.code == 4
     assert ended.err.startswith("error: redis_unreachable: Redis cannot be reached: nothing listens there")
+    assert ended.err.count("\n") == 1, "one error, and nothing about codes that were read before"
     assert f"127.0.0.1:{port}" in ended.err
     told = call("sign", "--url", _PAGE, "--json", REDIS_URL=f"redis://:{plant('p')}@127.0.0.1:{port}/0").json
     assert (told["error"]["code"], told["error"]["exit_code"]) == ("redis_unreachable", 4)

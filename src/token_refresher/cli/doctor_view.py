@@ -33,7 +33,11 @@ def show(findings: Sequence[Finding], output: Output) -> int:
             if each.severity is severity and each.fix:
                 whose = f" ({each.about})" if each.about else ""
                 said = escape_control_characters(f"{_SHOWN[severity].text}: {each.name}{whose}: {each.says}")
-                output.result(f"\n{said}.\n  What to do: {escape_control_characters(each.fix)}.")
+                lines_of_it = f"{said}.\n  What to do: {escape_control_characters(each.fix)}."
+                if output.quiet:
+                    output.note(lines_of_it)
+                else:
+                    output.result(f"\n{lines_of_it}")
     return code
 
 

@@ -14,7 +14,8 @@ from token_refresher.domain.errors import (
     TokenRefresherError,
 )
 
-WELL, DANGER, USAGE, SETTINGS, REDIS, PLATFORM, INVOKE, INTERRUPTED, NO_READER = 0, 1, 2, 3, 4, 5, 6, 130, 141
+WELL, DANGER, USAGE, SETTINGS, REDIS, PLATFORM, INVOKE = 0, 1, 2, 3, 4, 5, 6
+INTERRUPTED, NO_READER, TERMINATED = 130, 141, 143
 
 EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
@@ -23,10 +24,11 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         USAGE: "wrong usage: nothing was done",
         SETTINGS: "the settings are wrong: nothing was done",
         REDIS: "Redis did not do what was asked",
-        PLATFORM: "the platform refused or did not answer (open-id, check, doctor)",
+        PLATFORM: "the platform refused or did not answer (open-id, check, doctor; refresh --force: no code came)",
         INVOKE: "the function was not started, or brought no report (invoke)",
-        INTERRUPTED: "interrupted by Ctrl-C",
-        NO_READER: "standard output was closed",
+        INTERRUPTED: "interrupted by Ctrl-C (SIGINT); the daemon ends with 0",
+        NO_READER: "what read standard output went away; the daemon goes on",
+        TERMINATED: "ended by SIGTERM; the daemon ends with 0, once it has begun",
     }
 )
 

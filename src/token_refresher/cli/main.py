@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from token_refresher.cli import exit_codes, streams
 from token_refresher.cli.output import Output
-from token_refresher.cli.parser import COMMANDS, parse
+from token_refresher.cli.parser import COMMANDS, HelpRequested, parse
 from token_refresher.domain.errors import TokenRefresherError
 
 
@@ -45,7 +45,13 @@ def _guarded(arguments: Sequence[str], environ: Mapping[str, str], output: Outpu
     """Run the command; errors of our tree are reported, and become exit codes."""
     try:
         options = parse(arguments)
+        output.quiet = getattr(options, "quiet", False)
+        if options.config is not None:
+            environ = {**environ, "CONFIG_FILE": options.config}
         return COMMANDS[options.command].run(options, environ, output)
+    except HelpRequested as wanted:
+        output.result(wanted.text)
+        return exit_codes.WELL
     except TokenRefresherError as error:
         exit_code = exit_codes.of_error(error)
         output.error(error, exit_code)
@@ -53,5 +59,3 @@ def _guarded(arguments: Sequence[str], environ: Mapping[str, str], output: Outpu
     except KeyboardInterrupt:
         output.interrupted(exit_codes.INTERRUPTED)
         return exit_codes.INTERRUPTED
-    except SystemExit as asked_for_help:
-        return exit_codes.WELL if not asked_for_help.code else exit_codes.USAGE

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from token_refresher.settings.loader import Settings
 
 FORCE = "even what is fresh; not what is a moment old"
+_QUIET = "print only what needs a person, for cron; not with --json"
 
 
 class CommandSpec(NamedTuple):
@@ -30,6 +31,10 @@ class CommandSpec(NamedTuple):
     run: Callable[[argparse.Namespace, Mapping[str, str], Output], int]
     examples: tuple[tuple[str, str], ...]
     add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help=_QUIET)
 
 
 def add_apps_and_kinds(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +54,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """The options that `selected` understands."""
     add_apps_and_kinds(parser)
     parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts of all applications, from 1")
+
+
+def refuse_quiet_json(options: argparse.Namespace) -> None:
+    """Raises CommandError where both are asked for: a program expects its document each time."""
+    if options.quiet and options.json:
+        raise CommandError("--quiet does not go with --json", advice="leave one of them out; nothing was done")
 
 
 def selected(options: argparse.Namespace, action: Action, app_ids: Sequence[str]) -> Command:

@@ -23,12 +23,15 @@ class Output:
     Colours and the progress bar need a terminal, the package rich, and an `environ` without NO_COLOR; without
     any of these everything is plain text. With `as_json` standard output gets one JSON document and no more.
 
+    With `quiet` results and tables are left out: notes, which are for a person, and errors remain.
+
     `unwritten` (str) is why standard output cannot be written, "" while it can: the command goes on all the same, and
     `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError.
     """
 
     def __init__(self, environ: Mapping[str, str], as_json: bool, unwritten: str = "") -> None:
         self._environ, self.as_json, self.unwritten = environ, as_json, unwritten
+        self.quiet = False
 
     def _put(self, write: Callable[[], object]) -> None:
         if self.unwritten:
@@ -53,6 +56,8 @@ class Output:
 
     def result(self, text: str) -> None:
         """A line of the result."""
+        if self.quiet:
+            return
         self._put(lambda: print(escape_control_characters(text, lines=True), flush=True))
 
     def note(self, text: str, style: Style = Style.PLAIN) -> None:
@@ -68,6 +73,8 @@ class Output:
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """A table as part of the result."""
+        if self.quiet:
+            return None
         console = self._console(sys.stdout)
         if not console:
             return self.result(as_plain(headings, rows))
@@ -106,7 +113,7 @@ class Output:
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[str], None]]:
         """A bar over `total` applications while they are worked on; yields what is to be called for each."""
-        console = self._console(sys.stderr) if total >= _MANY and not self.as_json else None
+        console = self._console(sys.stderr) if total >= _MANY and not (self.as_json or self.quiet) else None
         if not console:
             yield lambda app_id: None
             return

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from token_refresher.cli.commands.daemon import DAEMON
 from token_refresher.cli.commands.doctor import DOCTOR
@@ -44,6 +43,13 @@ _QUOTED = re.compile(r"(?:(invalid choice:) (.+)( \(choose from .+)|(ignored exp
 _LOOKS_LIKE_A_WORD = re.compile(r"'[a-z][a-z_-]{0,20}'")
 
 
+class HelpRequested(Exception):
+    """Help was asked for; `text` (str) is it. It goes out as every other result does."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises instead of printing, so that --json also holds for mistakes."""
 
@@ -51,10 +57,8 @@ class _Parser(argparse.ArgumentParser):
         # from None: argparse's own exception quotes the value in full.
         raise UsageError(_QUOTED.sub(_hidden, message), self.format_usage()) from None
 
-    def _print_message(self, message: str, file: Any = None) -> None:
-        # As Python 3.12 does: what cannot be written is reported once, at the end, with the command's own exit code.
-        with contextlib.suppress(AttributeError, OSError):
-            super()._print_message(message, file)
+    def print_help(self, file: object = None) -> NoReturn:
+        raise HelpRequested(self.format_help().rstrip())
 
 
 def _hidden(quoted: re.Match[str]) -> str:
@@ -65,17 +69,29 @@ def _hidden(quoted: re.Match[str]) -> str:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options in `arguments`. Raises UsageError, and SystemExit(0) after printing help."""
-    parser = build_parser()
+    """The options in `arguments`. Raises UsageError, HelpRequested."""
+    parser, commands = _parsers()
     options, unknown = parser.parse_known_args(arguments)
+    if options.version:
+        options.command = "version"
+    if options.command is None:
+        parser.error("the following arguments are required: COMMAND")
     if unknown:
         shown = [each if _LOOKS_LIKE_AN_OPTION.fullmatch(each) else "(not shown)" for each in unknown]
-        parser.error(f"unknown arguments: {' '.join(shown)}")
+        # The usage that helps is that of the command, unless the mistake comes before it.
+        before = arguments[: arguments.index(options.command)] if options.command in arguments else arguments
+        mistaken = parser if unknown[0] in before else commands[options.command]
+        mistaken.error(f"unknown arguments: {' '.join(shown)}")
     return options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all its subcommands; each names itself in `options.command`."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and that of each command."""
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     parser = _Parser(
         prog=_PROGRAM,
@@ -84,10 +100,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="store_true", help="show the version, and do nothing else")
+    parser.add_argument("--config", type=_path, metavar="FILE", help=_CONFIG)
     parser.add_argument("--json", action="store_true", help=_JSON)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    found: dict[str, _Parser] = {}
     for name, spec in COMMANDS.items():
-        one = commands.add_parser(
+        found[name] = one = commands.add_parser(
             name,
             help=spec.help,
             description=f"{spec.help[0].upper()}{spec.help[1:]}.",
@@ -95,12 +114,21 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        one.add_argument("--config", type=_path, default=argparse.SUPPRESS, metavar="FILE", help=_CONFIG)
         one.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=_JSON)
         spec.add_options(one)
-    return parser
+    return parser, found
 
 
+_CONFIG = "the configuration file; counts before CONFIG_FILE"
 _JSON = "write exactly one JSON document to standard output"
+
+
+def _path(text: str) -> str:
+    # An empty one would mean that there is no file, and the environment's settings would count.
+    if not text:
+        raise argparse.ArgumentTypeError("no file is named")
+    return text
 
 
 def _epilog(spec: CommandSpec) -> str:

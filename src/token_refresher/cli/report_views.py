@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from token_refresher.cli.output import Output
 from token_refresher.cli.table import Cell, Style
 from token_refresher.domain.errors import CATALOGUE
-from token_refresher.domain.humanize import duration
-from token_refresher.domain.model import Outcome
+from token_refresher.domain.humanize import counted, duration
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.domain.outlook import Would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
@@ -17,6 +17,8 @@ from token_refresher.settings.loader import Settings
 
 _DEAD = (Reason.REFUSED.value, Reason.SUPERSEDED.value)
 _HARMLESS = (Reason.LOCKED.value, Reason.YIELDING.value, Reason.COOLING_DOWN.value)
+# Due, and left for a later run.
+_POSTPONED = (*_HARMLESS, Reason.BACKING_OFF.value)
 # Counted apart from what was fetched and what was asked about.
 _WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.LOST, Outcome.DEFERRED)
 _WOULD = {Would.FETCH: Style.SOON, Would.ASK: Style.PLAIN, Would.WAIT: Style.SOON, Would.NOTHING: Style.QUIET}
@@ -42,9 +44,8 @@ def show_status(report: Report, settings: Settings, output: Output) -> None:
     output.table(("APPLICATION", "KIND", "STATE", "TIME LEFT", "LAST OUTCOME", "FINGERPRINT"), rows)
     _warn(report, settings, output)
     for each in report.targets:
-        code = each.last_outcome.partition(": ")[2]
-        if code in CATALOGUE:
-            output.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[code].advice}.")
+        if each.error:
+            output.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[each.error].advice}.")
 
 
 def show_plan(report: Report, settings: Settings, output: Output) -> None:
@@ -61,7 +62,8 @@ def show_plan(report: Report, settings: Settings, output: Output) -> None:
     ]
     output.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
     waiting = f", {would.count(Would.WAIT)} waiting for an access_token" if Would.WAIT in would else ""
-    counts = f"{would.count(Would.FETCH)} of {len(rows)} codes would be fetched, {would.count(Would.ASK)} asked about"
+    of_all = f"{would.count(Would.FETCH)} of {counted(len(rows), 'code')}"
+    counts = f"{of_all} would be fetched, {would.count(Would.ASK)} asked about"
     output.result(f"\n{counts}{waiting}; nothing was done.")
     _warn(report, settings, output)
 
@@ -82,10 +84,34 @@ def show_refresh(report: Report, settings: Settings, output: Output) -> None:
     counts = report.summary()
     more = "".join(f"{counts[each.value]} {each.words}, " for each in _WITHOUT_CODE if counts.get(each.value))
     output.result(
-        f"\n{counts['targets']} codes: {counts['fetches']} fetched, {more}{counts['questions']} asked about, "
-        f"{counts['in_danger']} in danger; took {report.took_ms} ms."
+        f"\n{counted(counts['targets'], 'code')}: {counts['fetches']} fetched, {more}"
+        f"{counts['questions']} asked about, {counts['in_danger']} in danger; took {report.took_ms} ms."
     )
+    for sentence in (*_by_older_token(report), *_held_back(report)):
+        output.result(sentence)
     _warn(report, settings, output)
+
+
+def _by_older_token(report: Report) -> Iterator[str]:
+    """Of each application whose ticket came although its access_token was to be renewed and was not."""
+    renewed = {each.target: each.outcome for each in report.targets}
+    for each in report.targets:
+        if each.target.kind is Kind.JS_TICKET and each.outcome is Outcome.ISSUED:
+            token = renewed.get(Target(each.target.app_id, Kind.ACCESS_TOKEN))
+            if token in _WITHOUT_CODE:
+                yield (
+                    f"{each.target.app_id}: the js_ticket was fetched with the access_token that was stored before; "
+                    f"the new access_token was {token.words}."
+                )
+
+
+def _held_back(report: Report) -> Iterator[str]:
+    """Of each code that is due and was left, why."""
+    for each in report.targets:
+        if each.reason in _POSTPONED and each.outcome is None:
+            waits = each.reason == Reason.BACKING_OFF.value and each.error
+            advice = f" What to do: {CATALOGUE[each.error].advice}." if waits else ""
+            yield f"{_called(each)}: not renewed, {each.reason}: {each.sentence}.{advice}"
 
 
 def show_check(report: Report, settings: Settings, output: Output) -> None:
@@ -101,6 +127,9 @@ def show_check(report: Report, settings: Settings, output: Output) -> None:
         for each in report.targets
     ]
     output.table(("APPLICATION", "KIND", "PLATFORM SAYS", "WHY", "TIME LEFT", "FINGERPRINT"), rows)
+    if output.quiet:
+        for each in (*dead(report), *unanswered(report)):
+            output.note(f"{_called(each)}: {_said(each).text}: {each.sentence}", Style.BAD)
     _warn(report, settings, output)
 
 
@@ -178,6 +207,12 @@ def _warn(report: Report, settings: Settings, output: Output) -> None:
         if each.failure:
             says = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
             output.note(f"{_called(each)}: {says}", Style.BAD)
+    if output.quiet:
+        # No table says it.
+        for each in report.in_danger:
+            if not each.failure:
+                output.note(each.trouble, Style.BAD)
     if report.in_danger:
-        how_many = f"{len(report.in_danger)} of {len(report.targets)} codes"
-        output.note(f"{how_many} are missing or nearly expired.", Style.BAD)
+        verb = "is" if len(report.in_danger) == 1 else "are"
+        how_many = f"{len(report.in_danger)} of {counted(len(report.targets), 'code')}"
+        output.note(f"{how_many} {verb} missing or nearly expired.", Style.BAD)

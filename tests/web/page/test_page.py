@@ -137,7 +137,7 @@ def test_what_another_copy_met_is_a_warning_for_page_and_health_and_no_failure_o
 
 
 def test_health_warns_of_what_fails_while_its_code_is_good() -> None:
-    waits = {"reason": "BACKING_OFF", "sentence": "NEAR_EXPIRY, but waits 200 s"}
+    waits: dict[str, Any] = {"reason": "BACKING_OFF", "sentence": "NEAR_EXPIRY, but waits 200 s"}
     known = state_of([target_report("100027", left_s=1700, last_outcome="refused: wrong_secret", **waits)])
     assert known.warnings() == ("100027 access_token: wrong_secret",)
     assert "1 of 1 code needs you" in html_of(client_of(known))

@@ -8,22 +8,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from token_refresher.cli import exit_codes
-from token_refresher.cli.options import FORCE, CommandSpec, add_selection, selected
+from token_refresher.cli.options import FORCE, CommandSpec, add_quiet, add_selection, refuse_quiet_json, selected
 from token_refresher.cli.output import Output
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError
+from token_refresher.domain.model import Outcome
 
 if TYPE_CHECKING:
     from token_refresher.domain.report import Report
     from token_refresher.settings.loader import Settings
 
 Show = Callable[["Report", "Settings", Output], None]
+_WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.DEFERRED)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
 def _add_refresh_options(parser: argparse.ArgumentParser) -> None:
+    _add_plan_options(parser)
+    add_quiet(parser)
+
+
+def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument("--force", action="store_true", help=FORCE)
 
@@ -40,6 +47,7 @@ def _add_status_options(parser: argparse.ArgumentParser) -> None:
 def _add_check_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument("--repair", action="store_true", help="renew what is dead, superseded or due")
+    add_quiet(parser)
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
@@ -48,13 +56,20 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
 def _refresh(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
     from token_refresher.cli.report_views import show_refresh
 
-    return _exit_code(_run(options, environ, output, Action.REFRESH, show_refresh))
+    report = _run(options, environ, output, Action.REFRESH, show_refresh)
+    return _exit_code(report) or (exit_codes.PLATFORM if options.force and _in_vain(report) else exit_codes.WELL)
+
+
+def _in_vain(report: Report) -> bool:
+    """Whether codes were asked for and none came. A timer tries again; a person by hand, or a script, has to know."""
+    failed = any(each.failure and each.outcome in _WITHOUT_CODE for each in report.targets)
+    return failed and not any(each.fetches for each in report.targets)
 
 
 def _plan(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
     from token_refresher.cli.report_views import show_plan
 
-    report = _run(options, environ, output, Action.STATUS, show_plan)
+    report = _run(options, environ, output, Action.STATUS, show_plan, called="plan")
     # Before the first run nothing is stored and nothing was tried: to plan that is not a failure.
     tried = tuple(each for each in report.targets if each.fingerprint or each.last_outcome or each.failure)
     return _exit_code(replace(report, targets=tried))
@@ -101,18 +116,34 @@ def _check(options: argparse.Namespace, environ: Mapping[str, str], output: Outp
     return _exit_code(report) or (exit_codes.PLATFORM if unanswered(report) else exit_codes.WELL)
 
 
-def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output, action: Action, show: Show) -> Report:
-    """One run with its output. Raises CommandError, SettingsError and StoreError as its parts do."""
+def _run(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    output: Output,
+    action: Action,
+    show: Show,
+    *,
+    called: str = "",
+) -> Report:
+    """One run with its output. `called` is what the report calls its action, where that is another word.
+
+    Raises CommandError, SettingsError and StoreError as its parts do.
+    """
     from token_refresher.settings.loader import read
 
+    if output.quiet:
+        refuse_quiet_json(options)
     settings = read(environ)
     app_ids = [app.app_id for app in settings.apps]
     report = _report(settings, selected(options, action, app_ids), output)
+    report = replace(report, action=called or report.action)
     if options.json:
         content = report.as_dict(listed=len(report.targets))
         output.document({**content, "warnings": [*content["warnings"], *settings.warnings]})
     elif not report.targets:
-        output.note("No application is in this selection.")
+        # A part of all applications may be empty by chance.
+        if not output.quiet:
+            output.note("No application is in this selection.")
     else:
         show(report, settings, output)
     return report
@@ -127,7 +158,6 @@ def _report(settings: Settings, command: Command, output: Output) -> Report:
 
 
 def _exit_code(report: Report) -> int:
-
     return exit_codes.DANGER if report.alarm() else exit_codes.WELL
 
 
@@ -141,12 +171,13 @@ REFRESH = CommandSpec(
         ("refresh", "what the timer does: fetch what is due, and nothing else"),
         ("refresh --app 100027 --kind js_ticket --force", "one code by hand, even a fresh one"),
         ("refresh --shard 2/8 --json", "the second of eight parts; the report as JSON"),
+        ("refresh --config /etc/token-refresher.yaml --quiet", "under cron, which mails what is printed"),
     ),
 )
 PLAN = CommandSpec(
     help="show what refresh would do, and why; fetches nothing",
     run=_plan,
-    add_options=_add_refresh_options,
+    add_options=_add_plan_options,
     examples=(
         ("plan", "which codes are due, and why; nothing is fetched"),
         ("plan --app 100027 --force", "what `refresh --force` would do"),
