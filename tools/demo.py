@@ -8,6 +8,7 @@ Python 3.6 must be able to read this file, so that it can say what is wrong.
 import argparse
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ import redis  # noqa: E402
 
 import index  # noqa: E402 - from src, which had to be made known first
 from token_refresher.domain.errors import TokenRefresherError  # noqa: E402
+from token_refresher.domain.humanize import counted  # noqa: E402
 from token_refresher.domain.model import Kind, Record, Target  # noqa: E402
 from token_refresher.settings.loader import SETTINGS, read  # noqa: E402
 from token_refresher.store.connection import create_client, translated  # noqa: E402
@@ -129,7 +131,8 @@ def demonstration(directory: Path) -> Iterator[str]:
         raise Failed(NO_REDIS)
     from platform_simulator import Simulator
 
-    secrets = {app_id: f"simulated-secret-of-{app_id}" for app_id in DEMO_APPS}
+    # No word is part of them: a message that shares six letters with a secret is not shown.
+    secrets = {app_id: f"demo-{hashlib.sha256(app_id.encode()).hexdigest()[:16]}" for app_id in DEMO_APPS}
     with running_redis(program, directory / "redis") as port, Simulator(secrets) as simulator:
         config = directory / "config.yaml"
         config.write_text(configuration(simulator.url, port, secrets), "utf-8")
@@ -192,7 +195,8 @@ def show_run(told: dict[str, Any]) -> None:
         print(f"   warning: {warning}")
     summary = told["summary"]
     hidden = f" ({told['not_listed']} more of them are not listed)" if told["not_listed"] else ""
-    print(f"   => {summary['fetches']} fetches for {summary['targets']} codes{hidden}, in {told['took_ms']} ms")
+    fetches, codes = counted(summary["fetches"], "fetch", "fetches"), counted(summary["targets"], "code")
+    print(f"   => {fetches} for {codes}{hidden}, in {told['took_ms']} ms")
 
 
 def show_stored(redis_cli: str | None) -> list[str]:
@@ -236,13 +240,11 @@ def walk(redis_cli: str | None) -> list[str]:
     second = fire()
     show_run(second)
     fetches = second["summary"]["fetches"]
-    return [*wrong, f"the second run fetched {fetches} times, and should not have"] if fetches else wrong
+    return [*wrong, f"the second run fetched {counted(fetches, 'time')}, and should not have"] if fetches else wrong
 
 
 def wait(directory: Path) -> None:
-    """Keep everything running while a person looks at it; without a terminal, not at all."""
-    if not sys.stdin.isatty():
-        return
+    """Keep everything running while a person looks at it."""
     say(5, "Look around, from another terminal in this directory")
     config, python = (shlex.quote(shown(path)) for path in (directory / "config.yaml", sys.executable))
     print(f"   CONFIG_FILE={config} PYTHONPATH=src {python} -m token_refresher status")
@@ -260,9 +262,14 @@ def run(directory: Path) -> list[str]:
     if os.environ.get("CONFIG_FILE") or os.environ.get("APP_ID"):
         say(1, "For real: settings, Redis and platform are the ones that are configured")
         return walk(None)
+    # Without a terminal nothing goes on running, so no command that reads it would work.
+    stays = sys.stdin.isatty()
     with demonstration(directory) as redis_cli:
-        wrong = walk(redis_cli)
-        wait(directory)
+        wrong = walk(redis_cli if stays else None)
+        if stays:
+            wait(directory)
+    if not stays:
+        print("\nRedis and the stand-in have ended: without a terminal nothing waits for you.")
     return wrong
 
 

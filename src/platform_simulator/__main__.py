@@ -26,7 +26,7 @@ broken answers) is for tests in Python: Simulator.script and Fault.
 
 examples:
   python -m platform_simulator
-  python -m platform_simulator --port 0 --app 100027:test-secret --app 100028:other-secret
+  python -m platform_simulator --port 0 --app 100027:demo-4f7a91c2d8 --app 100028:demo-b60e35d1a9
   python -m platform_simulator --lifetime-s 300 --grace-s 30      codes that live five minutes
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 1 cannot listen, 2 wrong usage. {_WARNING}"""

@@ -23,6 +23,7 @@ from support.guards import see
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from token_refresher.domain.model import fingerprint
+from token_refresher.domain.quoting import quotable
 
 # Starts whole processes and servers, or waits for them.
 pytestmark = pytest.mark.slow
@@ -118,6 +119,19 @@ def test_with_nothing_configured_it_shows_the_whole_job_and_ends_itself(tmp_path
     assert len(re.findall(r"(access_token|js_ticket) +FRESH +- +\d+ s left", second)) == 4
     assert "=> 0 fetches for 4 codes" in second
     assert ended.stdout.endswith("All is well: everything was stored, and the second run fetched nothing.\n")
+
+
+def test_without_a_terminal_it_shows_no_command_that_cannot_work_any_more(tmp_path: Path) -> None:
+    ended = _run(_TOOL, tmp_path)
+    assert "redis-cli" not in ended.stdout
+    assert "Redis and the stand-in have ended" in ended.stdout
+
+
+def test_what_the_stand_in_says_of_a_secret_may_be_shown_with_its_own(tmp_path: Path) -> None:
+    _run(_TOOL, tmp_path)
+    secrets = re.findall(r"app_secret: (.+)", (tmp_path / "config.yaml").read_text("utf-8"))
+    assert len(secrets) == 2
+    assert quotable("app_id or secret is wrong", secrets) == "app_id or secret is wrong"
 
 
 def test_it_leaves_no_server_behind_and_keeps_the_data(tmp_path: Path) -> None:
