@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
@@ -146,7 +148,16 @@ _QUESTIONS = tuple(
 # -- applications that are sick, and others -------------------------------------------------------
 
 
-def _beside(name: str, place: type[ManyApps], trouble: Trouble, concurrency: int = 64, **policy: float) -> Scenario:
+def _beside(
+    name: str,
+    place: type[ManyApps],
+    trouble: Trouble,
+    concurrency: int = 64,
+    *,
+    outside: str = "",
+    refused_s: float = 0.0,
+    policy: Mapping[str, float] = MappingProxyType({}),
+) -> Scenario:
     """Someone else refreshes three of the healthy applications, twenty minutes after the others fell ill."""
     assert isinstance(trouble.start, At)
     superseded = At(trouble.start.at_s + 20 * MINUTE_S)
@@ -156,7 +167,8 @@ def _beside(name: str, place: type[ManyApps], trouble: Trouble, concurrency: int
         duration_s=superseded.at_s + 40 * MINUTE_S,
         troubles=(trouble, SomebodyElse(start=superseded, apps=(place.apps - 1, place.apps - 4, place.apps - 6))),
         policy={"concurrency": concurrency, **policy},
-        bounds=Bounds(fetches=None, heal_s=None),
+        bounds=Bounds(refused_s=refused_s, fetches=None, heal_s=None),
+        outside=outside,
         baseline=False,
         place=place,
     )
@@ -201,7 +213,14 @@ _BESIDE = (
         )
     ),
     *(
-        _beside("questions of twelve get 429", _Thirty, _sick(_Thirty, _limit(""), (CHECK_PATH,), _FRESH_S), at_once)
+        _beside(
+            "questions of twelve get 429",
+            _Thirty,
+            _sick(_Thirty, _limit(""), (CHECK_PATH,), _FRESH_S),
+            at_once,
+            outside="checkCode limits more applications than a run tries to ask about",
+            refused_s=2 * 330,
+        )
         for at_once in (1, 6)
     ),
     *(
@@ -209,7 +228,9 @@ _BESIDE = (
         for at_once in (1, 6)
     ),
     *(
-        _beside("twelve questions hang", _Thirty, _sick(_Thirty, _HANGS, (CHECK_PATH,), _FRESH_S), at_once, **_HASTE)
+        _beside(
+            "twelve questions hang", _Thirty, _sick(_Thirty, _HANGS, (CHECK_PATH,), _FRESH_S), at_once, policy=_HASTE
+        )
         for at_once in (1, 6)
     ),
     _beside("eighty questions get HTTP 500", _Many, _sick(_Many, _BROKEN, (CHECK_PATH,), _FRESH_S), 6),
@@ -217,7 +238,7 @@ _BESIDE = (
         _beside("the platform of twenty refuses connections", _ThirtyTwenty, _moved("refuses"), at_once)
         for at_once in (1, 64)
     ),
-    _beside("the platform of twenty hangs", _ThirtyTwenty, _moved("hangs"), 6, **_HASTE),
+    _beside("the platform of twenty hangs", _ThirtyTwenty, _moved("hangs"), 6, policy=_HASTE),
     _beside("the platform of twenty limits all", _ThirtyTwenty, _moved("limits"), 6),
 )
 

@@ -332,7 +332,7 @@ def _at_once(name: str, paths: tuple[str, ...], fault: Fault, place: type[Place]
         f"A new code ends the old one at once, and a fetch ends so: {name}.",
         Answers(start=Due(), faults=(fault,), paths=paths),
         outside=_NO_GRACE,
-        bounds=Bounds(none_s=2 * 240, fetches=4, heal_s=_AUDITED_S),
+        bounds=Bounds(none_s=2 * 240, fetches=4, heal_s=_AUDITED_S + 60),
         place=place,
     )
 
