@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 def unpack_code(directory: Path) -> Path:
     """Build the zip and unpack it into `directory`, as the runtime does. Skips when pip has no network."""
     archive = directory / "token-refresher.zip"
-    command = [sys.executable, str(_ROOT / "tools" / "package.py"), "--output", str(archive)]
+    command = [sys.executable, str(_ROOT / "tools" / "build_zip.py"), "--output", str(archive)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == _UNREACHABLE:
         pytest.skip(f"NOT TESTED, the package registry cannot be reached: {done.stderr}")
