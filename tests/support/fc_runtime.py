@@ -32,7 +32,7 @@ from .planted import plant
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BOOTSTRAP = Path(__file__).with_name("fc_bootstrap.py")
-# EX_TEMPFAIL, by which tools/package.py says that the package registry cannot be reached.
+# EX_TEMPFAIL, by which tools/build_zip.py says that the package registry cannot be reached.
 _UNREACHABLE = 75
 # Only a bug makes a test wait this long; imports on a loaded machine take a few seconds.
 _WAIT_S = 60.0

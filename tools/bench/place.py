@@ -70,7 +70,7 @@ def unpacked(directory: Path, archive: Path | None) -> tuple[Path, Path]:
     code = directory / "code"
     if archive is None:
         archive = directory / "token-refresher.zip"
-        command = [sys.executable, str(TOOLS / "package.py"), "--output", str(archive)]
+        command = [sys.executable, str(TOOLS / "build_zip.py"), "--output", str(archive)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise BenchError(f"the zip cannot be made:\n{done.stderr}", done.returncode)
