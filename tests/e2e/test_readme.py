@@ -106,8 +106,6 @@ def test_the_five_steps_of_the_readme_lead_to_stored_credentials(
     assert [simulator.fetches("100027", kind) for kind in ("access_token", "js_ticket")] == [1, 1]
     # The line for cron, with the file in place of the variables.
     (cron,) = re.findall(r"^\* \* \* \* \* (.+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    if "--config" not in sh(".venv/bin/token-refresher --help", clone).stdout:
-        pytest.skip("NOT TESTED beyond the five steps, the command line has no --config yet")
     file = clone / "newcomer.yaml"
     file.write_text(
         f"storage_redis: {{url: '{server.url}'}}\noauth_api:\n"

@@ -44,7 +44,7 @@ def asking(app: App) -> Interface:
 
 
 def _origin(url: PlatformUrl) -> str:
-    return f"{url.scheme}://{url.host}"
+    return f"{url.scheme}://{url.host}".lower()
 
 
 @dataclass
