@@ -185,7 +185,7 @@ PRINTED: dict[str, tuple[TokenRefresherError, str]] = {
     ),
     "one about an application and a kind": (
         NoCredentialError("nothing there", key="type/...", app_id="app0000", kind="js_ticket"),
-        f"no_code (app0000, js_ticket): nothing there. What to do: {CATALOGUE['no_code'].advice}.",
+        f"no_credential (app0000, js_ticket): nothing there. What to do: {CATALOGUE['no_credential'].advice}.",
     ),
     "settings, all mistakes at once": (
         SettingsError(["APP_ID is missing", "REDIS_URL is missing"]),
@@ -216,7 +216,7 @@ DEFAULTS: dict[type[TokenRefresherError], str] = {
     RefusedError: "platform_refused",
     NotSentError: "not_sent_connect",
     UnknownOutcomeError: "no_answer",
-    RefreshFailedError: "codes_in_danger",
+    RefreshFailedError: "credentials_in_danger",
 }
 
 

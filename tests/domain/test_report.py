@@ -199,7 +199,7 @@ def test_there_is_no_alarm_as_long_as_no_code_is_in_danger() -> None:
 def test_an_alarm_names_whose_code_is_in_danger_and_why() -> None:
     error = run(fresh(1), missing(2), missing(3, failure=None)).alarm()
     assert isinstance(error, RefreshFailedError)
-    assert error.code == "codes_in_danger"
+    assert error.code == "credentials_in_danger"
     assert error.what == (
         'app0002 access_token: 0 s left, wrong_secret: the platform answered 4001 "secret is wrong"; '
         "app0003 access_token: 0 s left, nothing is stored"

@@ -398,7 +398,7 @@ def test_a_run_that_alarms_is_told_with_its_reason(deployed: World, invoker: Inv
     deployed.simulator.rotate_secret("app0000", plant("another-secret-of-app0000"))
     error = failure_of(lambda: invoker.invoke({"action": "refresh"}))
     assert error.error_type == "RefreshFailedError"
-    assert "codes_in_danger" in error.what
+    assert "credentials_in_danger" in error.what
 
 
 def _fails_with(kind: object, message: object) -> Answer:

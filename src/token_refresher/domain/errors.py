@@ -102,8 +102,8 @@ CATALOGUE: Mapping[str, Entry] = {
     # results of a run
     "internal_error": Entry(True, "this is a defect: report it with the place named"),
     "store_lost": Entry(True, "another run took over meanwhile: the next run settles it"),
-    "codes_in_danger": Entry(True, "a code is missing or expires soon: act on the errors listed with it"),
-    "no_code": Entry(True, "run `token-refresher status` to see why nothing is stored"),
+    "credentials_in_danger": Entry(True, "a code is missing or expires soon: act on the errors listed with it"),
+    "no_credential": Entry(True, "run `token-refresher status` to see why nothing is stored"),
 }
 
 
@@ -262,7 +262,7 @@ class InvokeError(TokenRefresherError):
 class RefreshFailedError(TokenRefresherError):
     """After a run some code is missing, or has less than `alarm_below_s` left."""
 
-    default_code = "codes_in_danger"
+    default_code = "credentials_in_danger"
 
 
 class NoCredentialError(TokenRefresherError):
@@ -271,7 +271,7 @@ class NoCredentialError(TokenRefresherError):
     `store_error` (StoreError or None) is why Redis could not be read; None when Redis answered.
     """
 
-    default_code = "no_code"
+    default_code = "no_credential"
 
     def __init__(self, what: str, *, key: str, app_id: str, kind: str, store_error: StoreError | None = None) -> None:
         self.key, self.store_error = key, store_error
