@@ -98,9 +98,12 @@ mutation: slow ## Break the code in one place at a time, and count what no test 
 servers: slow ## Fetch Redis 7.0, 7.4 and Valkey for the slow tests
 	@$(BIN)/python tests/support/redis_versions.py
 
+# Beside another checkout: make bench BENCH_ARGS='--against /path/to/other/tree'
+BENCH_ARGS ?=
+
 .PHONY: bench
-bench: dev ## Measure it
-	@$(BIN)/python tools/bench.py
+bench: dev ## Measure what a run costs
+	@$(BIN)/python tools/bench.py $(BENCH_ARGS)
 
 UV := uv==0.13.9
 COMPILE := $(TOOLS)/uv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \

@@ -1,131 +1,202 @@
-"""`make bench`: what a run costs, side by side with what users would have instead. A table, a JSON file and a plot.
+"""`make bench`: what a run costs, beside the plain cron task, and beside another tree. A short table.
 
-    .venv/bin/python tools/bench.py                  quick: under 90 seconds where nothing else runs
-    .venv/bin/python tools/bench.py --full           more rounds, and what takes longer; under 10 minutes
-    .venv/bin/python tools/bench.py --only cold,reads
+    make bench                                             this tree; two to three minutes
+    make bench BENCH_ARGS='--against /path/to/other/tree'  and how many times the other tree's cost it is
 
-Everything runs from the unpacked zip, on the loopback, and is ended with it. Medians over interleaved rounds, in
-brackets the quartiles. Nobody's settings are read. See docs/explanation/performance.md for how to read it.
+All of it is CPU, which other programs disturb least. A cold start is a whole process, from its start to the end of a
+tick with nothing due; the rest is measured by pyperf (bench_warm.py).
+Everything runs on the loopback, against a redis-server and the simulator of the platform.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
+import os
+import statistics
+import subprocess
 import sys
-import time
+import sysconfig
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple
 
-from bench import cold, day, plot, reads, refresh, table, warm
-from bench import zip as package
-from bench.measure import BenchError, Launcher
-from bench.place import ROOT, peers, pythons, unpacked
-from bench.results import Bench
-from bench.servers import RedisServer
+import pyperf
 
-SECTIONS = {
-    "cold": cold.run,
-    "warm": warm.run,
-    "refresh": refresh.run,
-    "reads": reads.run,
-    "day": day.run,
-    "memory": warm.memory,
-    "zip": package.run,
-}
-# It ends by itself, whatever hangs. Four times what it takes where nothing else runs.
-_LIMIT_QUICK_S, _LIMIT_FULL_S = 360, 1800
+_ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(_ROOT / "src"), str(_ROOT / "tests")]
 
+from platform_simulator import Simulator  # noqa: E402 - its place had to be made known first
+from support.redis_server import RedisServer  # noqa: E402
 
-def arguments() -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="few rounds (the default)")
-    size.add_argument("--full", action="store_true", help="more rounds, more applications, counted instructions")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas (default: %(default)s)")
-    parser.add_argument("--python", action="append", help="instead of python3.10 and python3.12; repeatable")
-    parser.add_argument("--directory", type=Path, default=ROOT / ".run", help="for its files (default: %(default)s)")
-    parser.add_argument("--archive", type=Path, help="measure this zip, instead of one made from the tree")
-    given = parser.parse_args()
-    given.only = given.only.split(",")
-    unknown = sorted(set(given.only) - set(SECTIONS))
-    if unknown:
-        parser.error(f"unknown section {unknown[0]}; there are {', '.join(SECTIONS)}")
-    return given
+_PACKAGES = sysconfig.get_path("purelib")
+_COUNTS = (1, 100)
+_COLD = "cold start"
+# The exit code 0 says that the tick found all credentials fresh, and fetched nothing.
+_OURS = """
+import sys
+sys.path[:0] = [{source!r}]
+sys.path.append({packages!r})
+import index
+told = index.handler(b'{{"triggerName": "timer", "payload": ""}}', None)
+sys.exit(0 if told["summary"].get("FRESH") == 2 else 3)
+"""
+_CRON = """
+import sys
+sys.path[:0] = [{tests!r}]
+sys.path.append({packages!r})
+from support import cron_pattern as cron
+sys.exit(cron.tick(*cron.configured({config!r})))
+"""
 
 
-def say(text: str) -> None:
-    """Progress, which is no result."""
-    print(text, file=sys.stderr, flush=True)
+class Tree(NamedTuple):
+    """A checkout, and its own database of Redis: each fills it by itself, in its own form."""
+
+    source: Path
+    database: int
 
 
-def prepared(given: argparse.Namespace, stack: contextlib.ExitStack) -> Bench:
-    """Everything that sections need, ended by `stack`. Raises BenchError."""
-    directory: Path = given.directory.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    say("making the zip ...")
-    archive, code = unpacked(directory, given.archive)
-    others, why = peers(directory)
-    redis = RedisServer()
-    stack.callback(redis.stop)
-    bench = Bench(
-        quick=not given.full,
-        directory=directory,
-        pythons=pythons(given.python),
-        archive=archive,
-        code=code,
-        peers=others,
-        redis=redis,
-        launcher=stack.enter_context(Launcher()),
-        stack=stack,
-    )
-    bench.notes += [why] if why else []
-    return bench
+class Place(NamedTuple):
+    """Where everything runs: the folder for files, the server, and the platform's address."""
+
+    folder: Path
+    redis: RedisServer
+    platform: str
+
+    def config(self, apps: int, database: int) -> Path:
+        """A configuration file in the form that the platform publishes."""
+        lines = [
+            f"storage_redis: {{host: 127.0.0.1, port: {self.redis.port}, db: {database}}}",
+            "oauth_api:",
+            f"  get_server_access_token_url: '{self.platform}/OAuth2/token'",
+            f"  get_js_ticket_url: '{self.platform}/OAuth2/ticket'",
+            "app_info:",
+            *(f"- {{app_id: {_app_id(number)}, app_secret: {_SECRET}}}" for number in range(apps)),
+        ]
+        path = self.folder / f"{apps}-{database}.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
 
 
-def measure(bench: Bench, sections: list[str]) -> None:
-    """The sections one after the other; one that cannot be measured stops no other."""
-    for name in sections:
-        began = time.monotonic()
-        try:
-            SECTIONS[name](bench)
-        except (BenchError, LookupError) as error:
-            bench.notes.append(f"{name} is not complete: {error}")
-        say(f"{name}: {time.monotonic() - began:.0f} s")
+_SECRET = "made-up-for-the-benchmark"  # noqa: S105 - only the simulator takes it
 
 
-def stop(number: int, _frame: object) -> NoReturn:
-    """End in order, so that nothing that was started stays behind."""
-    signal.signal(number, signal.SIG_IGN)
-    if number == signal.SIGALRM:
-        say("it takes too long, and is given up")
-    raise SystemExit(128 + number)
+def _app_id(number: int) -> str:
+    return f"b{number:05d}"
 
 
 def main() -> int:
-    """Returns the exit code: 0 when everything was measured, whatever came out."""
-    given = arguments()
-    began = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, stop)
-    signal.alarm(_LIMIT_FULL_S if given.full else _LIMIT_QUICK_S)
-    with contextlib.ExitStack() as stack:
-        try:
-            bench = prepared(given, stack)
-        except BenchError as error:
-            say(f"error: {error}")
-            return error.code
-        measure(bench, given.only)
-    result, picture = bench.directory / "bench.json", bench.directory / "bench.svg"
-    print("\n".join(table.lines(bench.rows)))
-    for note in bench.notes:
-        print(f"note: {note}")
-    table.write_json(bench, result, time.monotonic() - began)
-    plot.write(bench.curves, picture)
-    print(f"\n{time.monotonic() - began:.0f} s; written: {result}" + (f", {picture}" if bench.curves else ""))
-    return 1 if any("is not complete" in note for note in bench.notes) else 0
+    """Measure, and print the table. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout, measured in turns with this")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each tree (default: %(default)s)")
+    parser.add_argument("--cold-starts", type=int, default=5, help="in each turn (default: %(default)s)")
+    given = parser.parse_args()
+    trees = [Tree(_ROOT / "src", 0)]
+    if given.against:
+        trees.append(Tree(given.against.resolve() / "src", 1))
+    with _place() as place:
+        found = [_measured(place, trees, given) for _ in range(given.rounds)]
+    print("\n".join(_table(found, len(trees))))
+    return 0
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[Place]:
+    secrets = {_app_id(number): _SECRET for number in range(max(_COUNTS))}
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        RedisServer() as redis,
+        Simulator(secrets) as simulator,
+    ):
+        yield Place(Path(folder), redis, simulator.url)
+
+
+def _measured(place: Place, trees: list[Tree], given: argparse.Namespace) -> list[dict[str, float]]:
+    """One turn of each tree: medians (seconds) by what is measured."""
+    warm = [_warm(place, tree) for tree in trees]
+    cold: list[dict[str, list[float]]] = [{} for _ in trees]
+    # The first run of each makes the byte code, and the credentials fresh.
+    for number in range(given.cold_starts + 1):
+        for tree, times in zip(trees, cold, strict=True):
+            for name, cpu_s in _cold(place, tree, first=not number).items():
+                if number:
+                    times.setdefault(name, []).append(cpu_s)
+    medians = [{name: statistics.median(each) for name, each in times.items()} for times in cold]
+    return [one | other for one, other in zip(medians, warm, strict=True)]
+
+
+def _cold(place: Place, tree: Tree, *, first: bool) -> dict[str, float]:
+    known = {"source": str(tree.source), "packages": _PACKAGES, "tests": str(_ROOT / "tests")}
+    environ = {
+        "APP_ID": _app_id(0),
+        "APP_SECRET": _SECRET,
+        "REDIS_URL": f"redis://127.0.0.1:{place.redis.port}/{tree.database}",
+        "PLATFORM_BASE_URL": place.platform,
+    }
+    found = {_COLD: _cpu_s(_OURS.format(**known), environ, place.folder, None if first else 0)}
+    # The task knows no other database.
+    if not tree.database:
+        config = str(place.config(1, 0))
+        found[f"cron: {_COLD}"] = _cpu_s(_CRON.format(**known, config=config), {}, place.folder)
+    return found
+
+
+def _cpu_s(text: str, environ: dict[str, str], cache: Path, wanted: int | None = 0) -> float:
+    """CPU seconds of a whole process. Raises SystemExit when it ends with another exit code (None: any)."""
+    # Without the site module: an environment's own packages and their hooks are not the function's.
+    command = [sys.executable, "-I", "-S", "-X", f"pycache_prefix={cache}", "-c", text]
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    process = os.posix_spawn(command[0], command, environ, file_actions=quiet)
+    _, status, used = os.wait4(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if wanted is not None and code != wanted:
+        raise SystemExit(f"exit code {code} of a cold start:\n{text}")
+    return used.ru_utime + used.ru_stime
+
+
+def _warm(place: Place, tree: Tree) -> dict[str, float]:
+    output = place.folder / "warm.json"
+    output.unlink(missing_ok=True)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{tree.source}:{_ROOT / 'tests'}",
+        "BENCH_CONFIGS": ":".join(str(place.config(count, tree.database)) for count in _COUNTS),
+        "BENCH_REDIS_URL": f"redis://127.0.0.1:{place.redis.port}/{tree.database}",
+    }
+    command = [sys.executable, str(Path(__file__).with_name("bench_warm.py"))]
+    options = ["--quiet", "--copy-env", "--processes=1", "--values=5", "--warmups=1", f"--output={output}"]
+    if subprocess.run([*command, *options], env=environ).returncode:
+        raise SystemExit(f"pyperf could not measure {tree.source}")
+    return {each.get_name(): each.median() for each in pyperf.BenchmarkSuite.load(str(output))}
+
+
+def _table(rounds: list[list[dict[str, float]]], trees: int) -> list[str]:
+    """Medians over the rounds; a ratio is the median of the rounds' ratios, as neighbors in time share the noise."""
+    heads = ["CPU of a", "this tree", "cron task / this tree", "this tree / other tree"][: 3 + (trees > 1)]
+    rows = [heads]
+    for name in (name for name in rounds[0][0] if not name.startswith("cron: ")):
+        row = [name, _shown(statistics.median(each[0][name] for each in rounds))]
+        cron = f"cron: {name}"
+        row.append(_ratio([each[0][cron] / each[0][name] for each in rounds]) if cron in rounds[0][0] else "")
+        if trees > 1:
+            row.append(_ratio([each[0][name] / each[1][name] for each in rounds]))
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _shown(seconds: float) -> str:
+    for unit, size in (("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.2f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def _ratio(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":
