@@ -129,11 +129,14 @@ package: venv ## Build dist/token-refresher.zip, for Function Compute's python3.
 	@$(BIN)/python tools/build_zip.py
 
 .PHONY: wheel
-wheel: slow ## Build and check the wheel and the sdist, and the bill of materials of the zip
+wheel: slow ## Build the wheel and the sdist, try them, and write the bill of materials of the zip
 	@rm -rf dist/wheel && $(BIN)/python -m build --no-isolation --outdir dist/wheel . >/dev/null
 	@$(BIN)/twine check --strict dist/wheel/*
 	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible requirements.txt \
 		--output-file dist/token-refresher.cdx.json
+	@rm -rf dist/clean && $(BIN)/python -m venv dist/clean && \
+		dist/clean/bin/python -m pip --disable-pip-version-check --quiet --no-input install dist/wheel/*.whl && \
+		dist/clean/bin/token-refresher --help >/dev/null && rm -rf dist/clean
 
 # Serverless Devs, which deploys s.yaml.
 S := s
