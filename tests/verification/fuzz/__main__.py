@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 def install() -> int:
     """Install the engine; 2, and a sentence, when there is none for this machine."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--only-binary=:all:"]
-    done = subprocess.run([*pip, "--no-deps", "--target", str(_ENGINE), "-r", str(ROOT / "requirements-fuzz.txt")])
+    pinned = ["--require-hashes", "-r", str(ROOT / "requirements" / "fuzz.txt")]
+    done = subprocess.run([*pip, "--no-deps", "--target", str(_ENGINE), *pinned])
     if done.returncode:
         say("There is no atheris for this Python or machine. The search of tests/verification/test_fuzz.py needs none.")
     return 2 if done.returncode else 0
