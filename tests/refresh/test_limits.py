@@ -181,6 +181,28 @@ def test_requests_under_way_when_the_limit_comes_are_none_that_tried(limits: Lim
     assert wait_s(limits, "z") == 0
 
 
+def test_several_are_limited_where_two_are_whose_limits_last_at_whatever_interface(
+    limits: Limits, clock: Clock
+) -> None:
+    token = Interface(HERE.platform, "access_token")
+    limits.limited(HERE, "a", 20)
+    limits.limited(token, "a", 20)
+    limits.limited(THERE, "b", 20)
+    assert not limits.several(HERE)
+    limits.limited(token, "b", 10)
+    assert [limits.several(each) for each in (HERE, token, THERE)] == [True, True, False]
+    clock.now += 11
+    assert not limits.several(HERE)
+
+
+def test_a_fetch_that_waits_crowds_its_platform_in_this_run_alone(limits: Limits) -> None:
+    limits.crowd(Interface(HERE.platform, "access_token"))
+    assert limits.crowded(HERE)
+    assert not limits.crowded(THERE)
+    limits.begin()
+    assert not limits.crowded(HERE)
+
+
 def test_many_threads_may_ask_at_once(limits: Limits) -> None:
     with ThreadPoolExecutor(8) as pool:
         waits = list(pool.map(lambda number: limited(limits, f"app{number}", number), range(100, 300)))

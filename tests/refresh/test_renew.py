@@ -457,12 +457,43 @@ def test_a_limit_of_the_platform_is_a_definite_no_and_obeyed(kind: Any, stage: S
     stage.simulator.limit(APP, 0, 120, kind)
     result = stage.renew()
     assert brief(result) == (Reason.MISSING, Outcome.REFUSED, "rate_limited", 0, 0, 0)
+    assert stage.look_again_s is None
     lease = stage.lease()
     assert (lease.locked_until, lease.ended, lease.caller(ME).code) == (0, True, "rate_limited")
     with stage.limits.turn(fetching(stage.app, TOKEN.kind), APP) as wait_s:
         assert wait_s > 0
     asked_ms = wait_s * 1000
     assert lease.caller(ME).until >= stage.seen().now_ms + asked_ms - NEARLY_MS
+
+
+def test_a_limit_that_others_meet_is_held_against_no_application_which_comes_again_once(stage: Stage) -> None:
+    stage.simulator.limit(APP, 0, 20)
+    stage.set(callers=f"{ME}:0:5:0:rate_limited")
+    stage.limits.limited(fetching(stage.app, TOKEN.kind), "another", 60)
+    result = stage.renew()
+    assert (result.outcome, stage.look_again_s) == (Outcome.REFUSED, pytest.approx(0.01))
+    until_ms = stage.lease().caller(ME).until - stage.seen().now_ms
+    assert until_ms == pytest.approx(20_000, abs=NEARLY_MS)
+    # Its wait is shorter than the run, and is waited for; who is limited again does not come a third time.
+    result.see(stage.seen(), stage.now)
+    stage.renew(result=result)
+    assert stage.look_again_s == pytest.approx(20, abs=NEARLY_MS / 1000)
+    stage.set(callers="")
+    stage.now += 20
+    result.see(stage.seen(), stage.now)
+    assert stage.renew(result=result).outcome is Outcome.REFUSED
+    assert stage.look_again_s is None
+
+
+@pytest.mark.parametrize(("left_s", "again"), [(4, True), (6, False)])
+def test_a_limit_of_one_application_alone_is_waited_for_where_it_ends_in_a_moment(
+    left_s: float, again: bool, stage: Stage
+) -> None:
+    stage.set(callers=f"{ME}:{stage.seen().now_ms + round(left_s * 1000)}:1:0:rate_limited")
+    stage.redis.expire(KEYS.lease, 600)
+    assert stage.renew().decision.reason is Reason.BACKING_OFF
+    assert (stage.look_again_s is not None) is again
+    assert stage.simulator.count() == 0
 
 
 def test_what_was_too_late_to_send_is_put_off_and_held_against_no_copy(stage: Stage) -> None:

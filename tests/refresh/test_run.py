@@ -23,7 +23,7 @@ from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
-from token_refresher.refresh.limits import Limits, asking
+from token_refresher.refresh.limits import Limits, asking, fetching
 from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
@@ -514,6 +514,25 @@ def test_an_audit_that_was_limited_counts_as_a_tick_younger_for_each_time(stage:
             stage.limits.limited(asking(app), app.app_id, 0)
     stage.run(Command(kinds=(TOKEN,)))
     assert order(stage, CHECK_PATH) == ["app0001", "app0002", "app0000"]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "complaint", "first"),
+    [(300, False, "app0000"), (359, False, "app0000"), (361, False, "app0001"), (300, True, "app0001")],
+)
+def test_an_audit_comes_after_a_fetch_that_waits_for_a_limit_unless_it_is_long_overdue(
+    asked_s: float, complaint: bool, first: str, stage: Stage
+) -> None:
+    stage.policy, stage.limits = replace(POLICY, concurrency=1), Limits(stage.clock)
+    stage.limits.limited(fetching(stage.apps[0], TOKEN), "app0000", 20)
+    target, code = Target("app0001", TOKEN), stage.simulator.issue("app0001", "access_token").code
+    stage.put(target, 5000, code)
+    stage.redis.hset(keys_of(target).lease, "audited_at", int((time.time() - asked_s) * 1000))
+    if complaint:
+        stage.redis.set(keys_of(target).refused, fingerprint(code), ex=600)
+    report = stage.run(Command(kinds=(TOKEN,)))
+    assert order(stage, TOKEN_PATH, CHECK_PATH)[0] == first
+    assert [(each.outcome, each.questions) for each in report.targets] == [(Outcome.ISSUED, 0), (Outcome.KEPT, 1)]
 
 
 # -- what is corrected at first sight -------------------------------------------------------

@@ -217,7 +217,7 @@ def _locked(snapshot: Snapshot, policy: Policy, caller: str) -> Verdict | None:
     if at_work(snapshot, policy):
         return Verdict(Reason.LOCKED, f"another run may be fetching; its lease ends in {ahead_s:.0f} s")
     says = f"an attempt had no end; the next one may come in {ahead_s:.0f} s"
-    own_s = _ahead(snapshot.lease.caller(caller).until, snapshot, policy.longest_wait_s)
+    own_s = own_wait_s(snapshot, policy, caller)
     return Verdict(Reason.LOCKED, f"{says}, this copy's in {own_s:.0f} s" if own_s > ahead_s else says)
 
 
@@ -231,13 +231,30 @@ def _held_back(
         return Verdict(Reason.COOLING_DOWN, f"{why}, but the code is only {age_s:.0f} s old")
     if _by_hand(snapshot, command) or at_once:
         return None
-    own = snapshot.lease.caller(caller)
-    wait_s = _ahead(own.until, snapshot, policy.longest_wait_s)
+    wait_s = own_wait_s(snapshot, policy, caller)
     if wait_s:
-        return Verdict(Reason.BACKING_OFF, f"{why}, but waits {wait_s:.0f} s after: {own.code or 'an attempt'}")
+        code = snapshot.lease.caller(caller).code or "an attempt"
+        return Verdict(Reason.BACKING_OFF, f"{why}, but waits {wait_s:.0f} s after: {code}")
     if _yields(snapshot, policy, caller):
         return Verdict(Reason.YIELDING, f"{why}, but the copy that last brought a code goes first for a tick")
     return None
+
+
+def own_wait_s(snapshot: Snapshot, policy: Policy, caller: str) -> float:
+    """How long this caller still waits (s) after its last attempt, when the target was read; 0: not at all."""
+    return _ahead(snapshot.lease.caller(caller).until, snapshot, policy.longest_wait_s)
+
+
+def after_limit(snapshot: Snapshot, decision: Decision, caller: str) -> bool:
+    """Whether this caller waits because the platform limited its last attempt."""
+    return decision.reason is Reason.BACKING_OFF and snapshot.lease.caller(caller).code == "rate_limited"
+
+
+def can_wait(snapshot: Snapshot, policy: Policy) -> bool:
+    """Whether a question about the stored code may come after fetches that wait: an audit that is not long overdue."""
+    lease = snapshot.lease
+    calm = lease.settled and snapshot.complaint is None and not lease.denied
+    return calm and _since(lease.audited_at, snapshot) < 1.5 * policy.question_interval_s
 
 
 def _yields(snapshot: Snapshot, policy: Policy, caller: str) -> bool:

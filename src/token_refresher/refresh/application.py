@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Action, Command
@@ -53,23 +54,50 @@ class Application:
         # Targets to look at again once every application has had its turn: to wait for them holds up a thread.
         self._later: list[Target] = []
         self._may_wait = False
+        # Targets to ask about after that.
+        self._postponed: list[Target] = []
         # Targets that leave out this copy's own wait then.
         self._at_once: set[Target] = set()
         # Whether checkCode was asked about the ticket after the access_token was renewed.
         self._ticket_asked = False
 
-    def run(self, wanted: Sequence[Target]) -> bool:
+    def run(self, wanted: Sequence[Target]) -> None:
         """Do what is to be done for the targets that the command names, and what they need of the others.
 
-        Returns whether `wait` has something left to do. What fails is a value in the results; a defect of this program,
-        too: it stops no other application.
+        What fails is a value in the results; a defect of this program, too: it stops no other application.
         """
-        try:
+        with self._defects_reported():
             if self._command.action is Action.CHECK:
                 for target in wanted:
                     self._guarded(target, lambda result: self._watch.look(self._app, result))
-                return False
-            self._work([target for target in wanted if target in self._results])
+            else:
+                self._work([target for target in wanted if target in self._results])
+
+    @property
+    def waits(self) -> bool:
+        """Whether `wait` has something to do."""
+        return bool(self._later)
+
+    def wait(self) -> None:
+        """Wait for the targets whose lease was taken, or that a limit held back, as long as the run has time."""
+        self._may_wait = True
+        self.run(self._later)
+
+    @property
+    def asks(self) -> bool:
+        """Whether `ask` has something to do."""
+        return bool(self._postponed)
+
+    def ask(self) -> None:
+        """Ask what was put off until all had fetched that waited for the end of a limit."""
+        with self._defects_reported():
+            for target in dict.fromkeys(self._postponed):
+                self._guarded(target, lambda result: self._ask_again(result) if self._question_due(result) else None)
+
+    @contextlib.contextmanager
+    def _defects_reported(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{type(error).__name__} in {place.name}, line {place.lineno}"
@@ -77,12 +105,6 @@ class Application:
             for result in self._results.values():
                 if result.outcome in (None, Outcome.KEPT):
                     result.outcome, result.failure = Outcome.DEFERRED, failure
-        return bool(self._later)
-
-    def wait(self) -> None:
-        """Wait for the targets whose lease was taken, or that a limit held back, as long as the run has time."""
-        self._may_wait, later = True, self._later
-        self.run(later)
 
     def _guarded(self, target: Target, work: Callable[[Result], None]) -> None:
         """Do something for one target; what Redis does not do for it fails this target alone."""
@@ -132,8 +154,9 @@ class Application:
         return not asked and question(result.snapshot, self._policy, self._command, self._caller) is not None
 
     def _ask_first(self, result: Result) -> None:
-        """Ask before anything is fetched, unless a fetch would make the question needless."""
-        if self._question_due(result) and not needless(result.decision, result.snapshot):
+        """Ask before anything is fetched, unless a fetch would make the question needless, or comes before it."""
+        later = needless(result.decision, result.snapshot) or self._watch.yields(self._app, result)
+        if self._question_due(result) and not later:
             self._watch.look(self._app, result)
 
     def _ask_now(self, ticket: Result) -> None:
@@ -148,7 +171,11 @@ class Application:
 
     def _ask_last(self, result: Result) -> None:
         """The question that a fetch should have made needless, and did not."""
-        if self._question_due(result):
+        if not self._question_due(result):
+            return
+        if self._watch.yields(self._app, result):
+            self._postponed.append(result.snapshot.target)
+        else:
             self._ask_again(result)
 
     def _ask_again(self, result: Result) -> None:
@@ -209,6 +236,8 @@ class Application:
 
     def _until_done(self, result: Result, token: Result | None, **how: bool) -> None:
         """Renew a target; while its lease is taken and it is urgent, look again. Raises StoreError."""
+        if self._may_wait and result.limited:
+            result.see(self._store.read(result.snapshot.target), self._clock())
         for _ in range(_LOOKS):
             wait_s = self._renew.attempt(self._app, result, token, **how)
             if wait_s is None:

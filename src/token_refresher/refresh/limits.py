@@ -94,12 +94,14 @@ class Limits:
         self._clock = clock
         self._changed = threading.Condition()
         self._held: defaultdict[Interface, _Held] = defaultdict(_Held)
+        self._crowded: set[str] = set()
         self._lost: defaultdict[tuple[Interface, bool], _Lost] = defaultdict(_Lost)
 
     def begin(self) -> None:
         """A new run: each checkCode gets another chance, and limits that are long over are forgotten."""
         with self._changed:
             self._lost.clear()
+            self._crowded.clear()
             for held in self._held.values():
                 held.forget(self._clock())
 
@@ -159,6 +161,23 @@ class Limits:
         """How many requests of this application in a row were limited."""
         with self._changed:
             return self._held[interface].times.get(app_id, 0)
+
+    def several(self, interface: Interface) -> bool:
+        """Whether several are limited at this platform: then its limit speaks of no application in particular."""
+        with self._changed:
+            now = self._clock()
+            here = [held for other, held in self._held.items() if other.platform == interface.platform]
+            return len({app_id for held in here for app_id in held.row if held.until[app_id] > now}) >= _IN_A_ROW
+
+    def crowd(self, interface: Interface) -> None:
+        """A fetch waits in this run for the end of a limit: audits at that platform come after it."""
+        with self._changed:
+            self._crowded.add(interface.platform)
+
+    def crowded(self, interface: Interface) -> bool:
+        """Whether a fetch at that platform waits in this run for the end of a limit."""
+        with self._changed:
+            return interface.platform in self._crowded
 
     def passed(self, interface: Interface, app_id: str) -> None:
         """A request of this application got through: whatever came of it, it was not limited."""

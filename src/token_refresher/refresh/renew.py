@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Command
-from token_refresher.domain.decision import at_work, decide, retry_delay_s, unanswered
+from token_refresher.domain.decision import after_limit, at_work, decide, own_wait_s, retry_delay_s, unanswered
 from token_refresher.domain.errors import (
     NotSentError,
     PlatformError,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 # Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
 _STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)
+# A limit that ends so soon (s) is waited for in the run: the platform says it in whole seconds, rounded up.
+_SOON_S = 5.0
+# The shortest wait (s) before a target is looked at again.
+_AT_ONCE_S = 0.01
 
 
 class Renew:
@@ -74,7 +78,7 @@ class Renew:
             result.snapshot, self._policy, command, self._callers[app.app_id], result.word, at_once=at_once
         )
         if not result.decision.due:
-            return self._look_again_s(result)
+            return self._look_again_s(app, result)
         if result.snapshot.target.kind is Kind.JS_TICKET and (token is None or token.snapshot.live is None):
             missing = RefusedError("there is no live access_token to fetch the ticket with", code="no_token")
             result.fail(Outcome.DEFERRED, missing)
@@ -82,6 +86,7 @@ class Renew:
         interface = fetching(app, result.snapshot.target.kind)
         with self._limits.turn(interface, app.app_id) as wait_s:
             if wait_s and self._clock() + wait_s <= self._begin_until:
+                self._limits.crowd(interface)
                 return wait_s
             return self._begin(app, result, token, wait_s)
 
@@ -93,10 +98,20 @@ class Renew:
         acquired = self._store.acquire(result.snapshot, self._new_attempt(), self._callers[app.app_id])
         found_at = self._clock()
         result.see(acquired.snapshot, found_at)
-        if acquired.held:
-            self._fetch(app, result, min(asked_at + self._policy.work_s, self._until), token)
-            return None
-        return 0.0
+        if not acquired.held:
+            return 0.0
+        self._fetch(app, result, min(asked_at + self._policy.work_s, self._until), token)
+        return _AT_ONCE_S if self._comes_again(app, result) else None
+
+    def _comes_again(self, app: App, result: Result) -> bool:
+        """Whether the target is looked at again in this run, once, after a limit that several met."""
+        interface = fetching(app, result.snapshot.target.kind)
+        limited = result.failure is not None and result.failure.code == "rate_limited"
+        if not limited or result.limited or not self._limits.several(interface):
+            return False
+        result.limited = True
+        self._limits.crowd(interface)
+        return True
 
     def _may_begin(self, app: App, result: Result, wait_s: float) -> bool:
         """Whether time is left, no limit forbids it, and the platform can be reached; else the result says why not.
@@ -115,21 +130,32 @@ class Renew:
             return False
         return True
 
-    def _look_again_s(self, result: Result) -> float | None:
+    def _look_again_s(self, app: App, result: Result) -> float | None:
         """When to look again at a target whose lease is taken; None where that can wait for the next run.
 
         While its holder may still end its attempt, soon; else, or where it has no definite end, when the lock ends.
+        So, too, where a limit of the platform ends in a moment.
         """
-        snapshot, policy = result.snapshot, self._policy
+        snapshot, policy, caller = result.snapshot, self._policy, self._callers[app.app_id]
+        if after_limit(snapshot, result.decision, caller):
+            interface = fetching(app, snapshot.target.kind)
+            wait_s = own_wait_s(snapshot, policy, caller) + result.read_at - self._clock() + _AT_ONCE_S
+            if wait_s > _SOON_S and not self._limits.several(interface):
+                return None
+            self._limits.crowd(interface)
+            return self._in_time(wait_s)
         if result.decision.reason is not Reason.LOCKED or snapshot.seconds_left >= margin_of(snapshot, policy):
             return None
         lease, now_ms = snapshot.lease, snapshot.now_ms + (self._clock() - result.read_at) * 1000
-        wait_s = (lease.locked_until - now_ms) / 1000 + 0.01
+        wait_s = (lease.locked_until - now_ms) / 1000 + _AT_ONCE_S
         if not unanswered(snapshot, policy) and now_ms < lease.work_until + policy.request_total_s * 1000:
             # From 1 to 3 s, by chance, so that copies which wait do not all come at once.
             wait_s = min(wait_s, 1 + 2 * zlib.crc32(self._new_attempt().encode()) / 2**32)
-        # What was read a while ago may be over.
-        wait_s = max(wait_s, 0.01)
+        return self._in_time(wait_s)
+
+    def _in_time(self, wait_s: float) -> float | None:
+        """The wait, where an attempt may still begin after it. What was read a while ago may be over."""
+        wait_s = max(wait_s, _AT_ONCE_S)
         return wait_s if self._clock() + wait_s <= self._begin_until else None
 
     def _fetch(self, app: App, result: Result, send_until: float, token: Result | None) -> None:
@@ -158,16 +184,20 @@ class Renew:
         return self._store_issued(app, result, issued)
 
     def _refused_s(self, app: App, result: Result, error: RefusedError) -> float:
-        """How long this copy waits (s) after a definite no."""
+        """How long this copy waits (s) after a definite no.
+
+        A limit that others meet, too, is not held against this application: it comes again when it may.
+        """
         target, lease, policy = result.snapshot.target, result.snapshot.lease, self._policy
+        interface = fetching(app, target.kind)
         failures = lease.caller(self._callers[app.app_id]).failures
         wait_s = retry_delay_s(target, failures, policy, result.snapshot.seconds_left)
         if error.code != "rate_limited":
-            self._limits.passed(fetching(app, target.kind), app.app_id)
+            self._limits.passed(interface, app.app_id)
             return wait_s
         asked_s = error.retry_after_s or policy.retry_base_s
-        self._limits.limited(fetching(app, target.kind), app.app_id, asked_s)
-        return max(wait_s, asked_s)
+        self._limits.limited(interface, app.app_id, asked_s)
+        return asked_s if self._limits.several(interface) else max(wait_s, asked_s)
 
     def _ask_what_became(self, app: App, result: Result) -> None:
         """After a request without a definite answer: it may have ended the stored code at once. Raises StoreError."""

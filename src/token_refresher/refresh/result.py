@@ -22,6 +22,7 @@ class Result:
     `snapshot` is the newest knowledge of it, `read_at` the instant of the steady clock (seconds) right after it came.
     `word` is what checkCode said of its code in this run, and `asked` whether it was asked about that very code.
     `fetches` counts codes that were issued, `questions` requests to checkCode. `would` is what a refresh would do.
+    `limited`: it came again in this run after a limit of the platform.
     """
 
     snapshot: Snapshot
@@ -35,6 +36,7 @@ class Result:
     fetches: int = 0
     questions: int = 0
     would: str = ""
+    limited: bool = False
 
     def see(self, snapshot: Snapshot, read_at: float) -> None:
         """The target was read again. A word of checkCode about another value, or before another attempt, is over."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from token_refresher.domain.command import Action, Command, partners
-from token_refresher.domain.decision import Decision, at_work, decide, unanswered
+from token_refresher.domain.decision import Decision, after_limit, at_work, decide, unanswered
 from token_refresher.domain.errors import CATALOGUE, StoreError
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
 from token_refresher.domain.model import App, Kind, Outcome, Snapshot, Target
@@ -148,8 +148,12 @@ class _Job:
         return any(self._work_for(result) for result in results)
 
     def _work_for(self, result: Result) -> bool:
-        # What is locked may come free while this run lasts.
-        return result.decision.due or result.decision.ask or result.decision.reason is Reason.LOCKED
+        decision, snapshot = result.decision, result.snapshot
+        if decision.due or decision.ask:
+            return True
+        # A lock, and a limit, may end while this run lasts.
+        caller = self.refresher.callers[snapshot.target.app_id]
+        return decision.reason is Reason.LOCKED or after_limit(snapshot, decision, caller)
 
     def _urgency(self, app: App, targets: Sequence[Target]) -> tuple[int, float]:
         """What endangers a reader soonest comes first: what was complained of, what is due or in doubt; then audits.
@@ -175,21 +179,25 @@ class _Job:
         """Work on applications with something to do, each in a thread, as far as there are any."""
         refresher = self.refresher
         refresher.limits.begin()
-        waiting: list[Application] = []
+        begun: list[Application] = []
         with refresher.platform() as platform:
             prepared = self._preparing(platform)
 
             def work(app: App) -> None:
                 application = prepared(app)
+                begun.append(application)
                 try:
-                    if application.run(wanted_of[app.app_id]):
-                        waiting.append(application)
+                    application.run(wanted_of[app.app_id])
                 finally:
                     refresher.on_done(app.app_id)
 
             _in_threads(work, busy, refresher.policy.concurrency)
             # What has to wait for another run, or for a limit, holds up no application that need not.
+            waiting = [application for application in begun if application.waits]
             _in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
+            # Audits come after fetches that waited for a limit: both may share it.
+            asking_last = [application for application in begun if application.asks]
+            _in_threads(lambda application: application.ask(), asking_last, refresher.policy.concurrency)
 
     def _preparing(self, platform: Platform) -> Callable[[App], Application]:
         from token_refresher.refresh.application import Application

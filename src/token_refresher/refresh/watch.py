@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Action, Command
-from token_refresher.domain.decision import Decision, decide
+from token_refresher.domain.decision import Decision, can_wait, decide
 from token_refresher.domain.errors import NotSentError, PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.domain.life import ends_at_issue, ends_early, reckoned_end, shortened
 from token_refresher.domain.model import App, Outcome, Word
@@ -86,6 +86,10 @@ class Watch:
             self._note(app, result, answer)
         result.decision = decide(result.snapshot, self._policy, self._command, self._callers[app.app_id], result.word)
         return None
+
+    def yields(self, app: App, result: Result) -> bool:
+        """Whether a question comes after the fetches that wait in this run for the end of the platform's limit."""
+        return self._limits.crowded(asking(app)) and can_wait(result.snapshot, self._policy)
 
     def _judge(self, app: App, result: Result, answer: Answer) -> None:
         """What follows from the answer, where it is only to be shown: Redis and the snapshot stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class Place:
         self.more: list[RedisServer] = []
         # Codes that the platform issued before the beginning, to others.
         self.planted: set[str] = set()
+        self._pausing = threading.Lock()
         try:
             self.began = self.world.now()
             self.app_ids = [self.world.app_id(number) for number in range(self.apps)]
@@ -92,8 +94,13 @@ class Place:
                 server.set_offset(self.world.redis.offset_s)
 
     def pause(self, seconds: float) -> None:
-        """Let so much time pass at once: what a run that waits is given in place of a sleep."""
-        self.advance_to(self.elapsed_s() + seconds)
+        """Let so much time pass at once: what a run that waits is given in place of a sleep.
+
+        Threads that wait at the same time wait together, and not one after the other.
+        """
+        until_s = self.elapsed_s() + seconds
+        with self._pausing:
+            self.advance_to(until_s)
 
     def steady(self) -> float:
         """The clock for our function: steady, and moved along with the place."""

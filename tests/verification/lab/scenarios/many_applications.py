@@ -133,9 +133,9 @@ def _thirty(name: str, place: type[Place], hours: float) -> Scenario:
         sentence=f"The platform serves 30 requests a minute to sixty applications, {name}.",
         duration_s=hours * HOUR_S,
         policy={"concurrency": 8},
-        # To fetch all takes four minutes at that rate; applications that try one at a time, and pause, take up to four
-        # times as long. Half of the limit is enough to ask each code every eight minutes.
-        bounds=Bounds(none_s=2 * 960, heal_s=None, questions=int(120 * 20 * hours)),
+        # To fetch all takes four minutes at that rate, and readers look every 20 s. The limit is just enough to ask
+        # about each code every four minutes.
+        bounds=Bounds(none_s=2 * 360, heal_s=None, questions=int(120 * 20 * hours)),
         baseline=False,
         place=place,
         full_only=hours > 1,
