@@ -24,7 +24,7 @@ from token_refresher.refresh.limits import Limits
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read_from
 from token_refresher.store.connection import create_client
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 if TYPE_CHECKING:
     from token_refresher.domain.report import Report
@@ -45,10 +45,10 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
-def store(settings: Settings) -> Store:
+def store(settings: Settings) -> RedisStore:
     """The store that `settings` name. Raises StoreError as `create_client` does."""
     client = create_client(settings.redis.url, settings.policy)
-    return Store(client, settings.policy, settings.redis.key_prefix, time.sleep)
+    return RedisStore(client, settings.policy, settings.redis.key_prefix, time.sleep)
 
 
 def platform(settings: Settings, clock: Callable[[], float] = steady_clock) -> YuanzhibangPlatform:

@@ -50,7 +50,7 @@ from token_refresher.settings.loader import read
 from token_refresher.store.connection import create_client
 from token_refresher.store.errors import translated
 from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 _PROBLEMS = {build.name: problem(build) for build in BUILDS}
 EACH = [
@@ -402,7 +402,7 @@ class Bench:
     def __init__(self, server: RedisServer) -> None:
         self.admin: Any = server.client()
         self._client = create_client(RedisUrl.parse(server.url), Policy())
-        self.store = Store(self._client, Policy(), "", lambda _seconds: None)
+        self.store = RedisStore(self._client, Policy(), "", lambda _seconds: None)
         self.keys = keys_of(TARGET)
         self.held: dict[str, Snapshot] = {}
 

@@ -28,7 +28,7 @@ from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 POLICY = Policy()
 APP, ME, OTHER = "app0000", "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -66,7 +66,7 @@ class Stage:
         self.now = 1000.0
         self._client = client_of(f"redis://127.0.0.1:{server.port}/0", POLICY)
         self.pauses: list[float] = []
-        self.store = Store(self._client, POLICY, "", self.pauses.append)
+        self.store = RedisStore(self._client, POLICY, "", self.pauses.append)
         self.platform = Interrupted(policy=POLICY, pool_size=2, clock=self.clock)
         self.app = self.app_at(self.simulator.url)
         self.limits = Limits(self.clock)
@@ -471,7 +471,7 @@ def test_a_limit_that_others_meet_is_held_against_no_application_which_comes_aga
     stage.set(callers=f"{ME}:0:5:0:rate_limited")
     stage.limits.limited(fetching(stage.app, TOKEN.kind), "another", 60)
     result = stage.renew()
-    assert (result.outcome, stage.look_again_s) == (Outcome.REFUSED, pytest.approx(0.01))
+    assert (result.outcome, stage.look_again_s) == (Outcome.REFUSED, 0.01)
     until_ms = stage.lease().caller(ME).until - stage.seen().now_ms
     assert until_ms == pytest.approx(20_000, abs=NEARLY_MS)
     # Its wait is shorter than the run, and is waited for; who is limited again does not come a third time.

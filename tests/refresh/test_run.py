@@ -27,7 +27,7 @@ from token_refresher.refresh.limits import Limits, asking, fetching
 from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 POLICY = Policy()
 ME, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -79,9 +79,9 @@ class Stage:
         self.now += seconds
         self.pauses.append(seconds)
 
-    def store(self, user: str = "") -> Store:
+    def store(self, user: str = "") -> RedisStore:
         self._clients.append(client_of(f"redis://{user}127.0.0.1:{self.server.port}/0", POLICY))
-        return Store(self._clients[-1], POLICY, "", lambda _seconds: None)
+        return RedisStore(self._clients[-1], POLICY, "", lambda _seconds: None)
 
     def platform(self) -> YuanzhibangPlatform:
         self.platforms += 1

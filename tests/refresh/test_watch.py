@@ -30,7 +30,7 @@ from token_refresher.refresh.result import Result
 from token_refresher.refresh.watch import Watch
 from token_refresher.store.keys import WIRE_NAME, keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 TARGET = Target("app0000", Kind.JS_TICKET)
 KEYS = keys_of(TARGET)
@@ -67,7 +67,7 @@ class Desk:
     def __init__(self, server: RedisServer) -> None:
         self.redis: Any = server.client()
         self._client = client_of(f"redis://127.0.0.1:{server.port}/0", Policy())
-        self.store = Store(self._client, Policy(), "", lambda _seconds: None)
+        self.store = RedisStore(self._client, Policy(), "", lambda _seconds: None)
         self.now = self.store.read(TARGET).now_ms // 1000
         self.noted: list[Noted] = []
         # How long a question takes, and all of them took (s).
@@ -105,10 +105,10 @@ class Desk:
             callers={APP.app_id: ME},
         )
 
-    def _recording(self) -> Store:
+    def _recording(self) -> RedisStore:
         desk = self
 
-        class Recording(Store):
+        class Recording(RedisStore):
             def note(self, snapshot: Snapshot, word: Word, caller: str, **more: Any) -> Snapshot | None:
                 ends = None if more["ends_at"] is None else more["ends_at"] - desk.now
                 desk.noted.append((word, ends, more["superseded"], more["code"]))

@@ -25,7 +25,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.reader.base import redis_url
 from token_refresher.store.connection import create_client
 from token_refresher.store.errors import translated
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 TIMEOUT_S = 0.3
 POLICY = Policy(redis_timeout_s=TIMEOUT_S)
@@ -56,8 +56,8 @@ def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
         yield proxy
 
 
-def store_on(client: Any) -> Store:
-    return Store(client, POLICY, "", lambda _seconds: None)
+def store_on(client: Any) -> RedisStore:
+    return RedisStore(client, POLICY, "", lambda _seconds: None)
 
 
 def loads(client: Any) -> bool:

@@ -32,7 +32,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.settings.loader import read
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 # Starts whole processes and servers, or waits for them.
 pytestmark = pytest.mark.slow
@@ -192,7 +192,7 @@ class TestRuns:
     @ENDS
     def test_a_store_whose_idle_connections_died_loads_everything(self, end: End, way: Way) -> None:
         client = client_of(way.url, POLICY)
-        store = Store(client, POLICY, "", lambda _seconds: None)
+        store = RedisStore(client, POLICY, "", lambda _seconds: None)
         for _ in range(2):
             loaded = [each for each in store.load(TARGETS) if isinstance(each, Snapshot)]
             assert len(loaded) == len(TARGETS)
@@ -242,7 +242,7 @@ class TestOneFailure:
         former, primary = start_redis(), start_redis()
         with TcpProxy(former.port) as proxy:
             client = client_of(proxy.url(), POLICY)
-            store = Store(client, POLICY, "", lambda _seconds: None)
+            store = RedisStore(client, POLICY, "", lambda _seconds: None)
             (snapshot,) = store.load([TARGETS[0]])
             assert isinstance(snapshot, Snapshot)
             former.client().execute_command("REPLICAOF", "127.0.0.1", str(primary.port))
@@ -256,7 +256,7 @@ class TestOneFailure:
     ) -> None:
         server = start_redis({"replica-serve-stale-data": "no"})
         client = client_of(server.url, POLICY)
-        store = Store(client, POLICY, "", lambda _seconds: None)
+        store = RedisStore(client, POLICY, "", lambda _seconds: None)
         store.load(TARGETS)
         server.client().execute_command("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(StoreError) as raised:
@@ -268,7 +268,7 @@ class TestOneFailure:
         self, redis_server: RedisServer
     ) -> None:
         with TcpProxy(redis_server.port) as proxy:
-            store = Store(client_of(proxy.url(), Policy(redis_timeout_s=0.2)), POLICY, "", lambda _seconds: None)
+            store = RedisStore(client_of(proxy.url(), Policy(redis_timeout_s=0.2)), POLICY, "", lambda _seconds: None)
             store.load(TARGETS)
             sent = proxy.commands
             for _ in range(2):
@@ -293,7 +293,7 @@ def test_what_is_not_redis_is_unreachable(said: bytes, login: str) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(StoreError) as caught:
-            Store(client, POLICY, "", lambda _seconds: None).load(TARGETS[:1])
+            RedisStore(client, POLICY, "", lambda _seconds: None).load(TARGETS[:1])
         client.close()
         thread.join()
     assert caught.value.code == "redis_unreachable"

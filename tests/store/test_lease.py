@@ -23,7 +23,7 @@ from token_refresher.domain.model import Acquired, Kind, Lease, Record, Snapshot
 from token_refresher.domain.policy import Policy
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store, _script
+from token_refresher.store.redis_store import RedisStore, _script
 
 # A command that gets no answer is given up after this; a healthy Redis answers within a millisecond.
 POLICY = Policy(redis_timeout_s=0.3)
@@ -54,7 +54,7 @@ class Bench:
         self.server = server
         self.redis: Any = server.client()
         self._client = client_of(f"redis://127.0.0.1:{port or server.port}/0", POLICY)
-        self.store = Store(self._client, POLICY, "", lambda _seconds: None)
+        self.store = RedisStore(self._client, POLICY, "", lambda _seconds: None)
         self.keys = keys_of(TARGET)
 
     def close(self) -> None:

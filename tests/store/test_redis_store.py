@@ -27,7 +27,7 @@ from token_refresher.domain.model import (
 from token_refresher.domain.policy import Policy
 from token_refresher.store.keys import WIRE_NAME, keys_of
 from token_refresher.store.record_json import write_record
-from token_refresher.store.redis_store import Store, _script, _snapshot
+from token_refresher.store.redis_store import RedisStore, _script, _snapshot
 
 # A command that gets no answer is given up after this.
 POLICY = Policy(redis_timeout_s=0.5)
@@ -37,7 +37,7 @@ TICKET = Target("app0000", Kind.JS_TICKET)
 # What only the text of that script holds, to tell its command by on the wire.
 LOAD = _script("load").splitlines()[-1].encode()
 
-MakeStore = Callable[..., Store]
+MakeStore = Callable[..., RedisStore]
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
     """A store on the test's Redis, on another port of it, or with a prefix."""
     clients = []
 
-    def make(port: int = 0, prefix: str = "", url: str = "") -> Store:
+    def make(port: int = 0, prefix: str = "", url: str = "") -> RedisStore:
         clients.append(client_of(url or f"redis://127.0.0.1:{port or redis_server.port}/0", POLICY))
-        return Store(clients[-1], POLICY, prefix, lambda _seconds: None)
+        return RedisStore(clients[-1], POLICY, prefix, lambda _seconds: None)
 
     yield make
     for client in clients:
@@ -55,7 +55,7 @@ def make_store(redis_server: RedisServer) -> Iterator[MakeStore]:
 
 
 @pytest.fixture
-def store(make_store: MakeStore) -> Store:
+def store(make_store: MakeStore) -> RedisStore:
     return make_store()
 
 
@@ -69,7 +69,7 @@ def many(count: int) -> list[Target]:
     return [Target(f"app{n:05d}", Kind.ACCESS_TOKEN) for n in range(count)]
 
 
-def record_of(store: Store, target: Target) -> Record | Unreadable | None:
+def record_of(store: RedisStore, target: Target) -> Record | Unreadable | None:
     snapshot = store.load([target])[0]
     assert isinstance(snapshot, Snapshot)
     return snapshot.record
@@ -104,7 +104,9 @@ class TestLoad:
         assert proxy.commands <= len(targets) / 3
         assert proxy.connections == 1
 
-    def test_many_targets_come_in_bounded_chunks_and_in_order(self, store: Store, redis_server: RedisServer) -> None:
+    def test_many_targets_come_in_bounded_chunks_and_in_order(
+        self, store: RedisStore, redis_server: RedisServer
+    ) -> None:
         targets = many(2500)
         expires_at = int(time.time()) + 600
         for n in (0, 999, 1000, 2499):
@@ -114,7 +116,7 @@ class TestLoad:
         codes = {n: each.record.code for n, each in enumerate(found) if record_in(each)}  # type: ignore[union-attr]
         assert codes == {n: f"code-{n}" for n in (0, 999, 1000, 2499)}
 
-    def test_no_chunk_is_larger_than_a_thousand_targets(self, store: Store, redis_server: RedisServer) -> None:
+    def test_no_chunk_is_larger_than_a_thousand_targets(self, store: RedisStore, redis_server: RedisServer) -> None:
         """While one chunk is carried out, other clients wait."""
         sizes: list[int] = []
         original = store._load_chunk
@@ -198,7 +200,7 @@ class TestValuesOfOtherTools:
     @pytest.mark.parametrize("kind", Kind)
     @pytest.mark.parametrize("expires_in", [2_000_000_000, 2_000_000_000.7, "2000000000", " 2000000000 "])
     def test_a_code_with_an_expiry_is_a_record_of_any_tool(
-        self, expires_in: object, kind: Kind, store: Store, redis_server: RedisServer
+        self, expires_in: object, kind: Kind, store: RedisStore, redis_server: RedisServer
     ) -> None:
         target = Target("app0000", kind)
         value = {WIRE_NAME[kind]: "theirs", "expires_in": expires_in, "member_of_theirs": [1]}
@@ -232,7 +234,7 @@ class TestValuesOfOtherTools:
         ids=lambda value: repr(value[:60]),
     )
     def test_what_is_no_record_is_unreadable_and_says_why_without_quoting(
-        self, value: bytes, store: Store, redis_server: RedisServer
+        self, value: bytes, store: RedisStore, redis_server: RedisServer
     ) -> None:
         put(redis_server, TOKEN, value)
         record = record_of(store, TOKEN)
@@ -245,7 +247,7 @@ class TestValuesOfOtherTools:
     )
     @pytest.mark.parametrize("which", ["value", "lease", "refused"])
     def test_a_wrong_type_of_any_key_is_read_as_nothing_that_would_hold_anything_up(
-        self, which: str, command: tuple[str, ...], store: Store, redis_server: RedisServer
+        self, which: str, command: tuple[str, ...], store: RedisStore, redis_server: RedisServer
     ) -> None:
         client: Any = redis_server.client()
         key = getattr(keys_of(TOKEN), which)
@@ -259,14 +261,14 @@ class TestValuesOfOtherTools:
         assert not snapshot.lease.locked_until
 
     def test_a_complaint_that_is_no_text_is_no_fingerprint_of_any_code(
-        self, store: Store, redis_server: RedisServer
+        self, store: RedisStore, redis_server: RedisServer
     ) -> None:
         redis_server.client().set(keys_of(TOKEN).refused, b"\xff\x00" * 10, ex=600)
         snapshot = store.load([TOKEN])[0]
         assert isinstance(snapshot, Snapshot)
         assert snapshot.complaint is not None
 
-    def test_a_lease_of_strangers_is_no_settled_one(self, store: Store, redis_server: RedisServer) -> None:
+    def test_a_lease_of_strangers_is_no_settled_one(self, store: RedisStore, redis_server: RedisServer) -> None:
         redis_server.client().hset(keys_of(TOKEN).lease, mapping={b"\xff": b"\xff", b"other": b"1"})
         redis_server.client().expire(keys_of(TOKEN).lease, 600)
         snapshot = store.load([TOKEN])[0]
@@ -274,12 +276,12 @@ class TestValuesOfOtherTools:
         assert snapshot.lease.exists
         assert not snapshot.lease.settled
 
-    def test_no_lease_is_no_settled_one(self, store: Store) -> None:
+    def test_no_lease_is_no_settled_one(self, store: RedisStore) -> None:
         snapshot = store.load([TOKEN])[0]
         assert isinstance(snapshot, Snapshot)
         assert snapshot.lease == Lease()
 
-    def test_the_members_of_others_stay_when_a_life_is_cut(self, store: Store, redis_server: RedisServer) -> None:
+    def test_the_members_of_others_stay_when_a_life_is_cut(self, store: RedisStore, redis_server: RedisServer) -> None:
         value = {"server_access_token": "theirs", "expires_in": 2_000_000_000, "theirs": [1]}
         put(redis_server, TOKEN, json.dumps(value))
         snapshot = store.load([TOKEN])[0]
@@ -305,7 +307,7 @@ class TestPublishedClients:
         ],
     )
     def test_they_find_what_was_stored(
-        self, kind: Kind, key: str, member: str, store: Store, redis_server: RedisServer
+        self, kind: Kind, key: str, member: str, store: RedisStore, redis_server: RedisServer
     ) -> None:
         target, expires_at = Target("app0000", kind), int(time.time()) + 7200
         held = store.acquire(Snapshot(target, 0, None), "a", "me").snapshot
@@ -323,7 +325,7 @@ class TestPublishedClients:
 def test_a_repeat_comes_at_once(redis_server: RedisServer, proxy: TcpProxy) -> None:
     pauses: list[float] = []
     connection = client_of(f"redis://127.0.0.1:{proxy.port}/0", POLICY)
-    store = Store(connection, POLICY, "", pauses.append)
+    store = RedisStore(connection, POLICY, "", pauses.append)
     put(redis_server, TOKEN, b"garbage")
     proxy.script(Act.CUT_BEFORE, b"EVAL")
     (snapshot,) = store.load([TOKEN])
@@ -346,7 +348,7 @@ def test_between_repeats_there_are_the_pauses_that_were_asked_for() -> None:
     # Nothing listens there.
     connection = client_of("redis://127.0.0.1:9/0", POLICY)
     with pytest.raises(StoreError):
-        Store(connection, POLICY, "", pauses.append).finish(
+        RedisStore(connection, POLICY, "", pauses.append).finish(
             Snapshot(TOKEN, 0, None), "me", "refused", "", pauses=(0.0, 0.2, 1.0)
         )
     assert pauses == [0.2, 1.0]
@@ -354,7 +356,7 @@ def test_between_repeats_there_are_the_pauses_that_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize("word", Word)
-def test_where_no_value_was_read_none_is_made(word: Word, store: Store) -> None:
+def test_where_no_value_was_read_none_is_made(word: Word, store: RedisStore) -> None:
     noted = store.note(store.read(TOKEN), word, "me", ends_at=1)
     assert noted is None
     assert store.read(TOKEN).record is None
@@ -364,7 +366,7 @@ def test_where_no_value_was_read_none_is_made(word: Word, store: Store) -> None:
     ("locked", "settles"), [(-1, True), (0, True), (30_000, False), (89_000, False), (95_000, True), (10**14, True)]
 )
 def test_a_lock_that_no_attempt_can_have_taken_was_over_when_it_was_read(
-    locked: int, settles: bool, store: Store, redis_server: RedisServer
+    locked: int, settles: bool, store: RedisStore, redis_server: RedisServer
 ) -> None:
     put(redis_server, TOKEN, write_record(TOKEN.kind, Record("code", int(time.time()) + 600)))
     now_ms = store.read(TOKEN).now_ms
@@ -374,7 +376,7 @@ def test_a_lock_that_no_attempt_can_have_taken_was_over_when_it_was_read(
     assert noted.lease.settled is store.read(TOKEN).lease.settled is settles
 
 
-def test_what_a_note_returns_is_what_is_stored(store: Store, redis_server: RedisServer) -> None:
+def test_what_a_note_returns_is_what_is_stored(store: RedisStore, redis_server: RedisServer) -> None:
     ends = int(time.time()) + 300
     for word in Word:
         redis_server.flush()
@@ -390,7 +392,7 @@ def test_what_a_note_returns_is_what_is_stored(store: Store, redis_server: Redis
 @pytest.mark.parametrize("ttl_s", [None, 86_400])
 @pytest.mark.parametrize("claims", [lambda now: now + 7200, lambda now: now * 1000, lambda now: now + 86_400])
 def test_another_tools_value_over_a_settled_one_gets_the_grace_until_checkcode_settles_it(
-    claims: Callable[[int], int], ttl_s: int | None, store: Store, redis_server: RedisServer
+    claims: Callable[[int], int], ttl_s: int | None, store: RedisStore, redis_server: RedisServer
 ) -> None:
     now = int(time.time())
     put(redis_server, TOKEN, write_record(TOKEN.kind, Record("ours", now + 7000)))
@@ -412,7 +414,7 @@ def test_another_tools_value_over_a_settled_one_gets_the_grace_until_checkcode_s
 
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_value_whose_end_cannot_be_read_lives_for_the_grace_after_a_good_word(
-    locked: bool, store: Store, redis_server: RedisServer
+    locked: bool, store: RedisStore, redis_server: RedisServer
 ) -> None:
     value = json.dumps({"server_access_token": "theirs", "expires_in": "2030-01-01"})
     redis_server.client().set(keys_of(TOKEN).value, value, px=77_000)
@@ -508,7 +510,9 @@ def test_a_number_of_a_lease_has_at_most_fifteen_digits(text: str, number: int) 
         ("²", UNKNOWN_ORIGIN),
     ],
 )
-def test_a_mark_is_read_as_the_scripts_read_it(text: str, mark: str, store: Store, redis_server: RedisServer) -> None:
+def test_a_mark_is_read_as_the_scripts_read_it(
+    text: str, mark: str, store: RedisStore, redis_server: RedisServer
+) -> None:
     assert read_from(reply("mark", text, "before", text)).lease.mark == mark
     redis_server.client().hset(keys_of(TOKEN).lease, mapping={"mark": text})
     held = store.acquire(store.read(TOKEN), "a", "me")

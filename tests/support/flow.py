@@ -136,7 +136,7 @@ from token_refresher.domain.command import Action, Command
 from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.settings.loader import read
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 def about(arguments, kind):
     for each in arguments:

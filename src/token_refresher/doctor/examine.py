@@ -23,7 +23,7 @@ from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.humanize import counted
 from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.settings.loader import read
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 # The whole examination, in seconds. One application takes one or two.
 _TIME_LIMIT_S = 60.0
@@ -103,7 +103,7 @@ def _read(context: CheckContext) -> list[credentials.Stored]:
 
     def look() -> list[Finding]:
         policy, prefix = context.settings.policy, context.settings.redis.key_prefix
-        store = Store(context.client, policy, prefix, lambda seconds: None)
+        store = RedisStore(context.client, policy, prefix, lambda seconds: None)
         callers = {
             app.app_id: bootstrap.caller_of(context.settings, socket.gethostname(), app)
             for app in context.settings.apps

@@ -46,7 +46,7 @@ def _source(name: str) -> str:
         return file.read().decode()
 
 
-class Store:
+class RedisStore:
     """Values and leases in Redis. Every method raises StoreError when Redis does not do what is asked.
 
     `pause` waits between repeats (seconds -> None). A command is repeated only after a broken or refused connection,

@@ -30,7 +30,7 @@ from token_refresher.platforms.http.call import Call
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 # What starts a run: the timer, or a person who wants new codes.
 EVENTS = {
@@ -155,10 +155,10 @@ def _hold_ours(place: str, kind: str) -> None:
         return
     if place == "after its lease":
 
-        def takes(_: Store, read: Snapshot, *__: object, **___: object) -> bool:
+        def takes(_: RedisStore, read: Snapshot, *__: object, **___: object) -> bool:
             return kind in (ANY, read.target.kind.value)
 
-        _held(Store, "acquire", takes, after=True, given=True)
+        _held(RedisStore, "acquire", takes, after=True, given=True)
     elif place in ("before send", "after its last look"):
         names = list(_FETCHES.values()) if kind == ANY else [_FETCHES[kind]]
         fetching = [_fetching(name) for name in names]
@@ -168,10 +168,10 @@ def _hold_ours(place: str, kind: str) -> None:
         _held(YuanzhibangPlatform, _FETCHES[kind], lambda *_: True, after=True)
     elif place in ("before store", "before finish"):
 
-        def stores(_: Store, held: Snapshot, __: str, outcome: str, *___: object, **____: object) -> bool:
+        def stores(_: RedisStore, held: Snapshot, __: str, outcome: str, *___: object, **____: object) -> bool:
             return kind in (ANY, held.target.kind.value) and outcome == "issued"
 
-        _held(Store, "finish", stores, after=place == "before finish")
+        _held(RedisStore, "finish", stores, after=place == "before finish")
 
 
 def _fetching(name: str) -> list[str]:

@@ -16,7 +16,7 @@ from token_refresher.domain.model import Kind, Lease, Record, Target, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.store.errors import missing_right
 from token_refresher.store.keys import keys_of
-from token_refresher.store.redis_store import Store
+from token_refresher.store.redis_store import RedisStore
 
 # An application that no one has; its keys are gone at the end of the probe, else after a minute.
 _PROBE_TTL_S = 60
@@ -94,7 +94,7 @@ def _probed(context: CheckContext, probes: Sequence[Target]) -> StoreError | Non
     """What a run does, on probe keys: take a lease, store, look, settle, withdraw. None when all of it worked."""
     settings = context.settings
     policy: Policy = replace(settings.policy, lease_ttl_s=_PROBE_TTL_S)
-    store = Store(context.client, policy, settings.redis.key_prefix, lambda seconds: None)
+    store = RedisStore(context.client, policy, settings.redis.key_prefix, lambda seconds: None)
     token, ticket = probes
     try:
         (before,) = store.load([token])
