@@ -396,7 +396,7 @@ def test_what_another_run_stores_while_this_one_waits_is_taken_over(deployment: 
     world = deployment.world
     for kind in Kind:
         world.redis.client().delete(key(kind))
-    with deployment.child("from support.child import point\nwrap(Store, 'finish', after=False)") as child:
+    with deployment.child("from support.child import point\nwrap(RedisStore, 'finish', after=False)") as child:
         child.wait_for("at:finish")
         refresher = deployment.refresher()
         pauses: list[float] = []

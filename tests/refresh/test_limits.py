@@ -94,19 +94,18 @@ def test_a_new_run_keeps_limits_that_last(limits: Limits, clock: Clock) -> None:
     assert (wait_s(limits, "a"), wait_s(limits, "b")) == (20, 0)
 
 
-def test_who_was_limited_how_often_in_a_row_is_forgotten_after_a_while_or_a_request_that_got_through(
+def test_who_was_limited_last_is_forgotten_after_a_while_or_a_request_of_its_own_that_got_through(
     limits: Limits, clock: Clock
 ) -> None:
-    for _ in range(2):
-        limits.limited(HERE, "a", 30)
-    limits.limited(HERE, "b", 30)
+    for each in "ab":
+        limits.limited(HERE, each, 30)
     limits.passed(HERE, "c")
-    assert [limits.times(HERE, each) for each in "abc"] == [2, 1, 0]
+    assert [limits.again(HERE, each) for each in "abc"] == [True, True, False]
     limits.passed(HERE, "a")
-    assert [limits.times(HERE, each) for each in "abc"] == [0, 1, 0]
+    assert [limits.again(HERE, each) for each in "abc"] == [False, True, False]
     clock.now += 630
     limits.begin()
-    assert limits.times(HERE, "b") == 0
+    assert not limits.again(HERE, "b")
 
 
 # -- several in a row -------------------------------------------------------------------------------------------------

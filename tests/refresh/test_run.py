@@ -502,18 +502,19 @@ def test_what_was_asked_in_vain_comes_last_and_the_longest_ago_first_even_where_
     assert order(stage, CHECK_PATH) == ["app0002", "app0004", "app0001", "app0003", "app0000"]
 
 
-def test_an_audit_that_was_limited_counts_as_a_tick_younger_for_each_time(stage: Stage) -> None:
+def test_audits_that_were_limited_the_last_time_take_turns_with_the_others(stage: Stage) -> None:
     stage.policy, now = replace(POLICY, concurrency=1), time.time()
-    stage.add("app0002")
+    for number in range(2, 6):
+        stage.add(f"app000{number}")
     stage.limits = Limits(stage.clock)
     for number, app in enumerate(stage.apps):
         target = Target(app.app_id, TOKEN)
         stage.put(target, 5000, stage.simulator.issue(app.app_id, "access_token").code)
-        stage.redis.hset(keys_of(target).lease, "audited_at", int((now - 400 + 50 * number) * 1000))
-        for _ in range((2, 0, 0)[number]):
+        stage.redis.hset(keys_of(target).lease, "audited_at", int((now - 900 + 50 * number) * 1000))
+        if number < 4:
             stage.limits.limited(asking(app), app.app_id, 0)
     stage.run(Command(kinds=(TOKEN,)))
-    assert order(stage, CHECK_PATH) == ["app0001", "app0002", "app0000"]
+    assert [each[-1] for each in order(stage, CHECK_PATH)] == ["4", "0", "5", "1", "2", "3"]
 
 
 @pytest.mark.parametrize(

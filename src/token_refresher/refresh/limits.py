@@ -51,13 +51,13 @@ def _origin(url: PlatformUrl) -> str:
 class _Held:
     """The limits of one interface. Instants are of the steady clock.
 
-    `until` is the end of each application's own limit, `times` how often in a row it was limited, `row` are those that
-    were limited since the request of any got through. `trying` is the one that tries for all ("": none), `tries` of
-    such were limited, one after the other.
+    `until` is the end of each application's own limit, `again` are those of which no request got through since, and
+    `row` those that were limited since the request of any got through. `trying` is the one that tries for all ("":
+    none), `tries` of such were limited, one after the other.
     """
 
     until: dict[str, float] = field(default_factory=dict)
-    times: dict[str, int] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
     row: set[str] = field(default_factory=set)
     trying: str = ""
     tries: int = 0
@@ -70,7 +70,7 @@ class _Held:
     def forget(self, now: float) -> None:
         """Drop what is long over."""
         self.until = {app_id: until for app_id, until in self.until.items() if until > now - _REMEMBERED_S}
-        self.times = {app_id: times for app_id, times in self.times.items() if app_id in self.until}
+        self.again &= self.until.keys()
         self.row &= self.until.keys()
 
 
@@ -149,7 +149,7 @@ class Limits:
         with self._changed:
             held, now = self._held[interface], self._clock()
             held.until[app_id] = max(held.until.get(app_id, 0.0), now + wait_s)
-            held.times[app_id] = held.times.get(app_id, 0) + 1
+            held.again.add(app_id)
             held.row.add(app_id)
             if held.trying == app_id:
                 held.tries += 1
@@ -157,10 +157,10 @@ class Limits:
                 held.paused_until = min([now + pause_s, *held.ends(now)])
                 self._tried(held, app_id)
 
-    def times(self, interface: Interface, app_id: str) -> int:
-        """How many requests of this application in a row were limited."""
+    def again(self, interface: Interface, app_id: str) -> bool:
+        """Whether the last request of this application was limited."""
         with self._changed:
-            return self._held[interface].times.get(app_id, 0)
+            return app_id in self._held[interface].again
 
     def several(self, interface: Interface) -> bool:
         """Whether several are limited at this platform: then its limit speaks of no application in particular."""
@@ -183,7 +183,7 @@ class Limits:
         """A request of this application got through: whatever came of it, it was not limited."""
         with self._changed:
             held = self._held[interface]
-            held.times.pop(app_id, None)
+            held.again.discard(app_id)
             held.row.clear()
             held.trying, held.tries, held.paused_until = "", 0, 0.0
             self._changed.notify_all()

@@ -8,6 +8,7 @@ What endangers a reader soonest comes first, be it a question or a fetch.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +33,8 @@ Read = Snapshot | StoreError
 
 # So begins a warning about another copy of this program.
 SICK_COPY = "another copy"
+# The rank of audits among what is urgent.
+_AUDIT = 2
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class _Job:
             wanted_of.setdefault(target.app_id, []).append(target)
         busy = [] if self.command.action is Action.STATUS else [a for a in apps if self._busy(wanted_of[a.app_id])]
         if busy:
-            self._work(sorted(busy, key=lambda app: self._urgency(app, wanted_of[app.app_id])), wanted_of)
+            self._work(self._by_urgency(busy, wanted_of), wanted_of)
         return [self._report(target) for target in self._reported(targets)]
 
     def _busy(self, targets: Sequence[Target]) -> bool:
@@ -155,13 +158,25 @@ class _Job:
         caller = self.refresher.callers[snapshot.target.app_id]
         return decision.reason is Reason.LOCKED or after_limit(snapshot, decision, caller)
 
-    def _urgency(self, app: App, targets: Sequence[Target]) -> tuple[int, float]:
-        """What endangers a reader soonest comes first: what was complained of, what is due or in doubt; then audits.
+    def _by_urgency(self, busy: Sequence[App], wanted_of: Mapping[str, Sequence[Target]]) -> list[App]:
+        """What endangers a reader soonest comes first.
 
-        What was asked about in vain the last time comes last: what cannot be learned hides nothing that can. An audit
-        that was limited counts as a tick younger for each time, so that others have their turn.
+        Audits that were limited the last time take turns with the others: neither keeps the other from checkCode.
         """
-        refresher, caller = self.refresher, self.refresher.callers[app.app_id]
+        keyed = sorted(((self._urgency(app, wanted_of[app.app_id]), app) for app in busy), key=lambda pair: pair[0])
+        queues: tuple[list[App], list[App]] = [], []
+        for (rank, _), app in keyed:
+            if rank == _AUDIT:
+                queues[self.refresher.limits.again(asking(app), app.app_id)].append(app)
+        turns = iter([app for pair in itertools.zip_longest(*queues) for app in pair if app is not None])
+        return [next(turns) if rank == _AUDIT else app for (rank, _), app in keyed]
+
+    def _urgency(self, app: App, targets: Sequence[Target]) -> tuple[int, float]:
+        """First what was complained of, then what is due or in doubt, then audits.
+
+        What was asked about in vain the last time comes last: what cannot be learned hides nothing that can.
+        """
+        caller = self.refresher.callers[app.app_id]
         results = [self.results[target] for target in targets if target in self.results]
         asked = [result.snapshot for result in results if result.decision.ask]
         heard = [snapshot for snapshot in asked if not snapshot.lease.in_vain(caller)]
@@ -170,9 +185,8 @@ class _Job:
         due = [r.snapshot.readable_s for r in results if r.decision.reason is not Reason.FRESH]
         if due:
             return 1, min(due)
-        younger_ms = refresher.limits.times(asking(app), app.app_id) * refresher.policy.tick_s * 1000
         if heard:
-            return 2, min(snapshot.lease.audited_at for snapshot in heard) + younger_ms
+            return _AUDIT, min(snapshot.lease.audited_at for snapshot in heard)
         return 3, min((snapshot.lease.caller(caller).asked_at for snapshot in asked), default=0)
 
     def _work(self, busy: Sequence[App], wanted_of: dict[str, list[Target]]) -> None:

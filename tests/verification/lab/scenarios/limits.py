@@ -154,8 +154,6 @@ def _beside(
     trouble: Trouble,
     concurrency: int = 64,
     *,
-    outside: str = "",
-    refused_s: float = 0.0,
     policy: Mapping[str, float] = MappingProxyType({}),
 ) -> Scenario:
     """Someone else refreshes three of the healthy applications, twenty minutes after the others fell ill."""
@@ -167,8 +165,7 @@ def _beside(
         duration_s=superseded.at_s + 40 * MINUTE_S,
         troubles=(trouble, SomebodyElse(start=superseded, apps=(place.apps - 1, place.apps - 4, place.apps - 6))),
         policy={"concurrency": concurrency, **policy},
-        bounds=Bounds(refused_s=refused_s, fetches=None, heal_s=None),
-        outside=outside,
+        bounds=Bounds(fetches=None, heal_s=None),
         baseline=False,
         place=place,
     )
@@ -218,8 +215,6 @@ _BESIDE = (
             _Thirty,
             _sick(_Thirty, _limit(""), (CHECK_PATH,), _FRESH_S),
             at_once,
-            outside="checkCode limits more applications than a run tries to ask about",
-            refused_s=2 * 330,
         )
         for at_once in (1, 6)
     ),
