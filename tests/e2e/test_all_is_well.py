@@ -147,7 +147,7 @@ def test_a_lock_without_an_end_is_not_looked_at_again_and_again(deployment: Depl
 def test_while_a_run_is_at_work_the_page_says_no_code_and_the_doctor_that_it_is_at_work(
     deployment: Deployment,
 ) -> None:
-    with deployment.child(holding("Store", "finish", Kind.ACCESS_TOKEN)) as child:
+    with deployment.child(holding("RedisStore", "finish", Kind.ACCESS_TOKEN)) as child:
         child.wait_for("at:finish")
         report = deployment.refresher().run_once(STATUS)
         assert of(report, Kind.ACCESS_TOKEN).in_danger

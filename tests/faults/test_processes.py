@@ -26,20 +26,20 @@ KINDS = [TOKEN, TICKET]
 # The last tick by which everything has to be healed: work + flight + tick + work, in ticks of 60 s.
 HEALED_AFTER_TICKS = 3
 STEPS = {
-    "before it takes the lease": ("Store", "acquire", False),
-    "after it took the lease": ("Store", "acquire", True),
+    "before it takes the lease": ("RedisStore", "acquire", False),
+    "after it took the lease": ("RedisStore", "acquire", True),
     "before it sends the request": ("Call", "mark_sent", False),
     "between its last look and the send": ("Call", "mark_sent", True),
-    "after the answer came": ("Store", "finish", False),
-    "after it stored the code": ("Store", "finish", True),
+    "after the answer came": ("RedisStore", "finish", False),
+    "after it stored the code": ("RedisStore", "finish", True),
 }
 # Where a process is when it is hit: the driver code that holds it there, and the line it then says.
 POINTS = {
-    "before the lease": (holding("Store", "acquire", TICKET), "at:acquire"),
-    "after the lease": (holding("Store", "acquire", TICKET, after=True), "after:acquire"),
+    "before the lease": (holding("RedisStore", "acquire", TICKET), "at:acquire"),
+    "after the lease": (holding("RedisStore", "acquire", TICKET, after=True), "after:acquire"),
     "before the send": ("wrap(Call, 'mark_sent', when=lambda *a, n=iter(range(9)): next(n) == 1)", "at:mark_sent"),
-    "after the answer": (holding("Store", "finish", TICKET), "at:finish"),
-    "after the store": (holding("Store", "finish", TICKET, after=True), "after:finish"),
+    "after the answer": (holding("RedisStore", "finish", TICKET), "at:finish"),
+    "after the store": (holding("RedisStore", "finish", TICKET, after=True), "after:finish"),
 }
 # A refusal of memory, planted where a run is in the middle of things.
 OUT_OF_MEMORY = """
@@ -172,7 +172,7 @@ def test_a_request_sent_long_after_its_lease_by_a_process_that_then_dies_is_foun
 
 
 def test_the_slower_of_two_finishers_stores_nothing_and_says_so(deployment: Deployment) -> None:
-    with deployment.child(holding("Store", "finish", Kind.JS_TICKET)) as child:
+    with deployment.child(holding("RedisStore", "finish", Kind.JS_TICKET)) as child:
         child.wait_for("at:finish")
         child.freeze()
         deployment.tick(2)
@@ -217,7 +217,7 @@ def test_an_answer_noted_long_after_it_was_given_does_not_put_the_next_audit_off
     deployment = Deployment(world)
     deployment.run()
     deployment.pass_time(250)
-    with deployment.child(holding("Store", "note")) as child:
+    with deployment.child(holding("RedisStore", "note")) as child:
         child.wait_for("at:note")
         child.send("go")
         child.wait_for("at:note")
@@ -345,7 +345,7 @@ def test_an_old_request_carried_out_while_a_newer_answer_waits_to_be_stored_is_f
         slow.freeze()
         # The lock is over after 90 s, the copy's own wait after 150 s.
         deployment.pass_time(160)
-        with deployment.child(holding("Store", "finish", TICKET)) as second:
+        with deployment.child(holding("RedisStore", "finish", TICKET)) as second:
             second.wait_for("at:finish")
             deployment.pass_time(waits_s)
             gate.release()
@@ -389,9 +389,9 @@ def test_told_to_end_and_then_killed_at_any_point_the_next_ticks_heal(deployment
 @pytest.mark.parametrize(
     ("owner", "name", "when"),
     [
-        ("Store", "acquire", "arguments[1].target == spoilt"),
+        ("RedisStore", "acquire", "arguments[1].target == spoilt"),
         ("YuanzhibangPlatform", "fetch_js_ticket", "arguments[1].app_id == spoilt.app_id"),
-        ("Store", "finish", "arguments[1].target == spoilt"),
+        ("RedisStore", "finish", "arguments[1].target == spoilt"),
     ],
     ids=["before the lease", "before the request", "before the store"],
 )
