@@ -165,10 +165,14 @@ def test_the_picture_is_whole_and_says_in_words_what_it_shows() -> None:
     picture = ElementTree.fromstring(text)  # noqa: S314 - our own
     words = ["".join(each.itertext()) for each in picture.iter() if each.tag.endswith(("title", "desc"))]
     assert words[0] == QUIET.name
-    assert "ours: 0 s with a refused code" in words[1]
-    assert "baseline" in words[1]
-    assert "never healed" in words[1]
-    for wanted in ("a fault & more, 0:00:10 to 0:00:20", "refused, 0:00:40 to 0:01:00", "none, 0:01:00 to 0:01:40"):
+    assert "token refresher: 0 s with a rejected credential" in words[1]
+    assert "cron job" in words[1]
+    assert "never recovered" in words[1]
+    for wanted in (
+        "a fault & more, 0:00:10 to 0:00:20",
+        "rejected, 0:00:40 to 0:01:00",
+        "no credential, 0:01:00 to 0:01:40",
+    ):
         assert wanted in words
     assert sum(each.tag.endswith("polygon") for each in picture.iter()) == 2
     assert "prefers-color-scheme: dark" in text

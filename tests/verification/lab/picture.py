@@ -14,7 +14,7 @@ from .timeline import Held
 _WIDTH, _LEFT, _RIGHT = 960, 150, 20
 _HEAD, _LANE, _GAP, _GROUP = 64, 26, 10, 34
 _KINDS = ("js_ticket", "access_token")
-# Told apart by pattern and height as well as by colour. Each is (light, dark).
+# They differ by pattern and height as well as by colour. Each is (light, dark).
 _COLOURS = {
     "accepted": ("#0072b2", "#56b4e9"),
     "refused": ("#d55e00", "#ff8c42"),
@@ -25,6 +25,15 @@ _COLOURS = {
     "paper": ("#ffffff", "#121212"),
     "rule": ("#dddddd", "#3a3a3a"),
 }
+# What the picture calls each state of what readers hold.
+_WORDS = {
+    Held.ACCEPTED.value: "accepted",
+    Held.REFUSED.value: "rejected",
+    Held.NONE.value: "no credential",
+    Held.UNREADABLE.value: "Redis silent",
+}
+# What the picture calls each system.
+_NAMES = {"ours": "token refresher", "baseline": "cron job"}
 # About so many marks fit on the time axis.
 _MARKS = 10
 _STEPS_S = (300, 600, 1200, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400)
@@ -34,12 +43,12 @@ def draw(scenario: Scenario, results: Sequence[Result]) -> str:
     """The picture of what was played; one group of lanes for each result."""
     group = _GROUP + len(_KINDS) * (_LANE + _GAP)
     height = _HEAD + group * len(results) + 70
-    title, told = escape(scenario.name), escape(_description(scenario, results))
+    title, description = escape(scenario.name), escape(_description(scenario, results))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         'font-family="sans-serif" font-size="12" role="img" aria-labelledby="title desc">',
         f'<title id="title">{title}</title>',
-        f'<desc id="desc">{told}</desc>',
+        f'<desc id="desc">{description}</desc>',
         _STYLE,
         '<rect class="paper" width="100%" height="100%"/>',
         f'<text class="ink" x="16" y="26" font-size="16">{title}</text>',
@@ -71,14 +80,18 @@ _STYLE = _style()
 
 def _description(scenario: Scenario, results: Sequence[Result]) -> str:
     """What the picture shows, for those who do not see it."""
-    told = [scenario.sentence]
+    found = [scenario.sentence]
     for result in results:
-        healed = "never healed" if result.heal_s is None else f"healed {result.heal_s:.0f} s after the last fault"
-        told.append(
-            f"{result.system}: {result.refused_s:.0f} s with a refused code, {result.none_s:.0f} s with none, "
+        healed = "never recovered" if result.heal_s is None else f"recovered {result.heal_s:.0f} s after the last fault"
+        found.append(
+            f"{_name(result)}: {result.refused_s:.0f} s with a rejected credential, {result.none_s:.0f} s without one, "
             f"{result.fetches} fetches where {result.ideal} are needed, {healed}."
         )
-    return " ".join(told)
+    return " ".join(found)
+
+
+def _name(result: Result) -> str:
+    return _NAMES.get(result.system, result.system)
 
 
 def _x(at_s: float, duration_s: float) -> float:
@@ -109,7 +122,7 @@ def _group(result: Result, duration_s: float, top: float) -> list[str]:
             f'height="{bottom - top - 16:.0f}">'
             f"<title>{escape(name)}, {_clock(begin_s)} to {_clock(end_s)}</title></rect>"
         )
-    found.append(f'<text class="ink" x="16" y="{top + 28}" font-weight="bold">{escape(result.system)}</text>')
+    found.append(f'<text class="ink" x="16" y="{top + 28}" font-weight="bold">{escape(_name(result))}</text>')
     for number, kind in enumerate(_KINDS):
         y = top + _GROUP + number * (_LANE + _GAP)
         found.append(f'<text class="ink" x="16" y="{y + 17:.0f}">{kind}</text>')
@@ -129,20 +142,20 @@ def _lane(stretches: Sequence[Any], duration_s: float, y: float) -> list[str]:
         edge = ' stroke-dasharray="4 3" stroke-width="1" stroke="#888"' if state == Held.NONE.value else ""
         found.append(
             f'<rect {paint} x="{x:.1f}" y="{y + down:.0f}" width="{wide:.1f}" height="{high}"{edge}>'
-            f"<title>{state}, {_clock(begin_s)} to {_clock(end_s)}</title></rect>"
+            f"<title>{_WORDS[state]}, {_clock(begin_s)} to {_clock(end_s)}</title></rect>"
         )
     return found
 
 
 def _fetches(fetches: Sequence[Any], wanted: str, duration_s: float, y: float) -> list[str]:
-    """A triangle below the lane for each code issued to the system, one above for somebody else's."""
+    """A triangle below the lane for each credential issued to the system, one above for another program's."""
     found = []
-    for at_s, kind, ours in fetches:
+    for at_s, kind, own in fetches:
         if kind != wanted:
             continue
         x = _x(at_s, duration_s)
-        tip, base = (y + _LANE - 7, y + _LANE + 4) if ours else (y + 7, y - 4)
-        who = "fetched" if ours else "fetched by somebody else"
+        tip, base = (y + _LANE - 7, y + _LANE + 4) if own else (y + 7, y - 4)
+        who = "fetched" if own else "fetched by another program"
         found.append(
             f'<polygon class="ink" points="{x:.1f},{tip:.0f} {x - 4:.1f},{base:.0f} {x + 4:.1f},{base:.0f}">'
             f"<title>{who}, {_clock(at_s)}</title></polygon>"
@@ -158,16 +171,16 @@ def _clock(at_s: float) -> str:
 def _legend(y: float) -> list[str]:
     found, x = [], 16
     entries = [
-        ('class="accepted"', "accepted"),
-        ('fill="url(#hatch)"', "refused"),
-        ('class="none" stroke="#888" stroke-dasharray="4 3"', "no code"),
-        ('class="unreadable"', "Redis silent"),
+        ('class="accepted"', _WORDS[Held.ACCEPTED.value]),
+        ('fill="url(#hatch)"', _WORDS[Held.REFUSED.value]),
+        ('class="none" stroke="#888" stroke-dasharray="4 3"', _WORDS[Held.NONE.value]),
+        ('class="unreadable"', _WORDS[Held.UNREADABLE.value]),
         ('class="fault"', "fault"),
     ]
     for paint, word in entries:
         found.append(f'<rect {paint} x="{x}" y="{y - 11}" width="20" height="12"/>')
         found.append(f'<text class="ink" x="{x + 26}" y="{y}">{word}</text>')
         x += 50 + 8 * len(word)
-    marks = "triangle below: fetched; above: fetched by somebody else"
+    marks = "triangle below: fetched; above: by another program"
     found.append(f'<text class="ink" x="{x}" y="{y}">{marks}</text>')
     return found
