@@ -1,9 +1,9 @@
-"""A web service whose page calls `yzb.core.config`: the smallest one that does it right.
+"""A small web service whose page calls `yzb.core.config`.
 
-    pip install flask token-refresher
+    pip install flask /path/to/token-refresher
     APP_ID=your_app_id REDIS_URL=redis://127.0.0.1:6379/0 flask --app examples/page_signature/app.py run
 
-The page asks for the signature of its own address, as the browser names it: behind a proxy the service may not know it.
+The page asks for the signature of the address that the browser shows: behind a proxy the service may not know it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from token_refresher import Reader
 from token_refresher.domain.errors import NoCredentialError, SigningError
 
 APP_ID = os.environ["APP_ID"]
-# What the browser shows before the page's path, such as https://shop.example. Needed behind a proxy that ends TLS: this
-# service sees http:// there. Only addresses that begin like this are signed, so that nobody signs pages of others.
+# What the browser shows before the page's path, such as https://shop.example. Set it behind a proxy that ends TLS: this
+# service sees http:// there. The service signs only addresses that begin like this, so that other sites cannot use it.
 PAGE_ORIGIN = os.environ.get("PAGE_ORIGIN", "").rstrip("/")
 # The platform's script, which defines `yzb`, at the address that its documentation gives.
 BRIDGE_JS_URL = os.environ.get(
     "BRIDGE_JS_URL", "https://static.yuanzhibang.com/app/open/js/bridge/js-yzb-bridge-v0.0.41.js"
 )
-# Which of the platform's functions the page calls.
+# The platform's functions that the page calls.
 JS_API_LIST = os.environ.get("JS_API_LIST", "core.requestAuthCode").split(",")
 
 app = Flask(__name__)
-# One reader for the whole process; it may be made before the server forks.
+# One reader for the whole process. Forked processes may share it.
 reader = Reader.from_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
 
 
@@ -51,6 +51,6 @@ def signature() -> Any:
     except NoCredentialError:
         app.logger.exception("no ticket to sign with")
         return jsonify(error="no ticket is stored at the moment"), 503, {"Retry-After": "60"}
-    # A ticket is replaced while pages are open: each page load gets a fresh signature.
+    # The ticket changes while pages are open, so each page load gets a new signature.
     answer.headers["Cache-Control"] = "no-store"
     return answer

@@ -1,4 +1,4 @@
-module read-codes
+module read-credentials
 
 go 1.19
 

@@ -1,4 +1,4 @@
-// Print both codes of an application: go mod tidy && go run read.go APP_ID
+// Print both credentials of an application: go mod tidy && go run read.go APP_ID
 package main
 
 import (

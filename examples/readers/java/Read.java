@@ -1,7 +1,7 @@
-// Print both codes of an application: java Read.java APP_ID
+// Print both credentials of an application: java Read.java APP_ID
 //
-// With a client library it is one line, here Jedis:   String value = new JedisPooled(url).get(key);
-// Without any, as here, Redis is a socket and a line of text.
+// With a client library, such as Jedis, this is one line:   String value = new JedisPooled(url).get(key);
+// This example needs no library: it writes the commands to a socket.
 import java.io.DataInputStream;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -42,9 +42,9 @@ public class Read {
                     System.err.println("nothing is stored under " + key + ": run token-refresher status");
                     System.exit(1);
                 }
-                // Codes hold letters and digits only; a JSON library reads all else too.
+                // A credential has letters and digits only, so this pattern is enough. Use a JSON library in your service.
                 Matcher member = Pattern.compile("\"" + name + "\":\\s*\"([^\"\\\\]+)\"").matcher(value);
-                if (!member.find()) throw new IOException("no code in the value of " + key);
+                if (!member.find()) throw new IOException("no credential in the value of " + key);
                 out.println(member.group(1));
             }
         }

@@ -1,4 +1,4 @@
-// Print both codes of an application: npm install && node read.js APP_ID
+// Print both credentials of an application: npm install && node read.js APP_ID
 import { createClient } from "redis";
 
 const appId = process.argv[2];

@@ -1,5 +1,5 @@
 <?php
-// Print both codes of an application: php read.php APP_ID   (needs the extension redis: apt install php-redis)
+// Print both credentials of an application: php read.php APP_ID   (needs the extension redis: apt install php-redis)
 $at = parse_url(getenv('REDIS_URL') ?: 'redis://127.0.0.1:6379/0');
 $redis = new Redis();
 $redis->connect($at['host'], $at['port'] ?? 6379, 1.0);

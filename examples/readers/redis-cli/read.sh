@@ -1,7 +1,7 @@
 #!/bin/sh
 # Print both stored values of an application: sh read.sh APP_ID
-# Each is a line of JSON; the code is its member server_access_token or js_ticket (with jq: | jq -r .js_ticket).
-# The password comes by REDISCLI_AUTH, which redis-cli reads itself: arguments would show it to everybody on the machine.
+# Each is a line of JSON; the credential is its member server_access_token or js_ticket (with jq: | jq -r .js_ticket).
+# Set the password in REDISCLI_AUTH, which redis-cli reads. As an argument, every user of the machine could see it.
 set -eu
 for name in server_access_token js_ticket; do
     key="type/${name}_info/app_id/$1"
