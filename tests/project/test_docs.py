@@ -148,10 +148,50 @@ def test_every_make_target_and_file_that_a_page_names_exists(page: Path) -> None
         assert (ROOT / name).exists(), name
 
 
+def words(text: str) -> int:
+    return len([word for word in text.split() if re.search(r"\w", word)])
+
+
+def by_hand(page: Path) -> str:
+    """What a person wrote: without blocks of code and the tables of the program."""
+    return re.sub(r"<!-- ([a-z]+) -->.*?<!-- /\1 -->", "", prose(page), flags=re.DOTALL)
+
+
 def test_the_readme_stays_short() -> None:
     text = text_of(ROOT / "README.md")
     assert len(text.splitlines()) <= 160
-    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 900
+    assert words(text) <= 900
+
+
+def test_the_pages_stay_short() -> None:
+    pages = [page for page in ENGLISH_PAGES if DOCS in page.parents and page.parent.name != "reference"]
+    assert words(text_of(DOCS / "explanation" / "verification.md")) <= 800
+    assert words(text_of(DOCS / "explanation" / "performance.md")) <= 700
+    assert sum(words(by_hand(page)) for page in pages) <= 9500
+
+
+# -- words -----------------------------------------------------------------------------------
+
+# Where the glossary in CONTRIBUTING.md allows "code". What is in backticks, or where a link leads, is a name.
+CODES = re.compile(r"`[^`\n]*`|\]\([^)]*\)|\b(error|exit|login|login-free) codes?\b|never \"code\"", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", named([page for page in ENGLISH_PAGES if page.name != "SECURITY.md"]))
+def test_a_page_calls_a_credential_a_credential(page: Path) -> None:
+    assert re.findall(r".*\bcodes?\b.*", CODES.sub("", by_hand(page)), re.IGNORECASE) == []
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_chinese_page_calls_a_credential_a_credential(page: Path) -> None:
+    assert "代码" not in text_of(page)
+
+
+@pytest.mark.parametrize("page", named(ENGLISH_PAGES))
+def test_a_page_is_in_plain_english(page: Path) -> None:
+    old = re.compile(
+        r"\b(told|stands?|anew|somebody|nobody|whoever|aloud|ours|(?<!there )is no)\b(?! longer)", re.IGNORECASE
+    )
+    assert [line for line in by_hand(page).splitlines() if old.search(line)] == []
 
 
 # -- the Chinese pages -----------------------------------------------------------------------
@@ -202,6 +242,23 @@ def test_a_chinese_page_has_the_headings_and_tables_of_the_english_one(page: Pat
     levels = [re.findall(r"^(#+) ", prose(each), re.MULTILINE) for each in (page, english_of(page))]
     assert levels[0] == levels[1]
     assert table_sizes(page) == table_sizes(english_of(page))
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_row_of_a_chinese_table_has_the_names_of_the_english_one(page: Path) -> None:
+    def names(of: Path) -> list[list[str]]:
+        return [sorted(set(re.findall(r"`[^`]+`", row))) for row in re.findall(r"^ *\|.*$", prose(of), re.MULTILINE)]
+
+    assert names(page) == names(english_of(page))
+
+
+@pytest.mark.parametrize("page", named(CHINESE_PAGES))
+def test_a_chinese_page_has_the_figures_of_the_english_one(page: Path) -> None:
+    def figures(of: Path) -> list[str]:
+        text = re.sub(r"\]\([^)]*\)", "", by_hand(of))
+        return sorted(found.rstrip(".,") for found in re.findall(r"\d[\d,.]*", text))
+
+    assert figures(page) == figures(english_of(page))
 
 
 @pytest.mark.parametrize("page", named(CHINESE_PAGES))
