@@ -32,7 +32,7 @@ ENGLISH_PAGES = [
 ]
 CHINESE_PAGES = [ROOT / "README.zh-CN.md", *sorted(CHINESE.rglob("*.md"))]
 PAGES = [*ENGLISH_PAGES, *CHINESE_PAGES]
-# English on purpose: who reads them reads or changes the program.
+# English only: their readers read or change the program.
 ONLY_ENGLISH = ("architecture", "design", "performance", "verification")
 URL = "redis://:password@redis.internal:6379/0"
 
