@@ -265,6 +265,15 @@ def test_check_without_an_answer_is_told_apart_from_a_dead_code(call: Call, simu
     assert "warning: app0001 js_ticket: checkCode: bad_answer" in ended.err
 
 
+def test_check_counts_no_question_that_was_not_sent_and_fails_all_the_same(call: Call, simulator: Simulator) -> None:
+    call("refresh")
+    simulator.stop()
+    ended = call("check", "--app", "app0001")
+    assert ended.code == 5
+    assert ended.out.count("(not asked)") == 2
+    assert "warning: app0001 js_ticket: checkCode: not_sent_connect" in ended.err
+
+
 def test_check_of_nothing_asks_nothing(call: Call, simulator: Simulator) -> None:
     ended = call("check")
     assert ended.code == 1

@@ -139,8 +139,8 @@ def dead(report: Report) -> Sequence[TargetReport]:
 
 
 def unanswered(report: Report) -> Sequence[TargetReport]:
-    """Of a check: the targets about which the platform was asked and gave no definite answer."""
-    asked = [each for each in report.targets if each.questions and each.outcome is None]
+    """Of a check: the targets about which the platform gave no definite answer, or could not be asked."""
+    asked = [each for each in report.targets if (each.questions or each.warnings) and each.outcome is None]
     return [each for each in asked if each.reason not in _DEAD]
 
 

@@ -160,7 +160,11 @@ class Watch:
         code = result.snapshot.code
         assert code is not None  # noqa: S101 - callers look first
         result.questions += 1
-        return self._platform.check_code(app, result.snapshot.target.kind, code, self._until)
+        try:
+            return self._platform.check_code(app, result.snapshot.target.kind, code, self._until)
+        except NotSentError:
+            result.questions -= 1
+            raise
 
     def _alive(self, result: Result, checked: Checked) -> Answer:
         live, (ends_at, corrected) = result.snapshot.live, self.end_of(result, checked)
