@@ -302,7 +302,7 @@ CASES = (
     Case("policies do not fit together", environ(POLICY_TICK_S="1200"), "settings", R, "inequality", 3),
     Case("the CA bundle does not exist", environ(PLATFORM_CA_BUNDLE="/nonexistent.pem"), "settings", R, "correct", 3),
     # Redis
-    Case("Redis's host does not exist", redis_url(host="redis.invalid"), "redis reachable", R, "host in REDIS_URL", 4),
+    Case("Redis's host does not exist", redis_url(host="redis.invalid"), "redis reachable", R, "host and port in", 4),
     Case("Redis's port is wrong", redis_url(port=free_port()), "redis reachable", R, "port in REDIS_URL", 4),
     Case("Redis's password is wrong", redis_url(plant("wrong-password")), "redis reachable", R, "password", 4),
     Case("Redis's password is missing", redis_url(""), "redis reachable", R, "password", 4),

@@ -439,12 +439,12 @@ def test_when_redis_is_down_the_last_code_serves_while_it_is_surely_good_with_on
         assert reader.js_ticket(APP) == code
     serving = "serving the last codes that were read, until the platform may refuse them"
     (line,) = told(caplog)
-    where = f" at 127.0.0.1:{proxy.port}"
-    assert line.startswith(f"Redis cannot be reached: nothing listens there{where} (redis_unreachable): {serving}. ")
+    where = f"Redis at 127.0.0.1:{proxy.port}"
+    assert line.startswith(f"{where} cannot be reached: nothing listens there (redis_unreachable): {serving}. ")
     assert "What to do: correct host and port" in line
     clock.now += 100
     for _ in range(3):
-        with pytest.raises(NoCredentialError, match=r"Redis cannot be reached: .*, and no code is left from before"):
+        with pytest.raises(NoCredentialError, match=r"cannot be reached: .*, and no code is left from before"):
             reader.js_ticket(APP)
         clock.now += 10
     assert len(told(caplog)) == 1
@@ -556,8 +556,8 @@ def test_when_redis_comes_back_it_is_read_again_and_that_is_told_once(
             record = reader.record(APP, TICKET)
             assert (record.code, record.stale) == (newer, False)
             clock.now += 10
-    lines = [line.split(":")[0] for line in told(caplog)]
-    assert lines == ["Redis cannot be reached", "Redis answers again"] * 2
+    lines = [line.partition(":")[0] for line in told(caplog)]
+    assert lines == ["Redis at 127.0.0.1", "Redis answers again"] * 2
 
 
 def test_one_target_that_fails_for_good_does_not_fill_the_log_while_others_are_read(
@@ -749,7 +749,7 @@ def test_a_complaint_that_redis_does_not_answer_is_waited_for_only_so_long(
     assert reader.report_rejected(APP, TICKET, code) is None
     assert time.monotonic() - began < SOON_S
     assert len(told(caplog)) == 1
-    assert "Redis did not answer in time" in told(caplog)[0]
+    assert f"Redis at 127.0.0.1:{proxy.port} did not answer in time" in told(caplog)[0]
 
 
 def test_an_invoker_that_fails_is_told_by_type_alone_and_breaks_no_caller(

@@ -244,7 +244,7 @@ class TestTimeLimits:
             loads(open_url(f"rediss://127.0.0.1:{redis_server.port}/0"))
         assert raised.value.code == "redis_timeout"
         assert "TLS handshake" in raised.value.what
-        assert "write redis:// for rediss://" in raised.value.advice
+        assert "write redis:// instead of rediss://" in raised.value.advice
 
     def test_an_unreachable_cluster_is_told_at_once(self) -> None:
         with pytest.raises(StoreError) as raised:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from importlib import import_module
-from inspect import signature
+from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -14,6 +16,7 @@ from token_refresher.domain.addresses import TLS_OPTIONS, RedisUrl, Topology
 from token_refresher.domain.host_port import HostPort
 from token_refresher.store.errors import client_errors, translated
 from token_refresher.store.idle_connections import Failures, NodePool, watched
+from token_refresher.store.place import Place
 
 if TYPE_CHECKING:
     from token_refresher.domain.policy import Policy
@@ -37,7 +40,7 @@ def create_client(url: RedisUrl, policy: Policy, *, asynchronous: bool = False) 
     try:
         return _to_cluster(url, options, package)
     except client_errors() as error:
-        raise translated(error) from None
+        raise translated(error, Place.of(url)) from None
 
 
 def _options(policy: Policy, package: str) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def _connection_class(url: RedisUrl, package: str, failures: Failures) -> Any:
         kind = kinds.UnixDomainSocketConnection
     else:
         kind = kinds.SSLConnection if url.tls else kinds.Connection
-    return watched(kind, failures, asynchronous=package == _ASYNCHRONOUS)
+    return watched(kind, failures, Place.of(url), asynchronous=package == _ASYNCHRONOUS)
 
 
 def _to_server(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
@@ -112,6 +115,29 @@ def _to_server(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
     return library.Redis.from_pool(pool)
 
 
+def _placed(kind: Any, name: str, place: Place, failure: type[Exception]) -> Any:
+    """`kind` of redis-py, whose method of this name notes the address in such an error, which is about all of it."""
+    method = getattr(kind, name)
+
+    @contextlib.contextmanager
+    def noted() -> Iterator[None]:
+        try:
+            yield
+        except failure as error:
+            error.place = place  # type: ignore[attr-defined]
+            raise
+
+    def synchronous(self: Any, *args: Any) -> Any:
+        with noted():
+            return method(self, *args)
+
+    async def asynchronous(self: Any, *args: Any) -> Any:
+        with noted():
+            return await method(self, *args)
+
+    return type(kind.__name__, (kind,), {name: asynchronous if iscoroutinefunction(method) else synchronous})
+
+
 def _through_sentinels(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
     tls: dict[str, Any] = {"ssl": True, **_tls(url)} if url.tls else {}
     to_sentinels = {
@@ -120,15 +146,16 @@ def _through_sentinels(url: RedisUrl, options: dict[str, Any], package: str) -> 
         "password": url.sentinel_password.reveal() or None,
         **tls,
     }
-    library = import_module(f"{package}.sentinel")
-    sentinels = library.Sentinel(url.addresses, sentinel_kwargs=to_sentinels, **options, **tls)
+    library, place = import_module(f"{package}.sentinel"), Place.of(url)
+    kind = _placed(library.Sentinel, "discover_master", place, library.MasterNotFoundError)
+    sentinels = kind(url.addresses, sentinel_kwargs=to_sentinels, **options, **tls)
     client = sentinels.master_for(url.primary, db=url.database)
     # Shared, because one gateway may forget the connections to all of them.
     failures = Failures()
     for each in (*sentinels.sentinels, client):
         pool = each.connection_pool
         # None of its connections exists yet.
-        pool.connection_class = watched(pool.connection_class, failures, asynchronous=package == _ASYNCHRONOUS)
+        pool.connection_class = watched(pool.connection_class, failures, place, asynchronous=package == _ASYNCHRONOUS)
     return client
 
 
@@ -137,7 +164,8 @@ def _to_cluster(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
     nodes = [library.ClusterNode(host, port) for host, port in url.addresses]
     options |= _tls(url)
     if package == _ASYNCHRONOUS:
-        client = library.RedisCluster(startup_nodes=nodes, ssl=url.tls, **options)
+        cluster = _placed(library.RedisCluster, "initialize", Place.of(url), redis.exceptions.RedisClusterException)
+        client = cluster(startup_nodes=nodes, ssl=url.tls, **options)
         # It takes no class of connections, and has none yet.
         client.connection_kwargs["connection_class"] = kind
         for node in client.nodes_manager.startup_nodes.values():

@@ -8,17 +8,25 @@ import re
 import redis
 from redis import exceptions
 
+from token_refresher.domain.addresses import Topology
 from token_refresher.domain.errors import StoreError
 from token_refresher.store.error_meanings import (
     A_SENTINEL,
     ACROSS_SLOTS,
     COMMANDS,
     IN_A_CLUSTER,
+    INSTEAD_AT_A_SOCKET,
     MEANINGS,
     MOVING,
+    NAMED_WITHOUT_TLS,
+    NO_CLUSTER,
     NO_HANDSHAKE,
+    NO_SENTINEL,
     NO_USER_NAMES,
+    NOT_DIALED,
     NOT_READY,
+    OF_A_SOCKET,
+    ONE_DATABASE,
     OUT_OF_MEMORY,
     READ_ONLY,
     TIMED_OUT,
@@ -27,6 +35,7 @@ from token_refresher.store.error_meanings import (
     WRONG_LOGIN,
     Meaning,
 )
+from token_refresher.store.place import Place
 
 # How scripts say that the user may not do what they do; 6.2 has the first, 7 the second.
 _ABOUT_RIGHTS = re.compile(
@@ -62,7 +71,7 @@ def answered(error: Exception) -> bool:
 def demoted(error: Exception) -> bool:
     """Whether the server says that it is a replica: its address may lead to another server by now."""
     return isinstance(error, exceptions.MasterDownError) or (
-        isinstance(error, redis.ResponseError) and _meaning(error).code == "redis_read_only"
+        isinstance(error, redis.ResponseError) and _meaning(error, Place()).code == "redis_read_only"
     )
 
 
@@ -90,7 +99,7 @@ _OTHERWISE: tuple[tuple[type[Exception], Meaning], ...] = (
     (redis.ConnectionError, UNREACHABLE),
     (OSError, UNREACHABLE),
 )
-_OTHER = Meaning("", "redis_error", "Redis answered with an error ({type})")
+_OTHER = Meaning("", "redis_error", "{redis} answered with an error ({type})")
 # redis-py puts the errors of all sentinels into one text, each after the name of its class.
 _CLASS_NAME = re.compile(r"\b[A-Za-z]+Error(?=\()")
 
@@ -107,7 +116,7 @@ def _words(error: Exception) -> str:
     return _CLASS_NAME.sub("", " ".join([_said(error), *known])).lower()
 
 
-def _meaning(error: Exception) -> Meaning:
+def _meaning(error: Exception, place: Place) -> Meaning:
     if missing := missing_right(error):
         return _about_rights(missing)
     words = _words(error)
@@ -115,11 +124,16 @@ def _meaning(error: Exception) -> Meaning:
         # Before all others: it quotes the arguments, which may hold any word.
         return _about_command(found[1] or "")
     if NO_HANDSHAKE.mark in words:
-        return NO_HANDSHAKE
+        return NO_HANDSHAKE._replace(advice=NAMED_WITHOUT_TLS) if place.found else NO_HANDSHAKE
+    if place.tls and NOT_DIALED.mark in words:
+        return NOT_DIALED
+    at_a_socket = place.topology is Topology.SOCKET
+    known = (*OF_A_SOCKET, *MEANINGS) if at_a_socket else MEANINGS
     by_class = (meaning for kind, meaning in _BY_CLASS if isinstance(error, kind))
-    by_words = (meaning for meaning in MEANINGS if meaning.mark and re.search(meaning.mark, words))
+    by_words = (meaning for meaning in known if meaning.mark and re.search(meaning.mark, words))
     otherwise = (meaning for kind, meaning in _OTHERWISE if isinstance(error, kind))
-    return next(itertools.chain(by_class, by_words, otherwise), _OTHER)
+    meaning = next(itertools.chain(by_class, by_words, otherwise), _OTHER)
+    return INSTEAD_AT_A_SOCKET.get(meaning, meaning) if at_a_socket else meaning
 
 
 def missing_right(error: Exception) -> str:
@@ -138,37 +152,49 @@ def missing_right(error: Exception) -> str:
 
 
 def _about_rights(missing: str) -> Meaning:
+    user = "the user of {redis}"
     if missing == "keys":
         advice = "give the Redis user the right to these keys; docs/how-to/redis-users.md has the whole line"
-        return Meaning("", "redis_no_permission", "the Redis user has no right to the keys", advice)
+        return Meaning("", "redis_no_permission", f"{user} has no right to the keys", advice)
     if missing == "a command":
-        return Meaning("", "redis_no_permission", "the Redis user may not run a command that is needed")
+        return Meaning("", "redis_no_permission", f"{user} may not run a command that is needed")
     advice = f"give the Redis user +{missing} (docs/how-to/redis-users.md), or use an account that may read and write"
-    return Meaning("", "redis_no_permission", f"the Redis user may not run {missing.upper()}", advice)
+    return Meaning("", "redis_no_permission", f"{user} may not run {missing.upper()}", advice)
 
 
 def _about_command(command: str) -> Meaning:
     name = command.upper()
-    if name == "SENTINEL":
-        advice = "write redis:// in REDIS_URL, or after redis+sentinel:// the sentinels' port (mostly 26379)"
-        return Meaning("", "redis_wrong_form", "a Redis server answers there, not a sentinel", advice)
-    if name == "CLUSTER":
-        return Meaning("", "redis_wrong_form", "this Redis is not a cluster", NOT_A_CLUSTER)
-    if name == "SELECT":
-        advice = "leave the database's number out: the end of REDIS_URL (storage_redis.db)"
-        return Meaning("", "redis_database", "this server has only one database", advice)
+    if name in _FORMS:
+        return _FORMS[name]
     shown = f"the command {name}" if name in COMMANDS else "a command that is needed"
-    return Meaning("", "redis_no_command", f"this server does not know {shown}")
+    return Meaning("", "redis_no_command", f"{{redis}} does not know {shown}")
 
 
-NOT_A_CLUSTER = "write redis:// instead of redis+cluster:// in REDIS_URL"
+# What a server is that does not know one of these.
+_FORMS = {"SENTINEL": NO_SENTINEL, "CLUSTER": NO_CLUSTER, "SELECT": ONE_DATABASE}
 
 
-def translated(error: Exception) -> StoreError:
+def translated(error: Exception, everywhere: Place | None = None) -> StoreError:
     """A StoreError for what a client raised: what it means, where, and what to do.
 
-    None of the server's own words are kept: they may quote arguments, and those may hold a code.
+    `everywhere` is the whole address, for an error that does not say where it happened. None of the server's own words
+    are kept: they may quote arguments, and those may hold a credential.
     """
-    meaning, where = _meaning(error), getattr(error, "where", "")
-    what = meaning.what.format(type=type(error).__name__) + (f" at {where}" if where else "")
-    return StoreError(what, code=meaning.code, advice=meaning.advice)
+    cause = _of_a_node(error)
+    at = getattr(cause, "place", None) or everywhere or Place()
+    # Of a cluster, all nodes were tried, and redis-py says what the last one did.
+    place = (getattr(error, "place", None) or everywhere or at) if cause is not error else at
+    meaning = _meaning(cause, at)
+    words = {**place.words(), "host": at.words()["host"], "type": type(cause).__name__}
+    advice = meaning.advice.format(**words)
+    return StoreError(meaning.what.format(**words), code=meaning.code, advice=advice)
+
+
+def _of_a_node(error: Exception) -> Exception:
+    """What a node of a cluster did, of which redis-py makes a sentence of its own."""
+    while isinstance(error, exceptions.RedisClusterException):
+        inner = error.__cause__ or error.__context__
+        if not isinstance(inner, client_errors()):
+            break
+        error = inner
+    return error

@@ -26,6 +26,7 @@ from token_refresher.store.login import (
     sentinel_error,
     wants_one_word,
 )
+from token_refresher.store.place import Place
 
 # The real base comes beside the mixin, in `watched`.
 _Connection: Any = object
@@ -52,6 +53,8 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
     """
 
     _failures: Failures
+    # The whole address of the client.
+    place: Place
     # What `latest` was when this connection was dialed.
     _dialed_after: object = None
     # Whether it is being dialed now: what it then sends is its login, and a failure is one of dialing.
@@ -288,10 +291,10 @@ class _Asynchronous(_Watched):
             raise error from None
 
 
-def watched(connection_class: Any, failures: Failures, *, asynchronous: bool = False) -> Any:
-    """`connection_class` of redis-py, with connections that take part in `failures`."""
+def watched(connection_class: Any, failures: Failures, place: Place, *, asynchronous: bool = False) -> Any:
+    """`connection_class` of redis-py, with connections that take part in `failures` and know `place`."""
     mixin = _Asynchronous if asynchronous else _Synchronous
-    return type(connection_class.__name__, (mixin, connection_class), {"_failures": failures})
+    return type(connection_class.__name__, (mixin, connection_class), {"_failures": failures, "place": place})
 
 
 class NodePool(ConnectionPool):

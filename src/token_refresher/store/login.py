@@ -6,7 +6,6 @@ from typing import Any
 
 import redis
 from redis import exceptions
-from redis.sentinel import MasterNotFoundError
 
 from token_refresher.store.error_meanings import UNKNOWN_COMMAND
 from token_refresher.store.errors import SentinelError
@@ -57,11 +56,7 @@ def located(error: Exception, connection: Any) -> None:
     The innermost connection knows it best; before a sentinel named the primary there is none.
     """
     noted: Any = error
-    if hasattr(noted, "said") or isinstance(error, MasterNotFoundError):
-        return
-    noted.said, noted.where = str(error), ""
-    host, port = getattr(connection, "host", None), getattr(connection, "port", None)
-    if host and port:
-        noted.where = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    else:
-        noted.where = str(getattr(connection, "path", None) or "")
+    if not hasattr(noted, "said"):
+        noted.said = str(error)
+    if not hasattr(noted, "place"):
+        noted.place = connection.place.at(connection)

@@ -12,8 +12,10 @@ from token_refresher.doctor.context import CheckContext
 from token_refresher.doctor.finding import Check, Finding
 from token_refresher.domain.addresses import RedisUrl, Topology
 from token_refresher.domain.errors import StoreError
+from token_refresher.domain.host_port import HostPort
 from token_refresher.store.connection import create_client
 from token_refresher.store.errors import missing_right, translated
+from token_refresher.store.place import Place
 
 # Scripts that read the clock before they write: refused by older servers, which replicate scripts word for word.
 _NEEDED_VERSION, _TESTED_VERSION = (5, 0), (6, 2)
@@ -24,10 +26,7 @@ _CLOCKS_DIFFER_S = 5
 _NO_INFO = "the Redis user may not run {}, so this is not known"
 _NO_INFO_FIX = "give the user +{} for the time of an examination (docs/how-to/redis-users.md), or look by hand"
 
-_NO_CLUSTER_FIX = (
-    "give the Redis user +cluster|slots +command (docs/how-to/redis-users.md); if Redis is no cluster, write redis:// "
-    "instead of redis+cluster:// in REDIS_URL"
-)
+_NO_CLUSTER_FIX = "give the Redis user +cluster|slots +command (docs/how-to/redis-users.md)"
 
 REST = ("redis version", "redis role", "redis eviction", "redis memory", "redis persistence")
 
@@ -35,40 +34,36 @@ REST = ("redis version", "redis role", "redis eviction", "redis memory", "redis 
 def reach(context: CheckContext) -> Iterator[Finding]:
     """Connect; without an answer nothing else of Redis is examined."""
     url = context.settings.redis.url
-    check, where = Check("redis reachable"), _hosts(url) or "a socket file"
+    check, where = Check("redis reachable"), _hosts(url) or f"the socket {url.socket_path}"
     try:
         context.client = create_client(url, context.settings.policy)
         context.ask("TIME")
         yield check.green(f"answers at {where}")
     except (redis.RedisError, OSError, StoreError) as error:
         failed = error if isinstance(error, StoreError) else translated(error)
-        missing = missing_right(error) or ("COMMAND and CLUSTER" if failed.code == "redis_no_permission" else "")
-        if missing and context.client is None:
-            context.gone = f"the Redis user may not run {missing.upper()}"
-            yield check.red(context.gone, _NO_CLUSTER_FIX)
-            return
-        if missing:
+        if failed.code == "redis_no_permission" and context.client is not None:
             # Someone is logged in; another check names the rights that are missing.
             yield check.green(f"answers at {where}")
             return
         context.gone = failed.what
-        says = failed.what if " at " in failed.what else f"{failed.what} at {where}"
-        yield check.red(says, _reach_fix(failed, url))
+        yield check.red(failed.what, _reach_fix(failed, url))
 
 
 def _hosts(url: RedisUrl) -> str:
-    return ", ".join(map(str, url.hosts))
+    return ", ".join(str(HostPort(*each)) for each in url.addresses)
 
 
 def _reach_fix(failed: StoreError, url: RedisUrl) -> str:
     """The advice that a run gives too, and what the address alone adds to it."""
-    if failed.code == "redis_unreachable" and url.topology is Topology.CLUSTER:
-        return f"{failed.advice}; {_NO_CLUSTER_FIX}"
-    if failed.code in ("redis_unreachable", "redis_timeout") and "rediss://" not in failed.advice:
-        if url.tls:
-            return f"{failed.advice}; if the port does not speak TLS, write redis:// instead of rediss:// in REDIS_URL"
-        return f"{failed.advice}; if the port speaks TLS, write rediss:// in REDIS_URL"
-    return failed.advice
+    if failed.code == "redis_no_permission":
+        return _NO_CLUSTER_FIX
+    silent = failed.code == "redis_timeout" or failed.what.endswith("cannot be reached")
+    if not silent or "://" in failed.advice or url.topology is Topology.SOCKET:
+        return failed.advice
+    words = Place.of(url).words()
+    if url.tls:
+        return f"{failed.advice}; if the port does not speak TLS, write {words['plain']}:// in REDIS_URL"
+    return f"{failed.advice}; if the port speaks TLS, write {words['secure']}:// in REDIS_URL"
 
 
 def encryption(context: CheckContext) -> Iterator[Finding]:
