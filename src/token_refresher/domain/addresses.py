@@ -39,6 +39,8 @@ LARGEST_DATABASE = 2**31 - 1
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_ENCODE = "percent-encode special characters in the password (@ is %40, / is %2F, # is %23, ? is %3F, % is %25)"
+_NOT_ENCODED = f"must not have / ? # @ % [ ] as they are in its user and password: {_ENCODE}"
 _ONE_DATABASE = "must not name a database: a cluster has only database 0"
 _NOTHING = Secret("")
 
@@ -61,7 +63,9 @@ class _Parts(NamedTuple):
 
 def _split(given: str) -> _Parts:
     if _UNFIT.search(given):
-        raise InvalidValueError("must be an address without blanks and control characters")
+        raise InvalidValueError(
+            "must be an address without blanks and control characters; percent-encode a password (a blank is %20)"
+        )
     found = _URL.fullmatch(given)
     if found is None:
         return _Parts("", None, "", "", None, None)
@@ -134,14 +138,11 @@ class ProxyUrl:
         parts = _split(given)
         if parts.scheme not in ("http", "https") or not parts.hosts:
             raise InvalidValueError(
-                "must be a proxy's address, http://[user:password@]host:port or https://..., "
-                "with / ? # @ % [ ] in its password percent-encoded"
+                f"must be a proxy's address, http://[user:password@]host:port or https://...; {_ENCODE}"
             )
         login = parts.login or ""
         if parts.segments or parts.query or parts.fragment or _NEVER_IN_A_LOGIN.search(login):
-            raise InvalidValueError(
-                "must end after the proxy's port; write / ? # @ % [ ] in its password percent-encoded"
-            )
+            raise InvalidValueError(f"must end after the proxy's port; {_ENCODE}")
         host = _only_host(parts.hosts)
         user, _, password = login.partition(":")
         user, decoded = (unquote(each, errors="surrogateescape") for each in (user, password))
@@ -220,7 +221,7 @@ class RedisUrl:
             raise InvalidValueError(f"must begin with one of {', '.join(f'{each}://' for each in _SCHEMES)}")
         topology, hosts = _SCHEMES[parts.scheme], _redis_hosts(parts)
         if parts.fragment is not None:
-            raise InvalidValueError("must not have a part after #; write # in its password percent-encoded")
+            raise InvalidValueError(f"must not have a part after #; {_ENCODE}")
         username, password, spelt = _login(parts)
         primary, database = _primary_and_database(parts, topology)
         options = _options(parts, topology)
@@ -263,32 +264,49 @@ def _redis_hosts(parts: _Parts) -> tuple[HostPort, ...]:
     topology, beyond = _SCHEMES[parts.scheme], parts.path + (parts.query or "") + (parts.fragment or "")
     if topology is Topology.SOCKET:
         if parts.hosts and "@" in beyond:
-            raise InvalidValueError("must have / ? # @ % [ ] percent-encoded in its user and password")
+            raise InvalidValueError(_NOT_ENCODED)
         if parts.hosts:
             raise InvalidValueError("must have no host: three slashes come before the path, unix:///path/to/socket")
         if not parts.segments:
-            raise InvalidValueError("must name the path of a socket")
+            raise InvalidValueError("must name the path of a socket: unix:///path/to/socket")
         return ()
-    if not parts.hosts or "@" in beyond:
-        raise InvalidValueError("must name a host; write / ? # @ % [ ] in its password percent-encoded")
+    if "@" in beyond:
+        raise InvalidValueError(_NOT_ENCODED)
+    if not parts.hosts:
+        raise InvalidValueError(f"must name a host: {parts.scheme}://[USER:PASSWORD@]HOST[:PORT]")
+    if topology is Topology.SERVER and "," in parts.hosts:
+        raise InvalidValueError("must name one host; several are for redis+sentinel:// and redis+cluster://")
     if topology is Topology.SERVER:
-        return (_only_host(parts.hosts),)
+        return (_server(parts),)
     return tuple(HostPort.parse(each) for each in parts.hosts.split(","))
+
+
+def _server(parts: _Parts) -> HostPort:
+    try:
+        return HostPort.parse(parts.hosts)
+    except InvalidValueError as error:
+        # Likely a password, without what comes after it.
+        if parts.login is None and re.fullmatch("[^:]*:[^:]*[^:0-9][^:]*|:.*", parts.hosts):
+            raise InvalidValueError(f"{error.what}; a password comes before an @: :PASSWORD@HOST") from None
+        raise
 
 
 def _login(parts: _Parts) -> tuple[str, str, str]:
     """User and password, and the password as it is spelt."""
     given = parts.login or ""
     if _NEVER_IN_A_LOGIN.search(given):
-        raise InvalidValueError("must have / ? # @ % [ ] percent-encoded in its user and password")
+        raise InvalidValueError(_NOT_ENCODED)
     user, colon, spelt = given.partition(":")
     if user and not colon:
         # redis-py would take it for the name of a user without a password.
-        raise InvalidValueError("must have a colon before its password: write ://:PASSWORD@ or ://USER:PASSWORD@")
+        ways = f"{parts.scheme}://:PASSWORD@HOST or {parts.scheme}://USER:PASSWORD@HOST"
+        raise InvalidValueError(f"must have a colon before its password: write {ways}")
     try:
         return unquote(user, errors="strict"), unquote(spelt, errors="strict"), spelt
     except UnicodeDecodeError:
-        raise InvalidValueError("must have percent-encoded UTF-8 as its user and password") from None
+        raise InvalidValueError(
+            "must have percent-encoded UTF-8 as its user and password (é is %C3%A9, not %E9)"
+        ) from None
 
 
 def _primary_and_database(parts: _Parts, topology: Topology) -> tuple[str, int]:
@@ -305,7 +323,7 @@ def _primary_and_database(parts: _Parts, topology: Topology) -> tuple[str, int]:
             raise InvalidValueError("must name the primary after the sentinels: HOST:PORT/NAME")
         primary, path, where = unquote(path[0]), path[1:], "primary's name"
     if len(path) > 1 or not _is_database(path[0] if path else "0"):
-        raise InvalidValueError(f"must end with a database's number, /0, or with nothing, after the {where}")
+        raise InvalidValueError(f"must have a database's number after the {where} (/0 for example), or nothing")
     return primary, int(path[0]) if path else 0
 
 
@@ -329,9 +347,9 @@ def _options(parts: _Parts, topology: Topology) -> dict[str, str]:
         if not value:
             raise InvalidValueError(f"must give its option {name} a value")
         if name in found:
-            raise InvalidValueError(f"must give its option {name} once")
+            raise InvalidValueError(f"must give its option {name} only once")
         if name == "db" and not _is_database(value):
-            raise InvalidValueError("must have a database's number as its option db")
+            raise InvalidValueError("must have a database's number as its option db (?db=0 for example)")
         found[name] = value
     return found
 
@@ -339,7 +357,7 @@ def _options(parts: _Parts, topology: Topology) -> dict[str, str]:
 def _why_not(name: str, scheme: str, accepted: list[str]) -> str:
     """The end of a sentence about an option that has no effect here."""
     if not _OPTION_NAME.fullmatch(name):
-        return "must not have an option that is not accepted (its name is not shown)"
+        return f"must not have an option that is not accepted (its name is not shown); {_accepted(scheme, accepted)}"
     if name in TLS_OPTIONS and scheme != "unix":
         return f"must begin with {scheme.replace('redis', 'rediss', 1)}:// to have the option {name}"
     if name == "db":
@@ -347,5 +365,10 @@ def _why_not(name: str, scheme: str, accepted: list[str]) -> str:
             return _ONE_DATABASE
         return "must not have the option db: write the database's number after the host, /0"
     if not accepted:
-        return f"must not have the option {name}: no options are accepted with {scheme}://"
-    return f"must not have the option {name}, which is not accepted{did_you_mean(name, accepted)}"
+        return f"must not have the option {name}: {_accepted(scheme, accepted)}"
+    hint = did_you_mean(name, accepted) or f"; {_accepted(scheme, accepted)}"
+    return f"must not have the option {name}, which is not accepted{hint}"
+
+
+def _accepted(scheme: str, accepted: list[str]) -> str:
+    return f"{', '.join(accepted) or 'no options'} {'is' if len(accepted) == 1 else 'are'} accepted with {scheme}://"

@@ -11,6 +11,9 @@ _LABEL = r"\w(?:[\w-]{0,61}\w)?"
 _HOST_AND_PORT = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|({_LABEL}(?:\.{_LABEL})*\.?))(?::([0-9]{{1,5}}))?")
 _LOOPBACK = re.compile(r"localhost|::1|127(\.[0-9]{1,3}){3}", re.IGNORECASE)
 
+_NO_PORT = "must have a port from 1 to 65535 after the host's colon"
+_NO_HOST = "must name a host that can exist: letters, digits, dots and hyphens, or an address; one of IPv6 in brackets"
+
 
 class HostPort(NamedTuple):
     """A `host` (str; an IPv6 address without its brackets) and its `port` (int; None: not given)."""
@@ -32,12 +35,12 @@ class HostPort(NamedTuple):
         """HOST or HOST:PORT. Raises InvalidValueError."""
         found = _HOST_AND_PORT.fullmatch(given)
         if found is None:
-            raise InvalidValueError("must name a host, and a port from 1 to 65535 after its colon where there is one")
+            raise InvalidValueError(_what_is_wrong(given))
         in_brackets, name, port = found.groups()
         if port and not lowest_port <= int(port) <= 65535:
-            raise InvalidValueError("must have a port from 1 to 65535 after the host's colon")
+            raise InvalidValueError(_NO_PORT)
         if not (_is_ipv6(in_brackets) if in_brackets else _is_name(name)):
-            raise InvalidValueError("must name a host that can exist; an IPv6 address is written in brackets")
+            raise InvalidValueError(_NO_HOST)
         return cls(in_brackets or name, int(port) if port else None)
 
     @classmethod
@@ -45,8 +48,20 @@ class HostPort(NamedTuple):
         """Host and port to listen on; port 0 means any free one. Raises InvalidValueError."""
         host, port = cls.parse(given, lowest_port=0)
         if port is None:
-            raise InvalidValueError("must have a port after the host's colon")
+            raise InvalidValueError(_NO_PORT)
         return host, port
+
+
+def _what_is_wrong(given: str) -> str:
+    """Why this is not HOST or HOST:PORT, without any of it."""
+    host, colon, port = given.rpartition(":")
+    if not given or (colon and not host):
+        return f"must name a host{' before the port' if port else ''}"
+    if any(each in given for each in "[]") or given.count(":") > 1:
+        return "must name a host; an IPv6 address is written in brackets, as in [::1]:6379"
+    if colon and _HOST_AND_PORT.fullmatch(host):
+        return _NO_PORT
+    return _NO_HOST
 
 
 def _is_ipv6(text: str) -> bool:
