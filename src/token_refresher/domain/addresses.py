@@ -286,7 +286,7 @@ def _server(parts: _Parts) -> HostPort:
         return HostPort.parse(parts.hosts)
     except InvalidValueError as error:
         # Likely a password, without what comes after it.
-        if parts.login is None and re.fullmatch("[^:]*:[^:]*[^:0-9][^:]*|:.*", parts.hosts):
+        if parts.login is None and re.fullmatch("[^:]*:[^:]*[^:0-9][^:]*|:[^:]*", parts.hosts):
             raise InvalidValueError(f"{error.what}; a password comes before an @: :PASSWORD@HOST") from None
         raise
 

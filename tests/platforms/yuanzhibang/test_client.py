@@ -9,6 +9,7 @@ import gzip
 import json
 import logging
 import queue
+import re
 import socket
 import ssl
 import subprocess
@@ -216,6 +217,9 @@ def _fails(call: Callable[[], object], *codes: str) -> PlatformError:
     error = caught.value
     assert error.code in codes
     assert error.app_id == "app1"
+    # What did not get there says where it was to go.
+    way = re.search(r" \(to [^ ]*/[^ ]+( through (a|the) proxy.*)?\)$", error.what)
+    assert bool(way) is error.code.startswith("not_sent_")
     shown = f"{error!r} {error} {vars(error)} " + "".join(traceback.format_exception(error))
     for secret in (_SECRET, _PASSWORD, _CODE, _TOKEN):
         assert secret not in shown
@@ -776,7 +780,7 @@ def test_a_refused_connection_was_not_sent(connect: Callable[..., YuanzhibangPla
         port = listener.getsockname()[1]
     error = _fails(lambda: platform.fetch_access_token(_app(f"http://127.0.0.1:{port}"), _never()), "not_sent_connect")
     assert isinstance(error, NotSentError)
-    assert "Connection refused" in error.what
+    assert error.what == f"no connection could be made: Connection refused (to 127.0.0.1:{port}{TOKEN_PATH})"
 
 
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
@@ -1092,8 +1096,11 @@ def test_a_proxy_that_is_not_there_sent_nothing_on(connect: Callable[..., Yuanzh
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     platform = connect(proxies={scheme: Secret(f"http://us%40er:pass%2Fw%3Ard@127.0.0.1:{port}")})
-    url = f"{scheme}://platform.invalid"
-    _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_proxy")
+    url, usual = f"{scheme}://platform.invalid", {"http": 80, "https": 443}[scheme]
+    error = _fails(lambda: platform.fetch_access_token(_app(url), _never()), "not_sent_proxy")
+    way = f"(to platform.invalid:{usual}{TOKEN_PATH} through the proxy 127.0.0.1:{port})"
+    assert error.what == f"no connection could be made through the proxy: Connection refused {way}"
+    assert str(error).startswith("not_sent_proxy (app1, access_token): ")
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "http://", "://"])

@@ -109,7 +109,8 @@ def _reached(context: CheckContext, app: App, lost: PlatformError | None) -> Fin
     fix = _FIXES.get("bad_answer" if lost.code == "platform_refused" else lost.code, lost.advice)
     if proxy is None and context.settings.proxies:
         fix += "; the proxy that is set is for other addresses: set PLATFORM_HTTPS_PROXY for https ones"
-    return check.red(f"{lost.what} ({url.host}, {way})", fix)
+    says = lost.what if isinstance(lost, NotSentError) else f"{lost.what} ({url.host}, {way})"
+    return check.red(says, fix)
 
 
 def _lost(error: PlatformError) -> bool:

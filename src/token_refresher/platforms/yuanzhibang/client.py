@@ -15,9 +15,10 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from token_refresher.domain.addresses import PlatformUrl
+from token_refresher.domain.addresses import PlatformUrl, ProxyUrl
 from token_refresher.domain.clock import steady_clock
-from token_refresher.domain.errors import NotSentError, PlatformError
+from token_refresher.domain.errors import InvalidValueError, NotSentError, PlatformError
+from token_refresher.domain.host_port import HostPort
 from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.domain.platform_answer import Checked, Issued
 from token_refresher.domain.policy import Policy
@@ -44,6 +45,7 @@ _HEADERS = {
     "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": "token-refresher",
 }
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class YuanzhibangPlatform:
         NotSentError.
         """
         url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
-        with _about(app, kind):
+        with self._about(app, kind, url):
             connections = self._connections()
             call: Call[None] = self._new_call(until, threading.get_ident())
             known = self._pools.get(url)
@@ -119,7 +121,7 @@ class YuanzhibangPlatform:
         Raises RefusedError, NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "secret": app.secret.reveal(), "grant_type": "client_credential"}
-        with _about(app, Kind.ACCESS_TOKEN):
+        with self._about(app, Kind.ACCESS_TOKEN, app.endpoints.token_url):
             reply = self._post(app.endpoints.token_url, fields, until, threading.get_ident())
             return self._issued(reply, _data(reply, app, fields), "access_token")
 
@@ -129,7 +131,7 @@ class YuanzhibangPlatform:
         Raises RefusedError (code token_invalid: the token is dead), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "access_token": access_token, "type": Kind.JS_TICKET.value}
-        with _about(app, Kind.JS_TICKET):
+        with self._about(app, Kind.JS_TICKET, app.endpoints.ticket_url):
             reply = self._post(app.endpoints.ticket_url, fields, until, threading.get_ident())
             return self._issued(reply, _data(reply, app, fields, "token_invalid"), "ticket")
 
@@ -141,7 +143,7 @@ class YuanzhibangPlatform:
         nothing about either), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "type": kind.value, "code": code}
-        with _about(app, kind):
+        with self._about(app, kind, app.endpoints.check_code_url):
             reply = self._post(app.endpoints.check_code_url, fields, until, patient=True)
             when = server_time(reply.date)
             if parse_response(reply).invalid_code:
@@ -155,7 +157,7 @@ class YuanzhibangPlatform:
         """
         secret = app.secret.reveal()
         fields = {"app_id": app.app_id, "secret": secret, "grant_type": "authorization_code", "code": code}
-        with _about(app, None):
+        with self._about(app, None, app.endpoints.user_token_url):
             reply = self._post(app.endpoints.user_token_url, fields, until)
             data = _data(reply, app, fields, "code_invalid")
             lifetime_s, _ = read_lifetime(data, self._policy.lifetime_s)
@@ -223,6 +225,27 @@ class YuanzhibangPlatform:
         answered = response.status_code, encoding, date, bytes(answer)
         return HttpResponse(*answered, call.sent_at, retry_after, time.time())
 
+    @contextlib.contextmanager
+    def _about(self, app: App, kind: Kind | None, url: PlatformUrl) -> Iterator[None]:
+        """Errors raised within tell which application and kind they are about, and where a request did not get to."""
+        try:
+            yield
+        except PlatformError as error:
+            error.app_id, error.kind = app.app_id, kind.value if kind else None
+            if error.code.startswith("not_sent_"):
+                error.what += f" (to {self._way_to(url)})"
+            raise
+
+    def _way_to(self, url: PlatformUrl) -> str:
+        host = HostPort(url.host.host, url.host.port or _PORTS.get(url.scheme))
+        way, proxy = f"{host}{url.path}", self._proxies.get(url.scheme)
+        if proxy is None:
+            return way
+        try:
+            return f"{way} through the proxy {ProxyUrl.parse(proxy.reveal()).host}"
+        except InvalidValueError:
+            return f"{way} through a proxy"
+
     def _connections(self) -> HTTPAdapter:
         """The adapter, made by the first request. Raises NotSentError when `ca_bundle` cannot be read."""
         with self._lock:
@@ -235,16 +258,6 @@ class YuanzhibangPlatform:
                     what = f"the CA certificates cannot be read: {describe(error)}"
                     raise NotSentError(what, code="not_sent_tls") from None
             return self._adapter
-
-
-@contextlib.contextmanager
-def _about(app: App, kind: Kind | None) -> Iterator[None]:
-    """Errors raised within tell which application and kind they are about."""
-    try:
-        yield
-    except PlatformError as error:
-        error.app_id, error.kind = app.app_id, kind.value if kind else None
-        raise
 
 
 def _prepared(url: PlatformUrl, body: str) -> PreparedRequest:
