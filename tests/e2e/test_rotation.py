@@ -55,7 +55,7 @@ def test_a_rotated_secret_leaves_no_reader_without_a_code_and_a_forgotten_copy_i
         warnings += report.warnings
         deployment.pass_time(TICK_S)
     assert (deployment.dead, deployment.missing) == ([], 0)
-    (sick,) = set(warnings)
+    (sick,) = {warning.partition(", last at ")[0] for warning in warnings}
     assert sick.startswith("another copy (")
     assert sick.endswith(") is refused: wrong_secret (application app0000)")
     for app_id in deployment.app_ids:

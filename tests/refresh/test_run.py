@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -605,11 +606,49 @@ def test_a_copy_that_is_refused_or_does_not_end_its_attempts_is_named(stage: Sta
     ]
     stage.redis.hset(keys_of(target).lease, "callers", " ".join(words))
     expected = (
-        f"another copy ({OTHER}) is refused: wrong_secret (application app0000)",
-        "another copy (cccccccccccc) does not end its attempts (application app0000)",
+        f"another copy ({OTHER}) is refused: wrong_secret (application app0000), last at ",
+        "another copy (cccccccccccc) does not end its attempts (application app0000), last at ",
     )
     for command in (Command(), Command(Action.STATUS)):
-        assert stage.run(command).warnings == expected
+        said = stage.run(command).warnings
+        assert tuple(re.sub("[0-9:]{8} UTC.*", "", each) for each in said) == expected
+        assert all("; unless it fails again, this note ends by itself at " in each for each in said)
+
+
+def test_a_note_about_a_copy_ends_ten_minutes_after_its_last_attempt(stage: Stage) -> None:
+    target = Target("app0000", TOKEN)
+    stage.put(target, 5000, "a code")
+    now = int(time.time())
+
+    def noted(failed_s_ago: int, code: str = "wrong_secret", **lease: object) -> int:
+        # One failure: it waits for 30 s and up to 10 % more.
+        until = (now - failed_s_ago + 32) * 1000
+        fields = {"callers": f"{OTHER}:{until}:1:0:{code}", "outcome_at": 0, "by": ME} | lease
+        stage.redis.hset(keys_of(target).lease, mapping=fields)
+        return len(stage.run(Command(Action.STATUS)).warnings)
+
+    assert [noted(580), noted(640)] == [1, 0]
+    # What the lease knows exactly counts: a late copy waits for less.
+    assert noted(640, by=OTHER, outcome_at=(now - 590) * 1000) == 1
+    assert noted(580, by=OTHER, outcome_at=(now - 610) * 1000) == 0
+
+
+def test_a_note_about_a_copy_s_address_ends_when_that_copy_fetches_the_other_credential(stage: Stage) -> None:
+    token, ticket = Target("app0000", TOKEN), Target("app0000", TICKET)
+    stage.put(token, 5000, "a code")
+    stage.put(ticket, 5000, "a ticket")
+    now = int(time.time())
+
+    def fetched_ticket() -> dict[str, object]:
+        done = {"attempt": "x", "finished": "x", "by": OTHER, "issued_by": OTHER, "outcome": "issued"}
+        return done | {"outcome_at": (now - 5) * 1000}
+
+    for code, left in (("not_white_listed", 0), ("wrong_secret", 1)):
+        stage.redis.hset(keys_of(token).lease, "callers", f"{OTHER}:{(now - 100) * 1000}:1:0:{code}")
+        stage.redis.hdel(keys_of(ticket).lease, "by")
+        assert len(stage.run(Command(Action.STATUS)).warnings) == 1
+        stage.redis.hset(keys_of(ticket).lease, mapping=fetched_ticket())
+        assert len(stage.run(Command(Action.STATUS)).warnings) == left
 
 
 def test_a_copy_that_is_at_work_is_not_named(stage: Stage) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from token_refresher.domain.decision import Decision, needless
-from token_refresher.domain.model import Kind, Snapshot
+from token_refresher.domain.decision import Decision, needless, retry_delay_s
+from token_refresher.domain.model import Caller, Kind, Snapshot
 from token_refresher.domain.policy import Policy
 
 
@@ -54,3 +54,36 @@ def quiet_s(snapshot: Snapshot, policy: Policy) -> float:
     if any(each.failures for each in snapshot.lease.callers):
         wait_s = max(wait_s, policy.longest_wait_s)
     return wait_s + 2 * policy.tick_s
+
+
+# A copy that succeeds on one kind of credential of an application has mended what these say about the other.
+_OF_THE_WHOLE_COPY = ("not_white_listed", "no_end")
+
+
+def failed_at(snapshot: Snapshot, copy: Caller, policy: Policy) -> int:
+    """When a copy's last attempt failed, or began if it did not end (unix milliseconds, Redis's clock).
+
+    The lease knows it of the last attempt; of an earlier one it follows from how long the copy waits after it.
+    """
+    lease = snapshot.lease
+    if copy.code == "no_end":
+        waits_s = min(policy.tick_s * 2.0 ** min(copy.failures - 1, 30), policy.longest_own_wait_s(0))
+        waits_s += policy.work_s + policy.flight_s
+        known_ms = lease.work_until - round(policy.work_s * 1000)
+    else:
+        waits_s, known_ms = retry_delay_s(snapshot.target, copy.failures, policy), lease.outcome_at
+    known = lease.by == copy.name and known_ms > 0
+    return min(known_ms if known else copy.until - round(waits_s * 1000), snapshot.now_ms)
+
+
+def note_ends_at(snapshot: Snapshot, copy: Caller, policy: Policy) -> int:
+    """Until when (as `failed_at`) a copy that failed is named: ten minutes, and as long as it is to try again."""
+    again_ms = copy.until + round(2 * policy.tick_s * 1000)
+    return max(failed_at(snapshot, copy, policy) + round(2 * policy.retry_cap_s * 1000), again_ms)
+
+
+def is_well_again(failed: Snapshot, copy: Caller, other: Snapshot, policy: Policy) -> bool:
+    """Whether a copy that failed on one credential has fetched the application's other one since."""
+    lease = other.lease
+    fetched = lease.by == lease.issued_by == copy.name and lease.ended and lease.outcome.startswith("issued")
+    return fetched and copy.code in _OF_THE_WHOLE_COPY and lease.outcome_at > failed_at(failed, copy, policy)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 from token_refresher.domain.command import Action, Command, partners
 from token_refresher.domain.decision import Decision, after_limit, at_work, decide, unanswered
 from token_refresher.domain.errors import CATALOGUE, StoreError
+from token_refresher.domain.humanize import instant
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
-from token_refresher.domain.model import App, Kind, Outcome, Snapshot, Target
-from token_refresher.domain.outlook import Would, would
+from token_refresher.domain.model import App, Caller, Kind, Outcome, Snapshot, Target
+from token_refresher.domain.outlook import Would, failed_at, is_well_again, note_ends_at, would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
@@ -257,16 +258,28 @@ class _Job:
         policy, found = self.refresher.policy, dict[str, None]()
         for target, result in self.results.items():
             snapshot, own = result.snapshot, self.refresher.callers[target.app_id]
-            oldest_ms = snapshot.now_ms - 2 * policy.retry_cap_s * 1000
+            (partner,) = partners([target])
+            other = self.results.get(partner)
             for each in snapshot.lease.callers:
                 # Its attempt may still end, or it is the platform that gave no answer.
                 excused = at_work(snapshot, policy) or unanswered(snapshot, policy)
                 excused = excused and each.name == snapshot.lease.by and each.code == "no_end"
+                excused = excused or bool(other and is_well_again(snapshot, each, other.snapshot, policy))
                 sick = each.code == "no_end" or (each.code in CATALOGUE and CATALOGUE[each.code].of_caller)
-                if each.name != own and sick and each.failures and each.until > oldest_ms and not excused:
-                    what = "does not end its attempts" if each.code == "no_end" else f"is refused: {each.code}"
-                    found[f"{SICK_COPY} ({each.name}) {what} (application {target.app_id})"] = None
+                noted = bool(each.failures) and note_ends_at(snapshot, each, policy) > snapshot.now_ms
+                if each.name != own and sick and noted and not excused:
+                    found[_about_sick(each, snapshot, policy)] = None
         return tuple(found)
+
+
+def _about_sick(copy: Caller, snapshot: Snapshot, policy: Policy) -> str:
+    what = "does not end its attempts" if copy.code == "no_end" else f"is refused: {copy.code}"
+    last, ends = failed_at(snapshot, copy, policy), note_ends_at(snapshot, copy, policy)
+    last_at, ends_at = (instant(each // 1000, snapshot.now_ms // 1000).clock for each in (last, ends))
+    return (
+        f"{SICK_COPY} ({copy.name}) {what} (application {snapshot.target.app_id}), last at {last_at}; "
+        f"unless it fails again, this note ends by itself at {ends_at}"
+    )
 
 
 _Each = TypeVar("_Each")

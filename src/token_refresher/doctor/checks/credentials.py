@@ -10,10 +10,10 @@ from token_refresher.doctor.context import CheckContext
 from token_refresher.doctor.finding import Check, Finding, Severity
 from token_refresher.domain.decision import at_work
 from token_refresher.domain.errors import CATALOGUE, PlatformError
-from token_refresher.domain.humanize import counted, duration
+from token_refresher.domain.humanize import counted, duration, instant
 from token_refresher.domain.life import elsewhere, ends_early, in_danger, margin_of, recent, reckoned_end
 from token_refresher.domain.model import UNKNOWN_ORIGIN, Lease, Record, Snapshot, Unreadable
-from token_refresher.domain.outlook import quiet_s, traced_at
+from token_refresher.domain.outlook import failed_at, note_ends_at, quiet_s, traced_at
 from token_refresher.domain.policy import Policy
 
 # Failures in a row after which it is no hiccup.
@@ -149,8 +149,9 @@ def lease(each: Stored, policy: Policy) -> Finding:
 def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
     """The copy that failed most often of late: this one, or another one that shares the lease."""
     snapshot = each.snapshot
-    oldest_ms = snapshot.now_ms - 2 * policy.retry_cap_s * 1000
-    failing = [one for one in snapshot.lease.callers if one.failures and one.until > oldest_ms]
+    failing = [
+        one for one in snapshot.lease.callers if one.failures and note_ends_at(snapshot, one, policy) > snapshot.now_ms
+    ]
     if not failing:
         return None
     worst = max(failing, key=lambda one: one.failures)
@@ -162,7 +163,8 @@ def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
         what, fix = "does not end its attempts", "see its log, its memory and its time-out"
     if worst.name != each.caller:
         fix = f"find that copy (another container, a function, a colleague's machine) and mend or stop it: {fix}"
-    says = f"{whose} {what} ({counted(worst.failures, 'failure')} in a row)"
+    last_at = instant(failed_at(snapshot, worst, policy) // 1000, snapshot.now_ms // 1000).clock
+    says = f"{whose} {what} ({counted(worst.failures, 'failure')} in a row, last at {last_at})"
     return check.red(says, fix) if worst.failures >= _MANY_FAILURES else check.yellow(says, fix)
 
 
