@@ -295,7 +295,7 @@ CASES = (
     # settings
     Case("CONFIG_FILE names no file", all_of(without("APP_ID", "APP_SECRET"), environ(CONFIG_FILE="/nonexistent.yaml")),
          "settings", R, "path in CONFIG_FILE", 3),
-    Case("the file is broken YAML", configured("app_info: [\n"), "settings", R, "setting named", 3),
+    Case("the file is broken YAML", configured("app_info: [\n"), "settings", R, "setting that is named", 3),
     Case("both APP_ID and CONFIG_FILE are given", environ(CONFIG_FILE="/nonexistent.yaml"), "settings", R, "unset", 3),
     Case("the secret is missing", without("APP_SECRET"), "settings", R, "set what is missing", 3),
     Case("a policy is misspelt", environ(POLICY_MARGINS_S="1800"), "settings", Y, "no effect", 0),
@@ -360,7 +360,7 @@ CASES = (
     # codes
     Case("the stored code is dead", revoked, "code accepted", R, "check --repair", 1),
     Case("the stored code is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
-         "code accepted", R, "fetches codes of this application", 1),
+         "code accepted", R, "fetches credentials of this application", 1),
     Case("somebody else writes the key", stored(fence=None), "code writers", R, "old cron task", 1),
     Case("somebody puts an older value back", stored(fence=7), "code writers", R, "old cron task", 1),
     Case("somebody else fetches again and again", lease(superseded=lambda now: f"{now - 9} {now - 8} {now - 7}"),
@@ -404,7 +404,7 @@ CASES = (
     Case("another copy has failed once", lease(callers=lambda now: f"abc:{now}:1:0:wrong_secret"),
          "run lease", Y, "find that copy", 0),
     Case("another copy never ends its attempts", lease(callers=lambda now: f"abc:{now}:3:0:no_end"),
-         "run lease", R, "see its log", 1),
+         "run lease", R, "check its log", 1),
 )  # fmt: skip
 
 
@@ -635,7 +635,7 @@ def test_a_shard_whose_timer_is_dead_is_told_apart(start_world: Callable[..., Wo
     deployment.run(Command(apps=("app0000", "app0001")))
     (told,) = of(examine(deployment.environ, wall=world.now, clock=deployment.clock), "run timer")
     assert told.severity is Severity.RED
-    assert "2 of 4 applications of late: app0002, app0003" in told.says
+    assert "2 of 4 applications lately: app0002, app0003" in told.says
     assert "shard" in told.fix
 
 

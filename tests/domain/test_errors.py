@@ -24,6 +24,7 @@ from token_refresher.domain.errors import (
     UnknownOutcomeError,
 )
 from token_refresher.platforms.http.call import Phase
+from token_refresher.store.error_meanings import MEANINGS, OF_A_SOCKET
 
 SRC = Path(errors.__file__).parents[2]
 SOURCES = [SRC / "index.py", *sorted((SRC / "token_refresher").rglob("*.py"))]
@@ -149,6 +150,27 @@ def test_every_code_says_in_one_line_what_to_do() -> None:
         assert entry.advice.isprintable()
         assert 20 < len(entry.advice) < 120
         assert not entry.advice.endswith(".")
+
+
+# Words that a stranger stumbles over, beside verbs that do not begin an advice.
+ODD = re.compile(r"\b(told|stands?|anew|somebody|nobody|whoever|aloud|ours?|(is|are|was) no)\b")
+
+VERBS = frozenset({
+    "act", "add", "ask", "check", "correct", "do", "free", "give", "look", "pass", "read", "report", "run", "see",
+    "send", "try", "use", "wait", "write",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_every_advice_begins_with_what_to_do(code: str) -> None:
+    advice = CATALOGUE[code].advice
+    assert not ODD.search(advice)
+    assert advice.split()[0].strip(",:") in VERBS
+
+
+def test_no_message_of_redis_uses_such_words() -> None:
+    for meaning in (*MEANINGS, *OF_A_SOCKET):
+        assert not ODD.search(f"{meaning.what} {meaning.advice}")
 
 
 def test_a_code_that_is_not_in_the_catalogue_is_a_mistake_in_the_program() -> None:

@@ -255,7 +255,7 @@ def left_behind(path: Path) -> None:
 
 
 SOCKETS: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "none there": (missing, "there is no such file", "correct the path in REDIS_URL (storage_redis.url)"),
+    "none there": (missing, "the file does not exist", "correct the path in REDIS_URL (storage_redis.url)"),
     "a file": (a_file, "no server listens at it", "with this path as its unixsocket"),
     "one that a server left behind": (left_behind, "no server listens at it", "with this path as its unixsocket"),
 }

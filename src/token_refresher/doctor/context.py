@@ -82,7 +82,7 @@ class CheckContext:
             # A defect of ours must not hide what the other checks find. Its words may quote anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
             what = f"this check itself failed: {type(error).__name__} in {place.name}, line {place.lineno}"
-            fix = "this is a defect: report it with the place named"
+            fix = "report this defect of the program, with the place that is named"
             self.found += [Check(name).red(what, fix) for name in names]
 
     def _failed(self, name: str, error: StoreError) -> Finding:

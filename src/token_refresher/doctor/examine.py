@@ -64,7 +64,7 @@ def examine(
     return in_order(context.found)
 
 
-_ODD_FIX = "correct or remove it: it may have no effect, or another one than meant"
+_ODD_FIX = "correct it or remove it: it may have no effect, or not the one you mean"
 
 
 def _settings_fix(problem: str) -> str:
@@ -75,8 +75,8 @@ def _settings_fix(problem: str) -> str:
     if problem.startswith("policy does not"):
         return "correct these POLICY_... variables (policy in the file) so that the inequality holds, or leave them out"
     if "is missing" in problem or "no application is given" in problem:
-        return "set what is missing; the README lists every setting"
-    return "correct the setting named; the README lists every setting"
+        return "set what is missing; docs/reference/configuration.md lists every setting"
+    return "correct the setting that is named; docs/reference/configuration.md lists every setting"
 
 
 def _settings_in_order(context: CheckContext) -> list[Finding]:

@@ -11,13 +11,13 @@
     ├── PlatformError          one call to the open platform did not bring what it should
     │   ├── RefusedError         a definite no: nothing was issued
     │   │   └── NotSentError       the request never left this machine
-    │   └── UnknownOutcomeError  no definite answer: a code may have been issued, or may yet be
+    │   └── UnknownOutcomeError  no definite answer: a credential may have been issued, or may yet be
     ├── InvokeError            the function was not started, or brought no report
-    ├── RefreshFailedError     after a run, some code is missing or about to be
+    ├── RefreshFailedError     after a run, some credential is missing or about to be
     └── NoCredentialError      a reader found no credential
 
 Every error has a `code` out of CATALOGUE, says whether trying again may help (`retryable`), to which application
-and kind it happened, and what to do (`advice`). None ever holds a secret or a code of the platform.
+and kind it happened, and what to do (`advice`). None ever holds a secret or a credential.
 """
 
 from __future__ import annotations
@@ -40,22 +40,30 @@ class Entry(NamedTuple):
 
 CATALOGUE: Mapping[str, Entry] = {
     # what a person wrote
-    "invalid_settings": Entry(False, "correct the settings named; nothing was read or fetched"),
+    "invalid_settings": Entry(False, "correct the settings that are named; nothing was read or fetched"),
     "invalid_url": Entry(False, "pass the page's location.href as the browser gives it"),
     "invalid_command": Entry(False, "send one of the accepted forms; nothing was fetched"),
     # Redis
-    "redis_unreachable": Entry(True, "check host, port, network and white list of the Redis instance"),
-    "redis_timeout": Entry(True, "Redis is slow or frozen: look at its load and at the network between"),
-    "redis_tls": Entry(True, "check Redis's certificate against ssl_ca_certs, and whether its port speaks TLS at all"),
+    "redis_unreachable": Entry(
+        True, "check the address in REDIS_URL, the network, and the white list of the Redis instance"
+    ),
+    "redis_timeout": Entry(True, "check the load of Redis, and the network between: Redis is slow or frozen"),
+    "redis_tls": Entry(
+        True, "check that ssl_ca_certs names the CA of Redis's certificate, and that the port speaks TLS"
+    ),
     "redis_not_white_listed": Entry(False, "add this machine's address to the white list of the Redis instance"),
-    "redis_auth": Entry(False, "check user name and password of Redis"),
+    "redis_auth": Entry(False, "check the user name and password in REDIS_URL (storage_redis.username and auth)"),
     "redis_no_permission": Entry(False, "give the Redis user the rights in docs/how-to/redis-users.md"),
     "redis_no_command": Entry(False, "use Redis 5.0 or newer in which EVAL is neither renamed nor disabled"),
-    "redis_wrong_form": Entry(False, "correct the beginning of REDIS_URL: redis, redis+sentinel or redis+cluster"),
+    "redis_wrong_form": Entry(
+        False, "correct the beginning of REDIS_URL: redis://, redis+sentinel:// or redis+cluster:// (rediss with TLS)"
+    ),
     "redis_database": Entry(False, "correct the database's number: the end of REDIS_URL (storage_redis.db)"),
-    "redis_read_only": Entry(True, "this is a replica: point the URL at the primary, or use Sentinel"),
-    "redis_out_of_memory": Entry(True, "free memory in Redis or raise maxmemory"),
-    "redis_loading": Entry(True, "Redis is starting or failing over: the next run tries again"),
+    "redis_read_only": Entry(
+        True, "write the primary's address in REDIS_URL, or use redis+sentinel://: this server is a replica"
+    ),
+    "redis_out_of_memory": Entry(True, "free memory in Redis, or raise maxmemory"),
+    "redis_loading": Entry(True, "wait for the next run, which tries again: Redis is starting or failing over"),
     "redis_error": Entry(True, "check the state of the Redis instance with INFO, or on its provider's console"),
     # the platform said no
     "wrong_secret": Entry(False, "check app_id and secret on the open platform's console", of_caller=True),
@@ -64,45 +72,67 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     # A platform may say 4103 for its white list too.
     "no_permission": Entry(False, "give the application the permission on the platform's console", of_caller=True),
-    "not_added": Entry(False, "the user has to add the application first"),
-    "token_invalid": Entry(True, "the access_token is dead: it is fetched anew, then the ticket"),
-    "code_invalid": Entry(False, "use a code that is still valid; a login-free code works once"),
-    "no_token": Entry(True, "a js_ticket needs a live access_token: see why that one failed"),
+    "not_added": Entry(False, "ask the user to add the application first"),
+    "token_invalid": Entry(True, "wait for the next run: it fetches a new access_token, and then the ticket"),
+    "code_invalid": Entry(False, "use a code that is still valid; a login-free code works only once"),
+    "no_token": Entry(True, "see why the access_token failed: a js_ticket needs a live one"),
     "rate_limited": Entry(
-        True, "the next runs try again; if it lasts, ask less often or have the limit raised", of_caller=True
+        True, "wait: the next runs try again; if it lasts, ask less often or have the limit raised", of_caller=True
     ),
     "app_denied": Entry(
-        True, "look at the application's state on the console; a second such answer removes the credential"
+        True, "check the application's state on the console; a second such answer removes the credential"
     ),
-    "platform_refused": Entry(True, "read the message; check secret, white list, permissions and what lies between"),
+    "platform_refused": Entry(
+        True, "read the message; check the secret, the white list, the permissions and any proxy or gateway between"
+    ),
     # the request never left
-    "not_sent_dns": Entry(True, "the platform's name could not be resolved: check DNS", of_caller=True),
-    "not_sent_connect": Entry(True, "no connection to the platform: check network and NAT gateway", of_caller=True),
-    "not_sent_tls": Entry(False, "TLS to the platform failed: check CA certificates, clock and proxy", of_caller=True),
-    "not_sent_proxy": Entry(False, "the proxy refused or failed: check its address, user and password", of_caller=True),
-    "not_sent_late": Entry(
-        True, "no time was left to send it safely: the next run does it, if the time-out is long enough", of_caller=True
+    "not_sent_dns": Entry(True, "check the platform's host name, and the name server of this machine", of_caller=True),
+    "not_sent_connect": Entry(
+        True, "check the network and the NAT gateway between this machine and the platform", of_caller=True
     ),
-    # nobody knows
-    "no_answer": Entry(True, "no answer in time: the next runs ask the platform what became of it"),
-    "cut_answer": Entry(True, "the connection broke before the answer was whole: the next runs find out"),
-    "bad_answer": Entry(True, "the answer was not what the platform documents: the next runs find out"),
+    "not_sent_tls": Entry(False, "check the CA certificates, this machine's clock and the proxy", of_caller=True),
+    "not_sent_proxy": Entry(
+        False, "check the address, user and password of the proxy, and that it runs", of_caller=True
+    ),
+    "not_sent_late": Entry(
+        True, "wait for the next run, which sends it; if none does, give the run a longer time-out", of_caller=True
+    ),
+    # the outcome is unknown
+    "no_answer": Entry(True, "wait for the next runs: they ask the platform what became of the request"),
+    "cut_answer": Entry(
+        True, "wait for the next runs: they ask the platform what became of the request; check the network if it lasts"
+    ),
+    "bad_answer": Entry(
+        True, "wait for the next runs; if it lasts, check PLATFORM_BASE_URL, and any proxy or gateway between"
+    ),
     # starting the deployed function by hand
-    "invoke_unreachable": Entry(True, "check FUNCTION_ENDPOINT, account, region, network, proxy and CA certificates"),
-    "invoke_no_answer": Entry(True, "the function may run all the same: look at `status` before trying again"),
+    "invoke_unreachable": Entry(
+        True, "check FUNCTION_ENDPOINT, the account, region, network, proxy and CA certificates"
+    ),
+    "invoke_no_answer": Entry(
+        True, "run `token-refresher status` before you try again: the function may have run all the same"
+    ),
     "invoke_denied": Entry(
         False, "check the access key, its right fc:InvokeFunction, its token's age and this machine's clock"
     ),
     "invoke_not_found": Entry(False, "check FUNCTION_NAME, FUNCTION_SERVICE, FUNCTION_QUALIFIER, account and region"),
-    "invoke_throttled": Entry(True, "too many run at once: wait, or raise the function's limit of instances"),
-    "invoke_refused": Entry(False, "look the error's name up in Function Compute's list; check the deployment"),
-    "invoke_server_error": Entry(True, "Function Compute itself failed: try again, look at its status page"),
-    "invoke_function_failed": Entry(True, "do what the function's own message says; its log tells more"),
-    "invoke_bad_answer": Entry(False, "this is no answer of our function: check FUNCTION_NAME and what lies between"),
+    "invoke_throttled": Entry(True, "wait, or raise the function's limit of instances: too many run at once"),
+    "invoke_refused": Entry(
+        False, "look up the error's name in Function Compute's list of errors; check the deployment"
+    ),
+    "invoke_server_error": Entry(
+        True, "try again, and look at the status page of Function Compute, which itself failed"
+    ),
+    "invoke_function_failed": Entry(True, "do what the function's own message says; its log has more"),
+    "invoke_bad_answer": Entry(
+        False, "check FUNCTION_NAME, and any proxy or gateway between: another program answered"
+    ),
     # results of a run
-    "internal_error": Entry(True, "this is a defect: report it with the place named"),
-    "store_lost": Entry(True, "another run took over meanwhile: the next run settles it"),
-    "credentials_in_danger": Entry(True, "a code is missing or expires soon: act on the errors listed with it"),
+    "internal_error": Entry(True, "report this defect of the program, with the place that is named"),
+    "store_lost": Entry(True, "wait for the next run, which settles it: another run took over meanwhile"),
+    "credentials_in_danger": Entry(
+        True, "act on the errors that are listed with it: a credential is missing or expires soon"
+    ),
     "no_credential": Entry(True, "run `token-refresher status` to see why nothing is stored"),
 }
 

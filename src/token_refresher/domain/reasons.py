@@ -11,7 +11,7 @@ class Reason(str, Enum):
     meaning: str
 
     MISSING = "MISSING", "nothing is stored"
-    UNREADABLE = "UNREADABLE", "what is stored is no record; it is replaced"
+    UNREADABLE = "UNREADABLE", "what is stored is not a record; it is replaced"
     EXPIRED = "EXPIRED", "the stored code has expired"
     UNSETTLED = "UNSETTLED", "an earlier attempt had no definite end: the platform is asked what became of it"
     REFUSED = "REFUSED", "the platform refuses the stored code, or a reader says so"

@@ -270,7 +270,7 @@ OF_A_SOCKET = (
     Meaning(
         "no such file|error 2 connecting",
         "redis_unreachable",
-        "{redis} cannot be reached: there is no such file",
+        "{redis} cannot be reached: the file does not exist",
         "correct {address}; check that Redis runs, with this path as its unixsocket",
     ),
     Meaning(

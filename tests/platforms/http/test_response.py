@@ -152,8 +152,8 @@ def test_other_packings_and_bombs_say_nothing(body: bytes, encoding: str) -> Non
 @pytest.mark.parametrize(
     ("body", "encoding", "words"),
     [
-        (b"\x1f\x8b" + _GOOD, "gzip", "its packing is broken"),
-        (gzip.compress(_GOOD, mtime=0)[:-3], "gzip", "its packing is incomplete"),
+        (b"\x1f\x8b" + _GOOD, "gzip", "its compression is broken"),
+        (gzip.compress(_GOOD, mtime=0)[:-3], "gzip", "its compressed body is incomplete"),
         (_LONGEST + b" ", "", "too long"),
         (gzip.compress(_LONGEST + b" ", mtime=0), "gzip", "too long"),
         (b"\x0b\x02\x80", "br", "no valid JSON (HTTP 200)"),

@@ -44,7 +44,7 @@ def test_a_success_may_write_its_status_as_number_or_text(status: str) -> None:
 
 
 def test_json_that_is_no_object_says_nothing() -> None:
-    with pytest.raises(UnknownOutcomeError, match=re.escape("no JSON object (HTTP 200)")):
+    with pytest.raises(UnknownOutcomeError, match=re.escape("not a JSON object (HTTP 200)")):
         parse_response(_reply(b"[]"))
 
 

@@ -19,10 +19,10 @@ from token_refresher.domain.policy import Policy
 # Failures in a row after which it is no hiccup.
 _MANY_FAILURES = 3
 _ELSEWHERE = (
-    "find who else fetches codes of this application (the old cron task, an instance with its own fetch, a colleague) "
+    "find who else fetches credentials of this application (the old cron task, an instance, a colleague) "
     "and let it read Redis"
 )
-_RUN = "see the findings about Redis and the platform, then run `token-refresher refresh`, and see that the timer fires"
+_RUN = "act on the findings about Redis and the platform, run `token-refresher refresh`, and check that the timer fires"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
     kind = each.snapshot.target.kind
     said = answers.checked.get(kind)
     if live is None or said is None:
-        return check.grey("not examined: no code is stored" if live is None else "not examined: no time was left")
+        return check.grey("not examined: no credential is stored" if live is None else "not examined: no time was left")
     if isinstance(said, PlatformError):
         return check.grey("not known: checkCode gave no answer about it")
     redis_ahead_s = context.redis_ahead_s or 0.0
@@ -78,7 +78,7 @@ def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
     if named is None:
         return check.red("the platform refuses it", f"run `token-refresher check --repair`; then {_ELSEWHERE}")
     early_s = live.expires_at - (named - skew_s)
-    says = f"superseded: the platform ends it {early_s:.0f} s early, because a newer one exists"
+    says = f"superseded: the platform ends it {early_s:.0f} s early, because a newer credential exists"
     return check.red(says, f"run `token-refresher check --repair`; then {_ELSEWHERE}")
 
 
@@ -89,18 +89,18 @@ def writers(each: Stored) -> Finding:
     superseded_at, now_s = tuple(at // 1000 for at in lease.superseded), snapshot.now_ms // 1000
     repeatedly = elsewhere(superseded_at, now_s)
     if repeatedly:
-        return check.red(f"someone else fetched newer codes {len(repeatedly)} times within the hour", _ELSEWHERE)
+        return check.red(f"someone else fetched newer credentials {len(repeatedly)} times within the hour", _ELSEWHERE)
     if live and not live.fence:
         return check.red("someone else wrote the stored value: it has no fence", _ELSEWHERE)
     if live and _is_overwritten(live, lease):
         return check.red("someone else put an older value back: its fence is not the lease's last", _ELSEWHERE)
     if recent(superseded_at, now_s):
-        return check.yellow("someone else fetched a newer code within the hour", _ELSEWHERE)
+        return check.yellow("someone else fetched a newer credential within the hour", _ELSEWHERE)
     if live and snapshot.ttl_ms is None:
-        fix = f"a key without TTL outlives its code: {_ELSEWHERE}; the next refresh sets the TTL"
+        fix = f"{_ELSEWHERE}; the next refresh sets the TTL, without which a key outlives its credential"
         return check.yellow("another program wrote the stored value: it has no TTL", fix)
     if live is None:
-        return check.grey("not examined: no code is stored")
+        return check.grey("not examined: no credential is stored")
     return check.green("only this program")
 
 
@@ -128,21 +128,23 @@ def lease(each: Stored, policy: Policy) -> Finding:
     ahead_s = (lease.locked_until - snapshot.now_ms) / 1000
     if ahead_s > policy.work_s + policy.flight_s:
         says = f"locked for {duration(ahead_s)}, longer than any run locks: Redis's clock was set back"
-        return check.yellow(says, "set Redis's clock by NTP; runs take such a lock for over")
+        return check.yellow(says, "set Redis's clock by NTP; runs treat such a lock as ended")
     if ahead_s > 0:
-        says = f"an attempt had no end: locked for {duration(ahead_s)} more, then the next one may come"
-        return check.yellow(says, "nothing, unless it comes again: then see the log of the run")
+        says = f"an attempt did not end: locked for {duration(ahead_s)} more, then the next one may begin"
+        return check.yellow(says, "nothing, unless it happens again: then read the log of the run")
     if failed:
         return failed
     since_s = (snapshot.now_ms - lease.mark_since) / 1000 if lease.mark_since else 0
     if lease.mark and since_s > 2 * policy.work_s + policy.flight_s + 2 * policy.tick_s:
-        says = f"unsettled for {duration(since_s)}: no run has come to settle it"
-        return check.red(says, "run `token-refresher refresh`, see that the timer fires, and the log of its runs")
+        says = f"unsettled for {duration(since_s)}: no run has settled it"
+        return check.red(
+            says, "run `token-refresher refresh`, check that the timer fires, and read the log of its runs"
+        )
     if lease.mark == UNKNOWN_ORIGIN:
-        says = "nothing is known of how the stored value came here"
+        says = "who stored the value is unknown"
         return check.yellow(says, "nothing: the next run asks the platform about it")
     if lease.mark:
-        return check.yellow("an attempt had no definite end", "nothing: the next run asks the platform")
+        return check.yellow("an attempt ended without a definite answer", "nothing: the next run asks the platform")
     return check.green(f"free; last: {lease.outcome or 'nothing yet'}")
 
 
@@ -157,12 +159,12 @@ def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
     worst = max(failing, key=lambda one: one.failures)
     whose = "this copy" if worst.name == each.caller else f"another copy ({worst.name})"
     entry = CATALOGUE.get(worst.code)
-    what = f"is refused: {worst.code}" if entry and entry.of_caller else f"fails: {worst.code or 'not known why'}"
-    fix = entry.advice if entry else "run `token-refresher refresh` and see what it says"
+    what = f"is refused: {worst.code}" if entry and entry.of_caller else f"fails: {worst.code or 'unknown why'}"
+    fix = entry.advice if entry else "run `token-refresher refresh` and read what it reports"
     if worst.code == "no_end":
-        what, fix = "does not end its attempts", "see its log, its memory and its time-out"
+        what, fix = "does not end its attempts", "check its log, its memory and its time-out"
     if worst.name != each.caller:
-        fix = f"find that copy (another container, a function, a colleague's machine) and mend or stop it: {fix}"
+        fix = f"find that copy (another container, a function, a colleague's machine) and repair or stop it: {fix}"
     last_at = instant(failed_at(snapshot, worst, policy) // 1000, snapshot.now_ms // 1000).clock
     says = f"{whose} {what} ({counted(worst.failures, 'failure')} in a row, last at {last_at})"
     return check.red(says, fix) if worst.failures >= _MANY_FAILURES else check.yellow(says, fix)
@@ -184,12 +186,12 @@ def timer(targets: Sequence[Stored], policy: Policy) -> Iterator[Finding]:
         return
     if len(dead) < len(over):
         named = ", ".join(list(dead)[:5])
-        says = f"no run has visited {len(dead)} of {len(over)} applications of late: {named}"
-        yield check.red(says, f"one shard's timer is dead, or has other applications in its configuration: {fix}")
+        says = f"no run has visited {len(dead)} of {len(over)} applications lately: {named}"
+        yield check.red(says, f"check the timer and the applications of each shard: {fix}")
         return
     newest_s = min(dead.values())
     since = "no run has left a trace" if newest_s == float("inf") else f"the last run was {duration(newest_s)} ago"
-    yield check.red(f"{since}; at most {duration(limit_s)} is in order", fix)
+    yield check.red(f"{since}; {duration(limit_s)} is the longest that is in order", fix)
 
 
 def _silent_s(snapshot: Snapshot, policy: Policy) -> float:

@@ -21,9 +21,9 @@ from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 
 # What the advice for a run leaves open, for a person who sets things up.
 _FIXES = {
-    "no_answer": "the platform, or what lies before it, did not answer in time: look at the network and the proxy",
-    "cut_answer": "the connection broke: look at the network, the proxy, and whether the address is the platform's",
-    "bad_answer": "something else answers there: correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy",
+    "no_answer": "check the network and the proxy: the platform, or a gateway before it, did not answer in time",
+    "cut_answer": "check the network, the proxy, and that the address is the platform's: the connection broke",
+    "bad_answer": "correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy: another program answers there",
     "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check this machine's clock and the proxy",
     "not_sent_proxy": "correct address, user and password in PLATFORM_HTTPS_PROXY (proxies.https), or start the proxy",
     "not_sent_dns": "correct the host in PLATFORM_BASE_URL (oauth_api in the file), or this machine's name server",
@@ -92,7 +92,7 @@ def judged(context: CheckContext, answers: Answers) -> Iterator[Finding]:
     elif _served(answers):
         yield check.green("the platform serves this address")
     else:
-        yield check.grey("no answer of the platform says")
+        yield check.grey("unknown: the platform gave no answer that shows it")
     yield from _secret(answers, unreached or refused is not None)
 
 
@@ -127,9 +127,9 @@ def _served(answers: Answers) -> bool:
 def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
     check, error = Check("platform secret", answers.app.app_id), answers.exchanged
     if error is None:
-        yield check.yellow("the platform took a made-up login-free code", "ask the platform's support why")
+        yield check.yellow("the platform took a made-up login-free code", "ask the platform's support why it did")
     elif error.code == "code_invalid":
-        yield check.green("accepted: of a made-up login-free code only the code was refused")
+        yield check.green("accepted: the platform refused only the made-up login-free code")
     elif error.code == "wrong_secret":
         fix = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
         yield check.red(error.what, fix)

@@ -58,12 +58,12 @@ def rights(context: CheckContext) -> Iterator[Finding]:
         value = keys_of(target, prefix).value
         fix = f"ACL SETUSER <user> ~{value} ~{{{value}}}:*; {_WHERE}"
         yield Check("redis rights", f"{target.app_id} {target.kind.value}").red(
-            "the Redis user has no right to the keys of this code", fix
+            "the Redis user has no right to the keys of this credential", fix
         )
     probes = [Target(app_id, kind) for kind in Kind]
     if any(_refusals(context, [keys_of(probe, prefix) for probe in probes])):
         if not closed:
-            says = "the right to the keys is there; commands could not be tried without touching them"
+            says = "the user has the right to the keys; commands could not be tried without touching them"
             fix = f"for a full probe: ACL SETUSER <user> ~{prefix}type/* ~{{{prefix}type/*; {_WHERE}"
             yield check.grey(says, fix)
         return
@@ -108,15 +108,15 @@ def _probed(context: CheckContext, probes: Sequence[Target]) -> StoreError | Non
         ended = store.finish(held.snapshot, _CALLER, "issued", "doctor", record=record, sent_ms=now_ms)
         after = store.read(token)
         if ended != "done" or not after.live or not after.lease.settled:
-            return StoreError("what was stored could not be read again")
+            return StoreError("a stored value could not be read back")
         noted = store.note(after, Word.ALIVE, _CALLER)
         if noted is None or store.note(noted, Word.REFUSED, _CALLER) is None:
-            return StoreError("what checkCode says could not be entered")
+            return StoreError("an answer of checkCode could not be noted")
         lost = replace(store.read(ticket), lease=Lease(attempt=context.new_id()))
         ended = store.finish(lost, _CALLER, "issued", "doctor", record=record, sent_ms=now_ms)
     except StoreError as error:
         return error
-    return None if ended == "orphan" else StoreError("a code without a lease could not be stored")
+    return None if ended == "orphan" else StoreError("a credential without a lease could not be stored")
 
 
 def _refusals(context: CheckContext, keys: Sequence[Sequence[str]]) -> list[str]:

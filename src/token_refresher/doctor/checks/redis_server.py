@@ -23,8 +23,8 @@ _NEEDED_VERSION, _TESTED_VERSION = (5, 0), (6, 2)
 _FULL, _NEARLY_FULL = 0.95, 0.8
 # Date headers have whole seconds, and answers take some time.
 _CLOCKS_DIFFER_S = 5
-_NO_INFO = "the Redis user may not run {}, so this is not known"
-_NO_INFO_FIX = "give the user +{} for the time of an examination (docs/how-to/redis-users.md), or look by hand"
+_NO_INFO = "unknown: the Redis user may not run {}"
+_NO_INFO_FIX = "give the user +{} for the time of an examination (docs/how-to/redis-users.md), or check it by hand"
 
 _NO_CLUSTER_FIX = "give the Redis user +cluster|slots +command (docs/how-to/redis-users.md)"
 
@@ -74,8 +74,9 @@ def encryption(context: CheckContext) -> Iterator[Finding]:
     elif all(host.is_loopback for host in url.hosts):
         yield check.green("stays on this machine")
     else:
-        says = f"the password and the codes travel in plain text to {_hosts(url)}"
-        fix = "turn TLS on in Redis and write rediss:// in REDIS_URL, unless the network is yours alone"
+        secure = Place.of(url).words()["secure"]
+        says = f"the password and the credentials travel unencrypted to {_hosts(url)}"
+        fix = f"turn TLS on in Redis and write {secure}:// in REDIS_URL, unless only you use the network"
         yield check.yellow(says, fix)
 
 
@@ -115,7 +116,7 @@ def role(info: dict[str, Any]) -> Finding:
     """A replica refuses what is written, or loses it."""
     check = Check("redis role")
     if info.get("role") == "slave":
-        fix = "this is a replica: point the URL at the primary, or use redis+sentinel:// or redis+cluster://"
+        fix = "write the primary's address in REDIS_URL, or use redis+sentinel:// or redis+cluster://"
         return check.red("a replica, which takes no writes", fix)
     return check.green("the primary")
 
@@ -127,10 +128,10 @@ def eviction(info: dict[str, Any]) -> Finding:
     if policy == "noeviction":
         return check.green("noeviction: a full Redis refuses writes and drops nothing")
     if policy.startswith("allkeys") and info.get("maxmemory"):
-        return check.red(f"{policy}: a full Redis drops codes and leases", fix)
+        return check.red(f"{policy}: a full Redis drops credentials and leases", fix)
     if info.get("maxmemory"):
         return check.yellow(f"{policy}: a full Redis drops keys with a TTL, as all keys of the refresher have", fix)
-    return check.green(f"{policy}, but there is no maxmemory, so nothing is dropped")
+    return check.green(f"{policy}, but maxmemory is not set, so nothing is dropped")
 
 
 def memory(info: dict[str, Any]) -> Finding:
@@ -177,8 +178,8 @@ def persistence(info: dict[str, Any], save_points: str | None) -> Finding:
         return check.grey(_NO_INFO.format("CONFIG GET"), _NO_INFO_FIX.format("config|get"))
     if save_points:
         return check.green("snapshots")
-    says = "off: a restart of Redis loses all codes until the next run"
-    return check.yellow(says, "turn the append-only file on: appendonly yes")
+    says = "off: a restart of Redis loses all credentials until the next run"
+    return check.yellow(says, "turn the append-only file on (appendonly yes)")
 
 
 def clock(context: CheckContext) -> Iterable[Finding]:

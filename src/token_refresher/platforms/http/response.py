@@ -60,9 +60,9 @@ def refused_by_status(reply: HttpResponse) -> RefusedError | None:
     if not 400 <= http_status < 500 or http_status in _MAYBE_EXECUTED:
         return None
     if http_status == 407:
-        return RefusedError("the proxy answered 407: it wants a user and a password", code="not_sent_proxy")
+        return RefusedError("the proxy answered 407: it asks for a user and a password", code="not_sent_proxy")
     # A platform's own refusals come in its documented form. What lies between judges by address, path or content.
-    what = f"HTTP {http_status} from a gateway, firewall or proxy, not an answer of the platform"
+    what = f"a gateway, firewall or proxy answered HTTP {http_status}, and not the platform"
     return RefusedError(what, of_caller=True)
 
 
@@ -114,9 +114,9 @@ def _unpacked(body: bytes, wbits: int) -> bytes:
     try:
         body = packed.decompress(body, MAX_BODY + 1)
     except zlib.error:
-        raise unusable_response("its packing is broken") from None
+        raise unusable_response("its compression is broken") from None
     if len(body) <= MAX_BODY and not packed.eof:
-        raise unusable_response("its packing is incomplete")
+        raise unusable_response("its compressed body is incomplete")
     return body
 
 
@@ -154,7 +154,7 @@ def _float(text: str) -> float:
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def server_time(date: str) -> float | None:

@@ -163,7 +163,7 @@ class YuanzhibangPlatform:
             lifetime_s, _ = read_lifetime(data, self._policy.lifetime_s)
             scope = data.get("scope", "")
             if not isinstance(scope, str):
-                raise unusable_response("scope is no text")
+                raise unusable_response("scope is not text")
             return User(read_credential(data, "open_id")[0], scope, lifetime_s, server_time(reply.date))
 
     def _issued(self, reply: HttpResponse, data: Mapping[str, Any], name: str) -> Issued:
@@ -250,7 +250,7 @@ class YuanzhibangPlatform:
         """The adapter, made by the first request. Raises NotSentError when `ca_bundle` cannot be read."""
         with self._lock:
             if self._closed:
-                raise NotSentError("this run is over, its connections are closed")
+                raise NotSentError("this run is over, and its connections are closed")
             if self._adapter is None:
                 try:
                     self._adapter = build_adapter(tls_context(self._ca_bundle), self._pool_size)

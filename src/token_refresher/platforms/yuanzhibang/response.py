@@ -125,7 +125,7 @@ def _envelope(reply: HttpResponse) -> ApiResponse:
     http_status = reply.http_status
     envelope = read_json(reply)
     if not isinstance(envelope, dict):
-        raise unusable_response(f"no JSON object (HTTP {http_status})")
+        raise unusable_response(f"not a JSON object (HTTP {http_status})")
     status, message, data = whole(envelope.get("status")), envelope.get("message"), envelope.get("data")
     if status is None or not isinstance(message, (str, int, float, type(None))):
         raise unusable_response(f"no status and message (HTTP {http_status})")
@@ -160,7 +160,7 @@ def read_lifetime(data: Mapping[str, Any], longest_s: float) -> tuple[int, tuple
     """The duration under `expires_in` (s), at most `longest_s`, and warnings. Raises UnknownOutcomeError."""
     lifetime_s = whole(data.get("expires_in"))
     if lifetime_s is None or lifetime_s <= 0:
-        raise unusable_response("expires_in is no duration")
+        raise unusable_response("expires_in is not a duration")
     cap_s = max(1, int(longest_s))
     if lifetime_s > cap_s:
         return cap_s, (f"expires_in is {lifetime_s} s, counted as {cap_s} s",)
@@ -171,7 +171,7 @@ def read_expiry(data: Mapping[str, Any]) -> int:
     """The instant under `expires_in` (unix seconds, the platform's clock). Raises UnknownOutcomeError."""
     instant = whole(data.get("expires_in"))
     if instant is None or not _FIRST_INSTANT <= instant < _LAST_INSTANT:
-        raise unusable_response("expires_in is no instant")
+        raise unusable_response("expires_in is not an instant")
     return instant
 
 
