@@ -29,6 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
+from support.tables import each_line
 from support.waiting import wait_until
 from support.world import World
 from token_refresher.cli.commands.daemon import add_options
@@ -458,7 +459,7 @@ def test_the_endpoint_is_on_the_loopback_unless_told_otherwise() -> None:
     assert _options("--listen", "[::1]:9").listen == ("::1", 9)
 
 
-@pytest.mark.parametrize("wrong", ["8080", ":8080", "host:", "host:65536", "host:-1", "::1:80", "[x]:80", "a b:80"])
+@each_line("wrong", ["8080", ":8080", "host:", "host:65536", "host:-1", "::1:80", "[x]:80", "a b:80"])
 def test_what_is_no_address_is_not_accepted(wrong: str) -> None:
     with pytest.raises(argparse.ArgumentError, match="not HOST:PORT"):
         _options("--listen", wrong)

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import yaml
 from support import buildah
 from support.flow import Deployment
 from support.redis_server import find_binary, free_port
+from support.waiting import wait_until
 from support.world import World
 from token_refresher.domain.model import Kind
 
@@ -59,24 +59,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
 
 def _get(url: str, **headers: str) -> tuple[int, str]:
     """The answer's status and text, however long it takes until anyone answers."""
-    request, deadline = urllib.request.Request(url, headers=headers), time.monotonic() + _WAIT_S  # noqa: S310
+    request, answers = urllib.request.Request(url, headers=headers), list[tuple[int, str]]()  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
+
+    def answered() -> bool:
         try:
             with opener.open(request, timeout=_WAIT_S) as answer:
-                return answer.status, answer.read().decode()
+                answers.append((answer.status, answer.read().decode()))
         except urllib.error.HTTPError as answer:
-            return answer.code, answer.read().decode()
+            answers.append((answer.code, answer.read().decode()))
         except urllib.error.URLError:
-            assert time.monotonic() < deadline, f"nobody answers at {url}"
-            time.sleep(0.1)
+            return False
+        return True
+
+    wait_until(f"somebody answers at {url}", answered, _WAIT_S)
+    return answers[0]
 
 
 def _until_healthy(port: int) -> None:
-    deadline = time.monotonic() + _WAIT_S
-    while (answer := _get(f"http://127.0.0.1:{port}/healthz"))[0] != 200:
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.1)
+    wait_until("the daemon is healthy", lambda: _get(f"http://127.0.0.1:{port}/healthz")[0] == 200, _WAIT_S)
 
 
 @pytest.mark.timeout(_BUILD_S)

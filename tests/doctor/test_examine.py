@@ -24,7 +24,9 @@ from support.fc_server import FcServer
 from support.flow import PUBLIC_KEY, Deployment
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
+from support.tables import each_line
 from support.tcp_proxy import TcpProxy
+from support.waiting import wait_until
 from support.world import World
 from token_refresher.cli.doctor_view import show
 from token_refresher.cli.exit_codes import of_red_groups
@@ -32,7 +34,6 @@ from token_refresher.cli.output import Output
 from token_refresher.doctor.checks import redis_server as doctor_redis
 from token_refresher.doctor.examine import examine
 from token_refresher.doctor.finding import CHECKS, Finding, Severity, gathered, red_groups
-from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store import redis_store as store
@@ -346,7 +347,8 @@ CASES = (
          "or the proxy", 5),
     Case("the platform's address is not quite right", faulty(Fault.status(404)), "platform reachable", R,
          "PLATFORM_BASE_URL", 5),
-    Case("the platform does not answer", all_of(environ(POLICY_READ_TIMEOUT_S="0.2"), faulty(Fault.no_answer(False))),
+    Case("the platform does not answer",
+         all_of(environ(POLICY_READ_TIMEOUT_S="0.2", POLICY_REQUEST_TOTAL_S="0.5"), faulty(Fault.no_answer(False))),
          "platform reachable", R, "did not answer in time", 5),
     Case("the proxy wants another password", behind_proxy(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
          "platform reachable", R, "user and password in PLATFORM_HTTPS_PROXY", 5),
@@ -547,9 +549,7 @@ def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServ
     server = start_redis({"cluster-enabled": "yes", "appendonly": "yes"}, password=plant("cluster-password"))
     client: Any = server.client()
     client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-    deadline = steady_clock() + 20
-    while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")) and steady_clock() < deadline:
-        pass
+    wait_until("the cluster is one", lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
     url = f"redis+cluster://:{server.password}@127.0.0.1:{server.port}"
     environ = {"APP_ID": APP, "APP_SECRET": plant("any"), "REDIS_URL": url, "PLATFORM_BASE_URL": simulator.url}
     findings = examine(environ)
@@ -648,7 +648,7 @@ def test_different_fixes_are_never_gathered() -> None:
 # -- judgements of what INFO says -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("finding", "severity"),
     [
         (doctor_redis.version({"redis_version": "7.0.15"}), Severity.GREEN),

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.planted import plant
+from support.tables import each_line
 from token_refresher import AsyncReader, Reader
 from token_refresher.domain.addresses import PlatformUrl, ProxyUrl, RedisUrl, Topology
 from token_refresher.domain.errors import InvalidValueError, SettingsError
@@ -33,7 +34,7 @@ def what(parse: Callable[[str], object], given: str) -> str:
 # -- HOST:PORT --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("text", "host", "port"),
     [
         ("h", "h", None),
@@ -53,14 +54,16 @@ def test_host_and_port(text: str, host: str, port: int | None) -> None:
     assert HostPort.parse(str(HostPort.parse(text))) == (host, port)
 
 
-@pytest.mark.parametrize(
-    "text",
+NO_HOST_AND_PORT = (
     ["", ":", ":1", "h:", "h:x", "h:0", "h:65536", "h:999999", "h:1:2", "::1", "[::1", "::1]", "[]", "[]:1", "[1.2]",
      "[h]", "[::1]1", "[fe80::1%eth0]:1", "a b", "h ", " h", "h\n", "a..b", ".a", "-a", "a-", "h/p", "h?q", "h#f",
-     "u@h", "h,g", "h%41", "<host>", "${HOST}", "h\\p", "h:١", "h\u2100x", f"{'a' * 64}", f"{'数' * 60}"],
+     "u@h", "h,g", "h%41", "<host>", "${HOST}", "h\\p", "h:١", "h\u2100x", f"{'a' * 64}", f"{'数' * 60}"]
 )  # fmt: skip
-def test_what_is_no_host_and_port(text: str) -> None:
-    assert what(HostPort.parse, text).startswith("must ")
+
+
+def test_what_is_no_host_and_port() -> None:
+    for text in NO_HOST_AND_PORT:
+        assert what(HostPort.parse, text).startswith("must "), text
 
 
 def test_port_0_is_for_those_who_listen() -> None:
@@ -70,15 +73,12 @@ def test_port_0_is_for_those_who_listen() -> None:
         assert what(HostPort.parse_listening, text).startswith("must ")
 
 
-@pytest.mark.parametrize("host", ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "::1"])
-def test_this_machine_is_known(host: str) -> None:
-    assert HostPort(host).is_loopback
-    assert HostPort(host, 1).is_loopback
-
-
-@pytest.mark.parametrize("host", ["h", "localhost.example", "127.0.0.1.example", "128.0.0.1", "::2", ""])
-def test_other_machines_are_known(host: str) -> None:
-    assert not HostPort(host).is_loopback
+def test_this_machine_is_told_from_others() -> None:
+    for host in ("localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "::1"):
+        assert HostPort(host).is_loopback, host
+        assert HostPort(host, 1).is_loopback, host
+    for host in ("h", "localhost.example", "127.0.0.1.example", "128.0.0.1", "::2", ""):
+        assert not HostPort(host).is_loopback, host
 
 
 # -- Redis ------------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def plain(url: RedisUrl) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if found[name] != getattr(nothing, name)}
 
 
-@pytest.mark.parametrize("url", REDIS)
+@each_line("url", REDIS)
 def test_every_form_of_redis_is_taken_apart(url: str) -> None:
     assert plain(RedisUrl.parse(url)) == REDIS[url]
 
@@ -229,21 +229,30 @@ def readers(url: str, settings: Settings | None = None) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("url", [url for url in REDIS if "+cluster" not in url])
-def test_what_the_refresher_accepts_both_readers_accept(url: str) -> None:
-    settings = read(APP | {"REDIS_URL": url})
-    assert readers(url) == ["", ""]
-    assert readers(url, settings) == ["", ""]
+@pytest.mark.parametrize("topology", ["redis", "unix", "sentinel"])
+def test_what_the_refresher_accepts_both_readers_accept(topology: str) -> None:
+    for url in REDIS:
+        kind = "sentinel" if "+sentinel:" in url.lower() else url.partition(":")[0].lower().replace("rediss", "redis")
+        if kind == topology:
+            settings = read(APP | {"REDIS_URL": url})
+            assert readers(url) == ["", ""], url
+            assert readers(url, settings) == ["", ""], url
 
 
-@pytest.mark.parametrize("url", [url for url in WRONG if url])
-def test_a_wrong_address_of_redis_is_reported_with_all_else_and_readers_say_the_same(url: str, tmp_path: Path) -> None:
-    words = WRONG[url]
-    assert words in what(RedisUrl.parse, url)
-    assert [words in said and said.startswith("the address of Redis must ") for said in readers(url)] == [True, True]
-    if not url.isprintable():
-        return
-    path = tmp_path / "config.yaml"
+@pytest.mark.parametrize("words", dict.fromkeys(WRONG.values()))
+def test_a_wrong_address_of_redis_is_reported_with_all_else_and_readers_say_the_same(
+    words: str, tmp_path: Path
+) -> None:
+    for url in WRONG:
+        if url and WRONG[url] == words:
+            assert words in what(RedisUrl.parse, url), url
+            told = [words in said and said.startswith("the address of Redis must ") for said in readers(url)]
+            assert told == [True, True], url
+            if url.isprintable():
+                reported_with_all_else(url, words, tmp_path / "config.yaml")
+
+
+def reported_with_all_else(url: str, words: str, path: Path) -> None:
     path.write_text(f"storage_redis: {{url: '{url}'}}\napp_info: [{{app_id: a}}]\n", "utf-8")
     for environ, name in (
         ({"APP_ID": "a", "REDIS_URL": url}, "REDIS_URL"),
@@ -315,30 +324,21 @@ def test_an_address_of_the_platform_is_taken_apart(url: str, expected: PlatformU
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("words", "urls"),
     [
-        ("", "https://host"),
-        ("h", "https://host"),
-        ("ftp://h", "https://host"),
-        ("https://", "https://host"),
-        ("https:///p", "https://host"),
-        ("https://u:p@h", "without a user"),
-        ("https://@h", "without a user"),
-        ("https://h?", "without query"),
-        ("https://h/p?x=1", "without query"),
-        ("https://h/#", "without query and fragment"),
-        ("https://h:x", "port from 1 to 65535"),
-        ("https://h:0", "port from 1 to 65535"),
-        ("https://h1,h2", "must name a host"),
-        ("https://[x]", "must name a host"),
-        ("https://h\u2100x", "must name a host"),
-        ("https://a b", "without blanks"),
-        ("http://h", "must begin with https://"),
-        ("http://[::2]", "must begin with https://"),
+        ("https://host", ("", "h", "ftp://h", "https://", "https:///p")),
+        ("without a user", ("https://u:p@h", "https://@h")),
+        ("without query", ("https://h?", "https://h/p?x=1")),
+        ("without query and fragment", ("https://h/#",)),
+        ("port from 1 to 65535", ("https://h:x", "https://h:0")),
+        ("must name a host", ("https://h1,h2", "https://[x]", "https://h\u2100x")),
+        ("without blanks", ("https://a b",)),
+        ("must begin with https://", ("http://h", "http://[::2]")),
     ],
 )
-def test_what_is_no_address_of_the_platform(url: str, words: str) -> None:
-    assert words in what(PlatformUrl.parse, url)
+def test_what_is_no_address_of_the_platform(words: str, urls: tuple[str, ...]) -> None:
+    for url in urls:
+        assert words in what(PlatformUrl.parse, url), url
 
 
 def test_addresses_below_and_beside() -> None:
@@ -348,7 +348,7 @@ def test_addresses_below_and_beside() -> None:
     assert str(PlatformUrl.parse("https://h").beside("checkCode")) == "https://h/checkCode"
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("url", "username", "password"),
     [
         ("http://h:1", "", ""),
@@ -366,25 +366,19 @@ def test_a_proxy_is_taken_apart(url: str, username: str, password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("words", "urls"),
     [
-        ("h:1", "a proxy's address"),
-        ("socks5://h", "a proxy's address"),
-        ("http://", "a proxy's address"),
-        ("http://u:p@", "a proxy's address"),
-        ("http://h/path", "after the proxy's port"),
-        ("http://h?x", "after the proxy's port"),
-        ("http://h#x", "after the proxy's port"),
-        ("http://u:p/q@h:1", "percent-encode special characters in the password"),
-        ("http://u:p#q@h:1", "percent-encode special characters in the password"),
-        ("http://u:p@q@h:1", "percent-encode special characters in the password"),
-        ("http://u:p[q@h:1", "percent-encode special characters in the password"),
-        ("http://u:p%4@h:1", "percent-encode special characters in the password"),
-        ("http://h:port", "port from 1 to 65535"),
-        ("http://h:0", "port from 1 to 65535"),
-        ("http://h1,h2", "must name one host"),
-        ("http://a b:1", "without blanks"),
+        ("a proxy's address", ("h:1", "socks5://h", "http://", "http://u:p@")),
+        ("after the proxy's port", ("http://h/path", "http://h?x", "http://h#x")),
+        (
+            "percent-encode special characters in the password",
+            ("http://u:p/q@h:1", "http://u:p#q@h:1", "http://u:p@q@h:1", "http://u:p[q@h:1", "http://u:p%4@h:1"),
+        ),
+        ("port from 1 to 65535", ("http://h:port", "http://h:0")),
+        ("must name one host", ("http://h1,h2",)),
+        ("without blanks", ("http://a b:1",)),
     ],
 )
-def test_what_is_no_proxy(url: str, words: str) -> None:
-    assert words in what(ProxyUrl.parse, url)
+def test_what_is_no_proxy(words: str, urls: tuple[str, ...]) -> None:
+    for url in urls:
+        assert words in what(ProxyUrl.parse, url), url

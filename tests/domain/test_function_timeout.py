@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
+from support.tables import each_line
 from token_refresher.domain.function_timeout import needed_s, time_out_warning
 from token_refresher.domain.policy import Policy
 
 NEVER, SELDOM = "no code is ever fetched", "a code is fetched only if Redis answers within"
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("timeout_s", "said"),
     [
         # Function Compute's own default, a minute's half, and both sides of each limit

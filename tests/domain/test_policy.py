@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from support.tables import each_line
 from token_refresher.domain.policy import Policy
 
 
@@ -36,7 +37,7 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize("sentence", HOLDS)
+@each_line("sentence", HOLDS)
 def test_these_numbers_hold_together(sentence: str) -> None:
     assert HOLDS[sentence].problems() == []
 
@@ -72,7 +73,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 MAY_BE_ZERO = {"audit_interval_s", "audit_min_age_s", "audit_tolerance_s", "cooldown_s", "reader_cache_s"}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
+@each_line("name", [field.name for field in fields(Policy)])
 def test_no_number_is_negative_and_few_are_zero(name: str) -> None:
     assert [problem for problem in replace(Policy(), **{name: -1}).problems() if name in problem]
     zero = replace(Policy(), **{name: 0}).problems()
@@ -113,7 +114,7 @@ def test_numbers_that_defeat_the_algorithm_are_refused(sentence: str) -> None:
 # -- shorter lives, and what follows from the numbers ---------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("life_s", "margin_s"),
     [
         (0, 1800),

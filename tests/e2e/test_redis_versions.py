@@ -366,11 +366,11 @@ def test_the_documented_readers_read_complain_and_write_nothing_else(world: Worl
 
 
 @pytest.mark.parametrize("build", EACH[1:])
-@pytest.mark.parametrize("right", rights("reader 7"))
-def test_without_any_one_of_its_rights_a_reader_of_redis_7_does_less(world: World, right: str) -> None:
+def test_without_any_one_of_its_rights_a_reader_of_redis_7_does_less(world: World) -> None:
     assert Shop(world, "reader 7").story() == expected("reader 7")
-    world.redis.flush()
-    assert Shop(world, "reader 7", without=right).story() != expected("reader 7")
+    for right in rights("reader 7"):
+        world.redis.flush()
+        assert Shop(world, "reader 7", without=right).story() != expected("reader 7"), right
 
 
 @pytest.mark.parametrize("build", EACH[1:])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.tables import each_line
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError
 from token_refresher.domain.model import Kind
@@ -79,7 +80,7 @@ COMMANDS: dict[str, tuple[Any, Command]] = {
 }
 
 
-@pytest.mark.parametrize("sentence", COMMANDS)
+@each_line("sentence", COMMANDS)
 def test_an_event_of(sentence: str) -> None:
     event, expected = COMMANDS[sentence]
     text = json.dumps(event)
@@ -166,7 +167,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("sentence", MISTAKES)
+@each_line("sentence", MISTAKES)
 def test_it_is_a_mistake_to_send(sentence: str) -> None:
     event, words = MISTAKES[sentence]
     raw = event if isinstance(event, bytes) else json.dumps(event).encode()

@@ -23,6 +23,7 @@ import index
 from support.fc_server import Answer, FcServer
 from support.planted import plant
 from support.redis_server import free_port
+from support.tables import each_line
 from support.world import World
 from token_refresher import Reader
 from token_refresher.domain.errors import SettingsError
@@ -417,7 +418,7 @@ FAILURES: dict[str, tuple[Answer, str]] = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAILURES)
+@each_line("sentence", FAILURES)
 def test_of_other_errors_only_the_type_is_told(sentence: str, fc: FcServer, invoker: Invoker) -> None:
     answer, told = FAILURES[sentence]
     fc.next.append(answer)
@@ -484,7 +485,7 @@ def test_sentences_of_ours_come_through_whole() -> None:
     assert shown(sentence, ()) == sentence
 
 
-@pytest.mark.parametrize("log", ["!!", "", "a"])
+@each_line("log", ["!!", "", "a"])
 def test_a_log_tail_that_is_none_is_left_out(log: str, fc: FcServer, invoker: Invoker) -> None:
     fc.next.append(Answer(200, json.dumps(REPORT).encode(), {"X-Fc-Log-Result": log}))
     assert invoker.invoke({}).log_tail is None
@@ -639,7 +640,7 @@ def test_all_mistakes_in_an_address_are_told_at_once_without_their_values() -> N
     assert "ALIBABA_CLOUD_REGION_ID" in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["http://a..b", "http://-a", "ftp://h", "h/path", "h:", "h\n", "https://", "h?x"])
+@each_line("endpoint", ["http://a..b", "http://-a", "ftp://h", "h/path", "h:", "h\n", "https://", "h?x"])
 def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
     with pytest.raises(SettingsError, match="FUNCTION_ENDPOINT must be"):
         FunctionAddress.of(function="f", endpoint=endpoint)
@@ -728,7 +729,7 @@ FILES: dict[str, tuple[str | None, str]] = {
 }
 
 
-@pytest.mark.parametrize("sentence", FILES)
+@each_line("sentence", FILES)
 def test_what_is_wrong_with_the_shared_file_is_told_without_quoting_it(sentence: str, tmp_path: Path) -> None:
     text, told = FILES[sentence]
     if text is not None:
@@ -763,7 +764,7 @@ def test_a_line_break_in_a_key_is_refused() -> None:
 # -- the errors ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", sorted({"invoke_function_failed", *(each[1] for each in ANSWERS.values())}))
+@each_line("code", sorted({"invoke_function_failed", *(each[1] for each in ANSWERS.values())}))
 def test_every_code_of_an_invocation_says_in_one_line_what_to_do(code: str) -> None:
     error = InvokeError("what", code=code)
     assert str(error) == f"{code}: what. What to do: {error.advice}."

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import token_refresher
+from support.tables import each_line
 from token_refresher import AsyncReader, Reader
 from token_refresher.domain import errors
 
@@ -39,7 +40,7 @@ def test_the_package_itself_imports_nothing() -> None:
     assert _modules_after("import token_refresher") == set()
 
 
-@pytest.mark.parametrize("name", sorted(set(token_refresher.__all__) - {"__version__"}))
+@each_line("name", sorted(set(token_refresher.__all__) - {"__version__"}))
 def test_every_public_name_can_be_imported(name: str) -> None:
     assert getattr(token_refresher, name).__name__ == name
 

@@ -239,7 +239,7 @@ class Machine(RuleBasedStateMachine):
 
 
 # Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
-TestWhateverHappens = pytest.mark.timeout(600)(Machine.TestCase)
+TestWhateverHappens = pytest.mark.slow(pytest.mark.timeout(600)(Machine.TestCase))
 TestWhateverHappens.settings = settings(
     max_examples=25,
     stateful_step_count=20,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from support.tables import each_line
 from token_refresher.domain.errors import SigningError
 from token_refresher.reader.signing import core_config, sign, signed_url
 
@@ -31,7 +32,7 @@ def test_a_page_gets_exactly_the_five_things_that_core_config_takes() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("url", "signed"),
     [
         # the platform's own cases
@@ -79,7 +80,7 @@ def test_of_an_address_scheme_host_port_and_path_are_signed(url: str, signed: st
     assert sign(TICKET, NONCE, TIMESTAMP, url) == hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - prescribed
 
 
-@pytest.mark.parametrize(
+@each_line(
     "url",
     [
         "https://例子.example/a",
@@ -100,7 +101,7 @@ def test_what_a_browser_would_encode_is_refused(url: str) -> None:
     assert "location.href" in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_line(
     "url",
     [
         "",
@@ -126,7 +127,7 @@ def test_an_address_without_scheme_or_host_is_refused(url: str) -> None:
         signed_url(url)
 
 
-@pytest.mark.parametrize(
+@each_line(
     "url",
     [
         "https://example.com:65536/",
@@ -194,7 +195,7 @@ DISPUTED = {
 }
 
 
-@pytest.mark.parametrize("url", DISPUTED)
+@each_line("url", DISPUTED)
 def test_an_address_of_which_published_clients_make_different_texts_is_refused(url: str) -> None:
     with pytest.raises(SigningError, match=DISPUTED[url]):
         sign(TICKET, NONCE, TIMESTAMP, url)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
+from support.tables import each_line
 from token_refresher.domain.addresses import PlatformUrl, ProxyUrl, RedisUrl
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.model import Endpoints, Secret
@@ -141,7 +142,7 @@ def test_an_application_that_is_not_there_is_none() -> None:
     assert read(ALONE).app("app2") is None
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Policy)])
+@each_line("field", [field.name for field in fields(Policy)])
 def test_every_number_of_the_policy_can_be_set_in_both_places(field: str, configured: Configured) -> None:
     value = {"audit_interval_s": "0", "concurrency": "7"}.get(field, str(getattr(Policy(), field)))
     assert getattr(read(ALONE | {f"POLICY_{field.upper()}": value}).policy, field) == float(value)
@@ -247,7 +248,7 @@ def test_given_addresses_are_used_as_they_are(configured: Configured) -> None:
     assert texts(endpoints) == ["https://h/t", "https://h/j", "https://h/c", "https://h/u"]
 
 
-@pytest.mark.parametrize("auth", ["012345", "0x10", "1e3", "yes", "1_000", "2024-01-01", "!!str 7", "'~'"])
+@each_line("auth", ["012345", "0x10", "1e3", "yes", "1_000", "2024-01-01", "!!str 7", "'~'"])
 def test_what_yaml_takes_for_a_number_stays_as_it_was_written(auth: str, configured: Configured) -> None:
     environ = configured(published(("redis_auth", auth), ("'your_app_id'", "1001"), ("redis_host", "'10'")))
     settings = read(environ)
@@ -367,7 +368,7 @@ def test_secrets_of_the_file_may_be_references(configured: Configured) -> None:
     assert settings.proxies["https"] == ProxyUrl.parse("http://h9:9")
 
 
-@pytest.mark.parametrize("secret", ["a${APP_ID}", "${APP_ID}b", "${}", "$APP_ID", "${A B}", "a file:x", "${9}"])
+@each_line("secret", ["a${APP_ID}", "${APP_ID}b", "${}", "$APP_ID", "${A B}", "a file:x", "${9}"])
 def test_a_secret_that_only_resembles_a_reference_stays_as_it_is(secret: str) -> None:
     assert read(ALONE | {"APP_SECRET": secret}).apps[0].secret == Secret(secret)
 
@@ -416,7 +417,7 @@ def test_a_blank_around_a_secret_is_a_warning() -> None:
 # ---- single mistakes
 
 
-@pytest.mark.parametrize("app_id", ["a b", "a{b", "a}b", "a\tb", "a\nb", "a\u3000b", "a\u200bb", "a\udc80", "a" * 129])
+@each_line("app_id", ["a b", "a{b", "a}b", "a\tb", "a\nb", "a\u3000b", "a\u200bb", "a\udc80", "a" * 129])
 def test_an_app_id_that_cannot_be_a_key_is_a_mistake(app_id: str) -> None:
     assert the_mistake(ALONE | {"APP_ID": app_id}).startswith("APP_ID must")
     assert the_mistake(ALONE | {"REDIS_KEY_PREFIX": app_id}).startswith("REDIS_KEY_PREFIX must")
@@ -459,7 +460,7 @@ REDIS_URLS = {
 }
 
 
-@pytest.mark.parametrize("url", REDIS_URLS)
+@each_line("url", REDIS_URLS)
 def test_addresses_of_redis_are_looked_at(url: str, configured: Configured) -> None:
     if REDIS_URLS[url]:
         assert read(ALONE | {"REDIS_URL": url}).redis.url == RedisUrl.parse(url)
@@ -498,7 +499,7 @@ PLATFORM_URLS = {
 }
 
 
-@pytest.mark.parametrize("url", PLATFORM_URLS)
+@each_line("url", PLATFORM_URLS)
 def test_the_platform_is_reached_by_https_or_on_this_machine(url: str, configured: Configured) -> None:
     key = "get_server_access_token_url"
     environ = configured(f"{MINIMAL}oauth_api: {{{key}: '{url}'}}")
@@ -513,7 +514,7 @@ def test_the_platform_is_reached_by_https_or_on_this_machine(url: str, configure
         assert the_mistake(environ).startswith(f"oauth_api.{key} must ")
 
 
-@pytest.mark.parametrize(
+@each_line(
     "url",
     ["h:1", "socks5://h", "http://", "http://u:p@", "http://h/path", "http://h?x", "http://u:p%4@h:1", "http://[",
      "http://u:p/q@h:1", "http://u:p#q@h:1", "http://u:p@q@h:1", "http://h:port", "http://h:0", "http://h1,h2"],
@@ -522,7 +523,7 @@ def test_a_proxy_that_is_no_address_is_a_mistake(url: str) -> None:
     assert the_mistake(ALONE | {"PLATFORM_HTTPS_PROXY": url}).startswith("PLATFORM_HTTPS_PROXY must ")
 
 
-@pytest.mark.parametrize(
+@each_line(
     "number",
     [
         "x",
@@ -547,7 +548,7 @@ def test_a_duration_that_is_no_finite_number_is_a_mistake(number: str) -> None:
         assert the_mistake(ALONE | {name: number}).startswith(f"{name} must be a number of seconds")
 
 
-@pytest.mark.parametrize("number", ["0", "257", "-1", "1.5", "1e1", "x", "9" * 5000])
+@each_line("number", ["0", "257", "-1", "1.5", "1e1", "x", "9" * 5000])
 def test_concurrency_is_a_whole_number_from_1_to_256(number: str) -> None:
     problem = the_mistake(ALONE | {"POLICY_CONCURRENCY": number})
     assert problem == "POLICY_CONCURRENCY must be a whole number from 1 to 256"
@@ -585,7 +586,7 @@ def test_a_ca_bundle_that_is_not_there_is_a_mistake() -> None:
 # ---- mistakes in the file
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("content", "problem"),
     [
         ("", "app_info must be a list of at least one application"),
@@ -608,7 +609,7 @@ def test_a_wrong_list_of_applications_is_a_mistake(content: str, problem: str, c
     assert the_mistake(configured(content, REDIS_URL="redis://h")) == problem
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("storage", "problem"),
     [
         ("", "storage_redis.host is missing, or storage_redis.url, or REDIS_URL"),
@@ -646,7 +647,7 @@ def test_a_wrong_platform_is_a_mistake(platforms: str, start: str, configured: C
     assert mistakes(configured(f"{MINIMAL}platforms: {platforms}\n"))[0].startswith(start)
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("content", "problem"),
     [
         ("a: [\n", "CONFIG_FILE is not valid YAML at line 2, column 1"),
@@ -670,7 +671,6 @@ def test_a_wrong_platform_is_a_mistake(platforms: str, start: str, configured: C
          "CONFIG_FILE line 4: YAML tags other than !!str are not accepted"),
         (MINIMAL + "? [x]\n: y\n", "CONFIG_FILE line 4: a name must be plain text"),
     ],
-    ids=itertools.count(),
 )  # fmt: skip
 @pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
 def test_what_is_wrong_with_the_file_is_told_by_its_line(
@@ -770,7 +770,7 @@ STARTS = [match.start() for match in re.finditer(r"(?<=[:{\[, '])[a-z0-9](?!ther
 PLANTS = ["{}", "'{}", '"\\q{}', "*{} ", "!{} ", "!!{} ", "%{}", "{}: ", "{}:"]
 
 
-@pytest.mark.parametrize("plant", PLANTS)
+@each_line("plant", PLANTS)
 def test_nothing_of_the_file_is_ever_shown(plant: str, configured: Configured) -> None:
     for start in STARTS:
         content = FULL[:start] + plant.format(PLANTED) + FULL[start:]

@@ -9,6 +9,7 @@ import pytest
 
 from support.command_line import caller
 from support.planted import plant
+from support.tables import each_line
 from token_refresher.doctor.examine import examine
 from token_refresher.doctor.finding import Severity
 from token_refresher.domain.errors import SettingsError
@@ -40,7 +41,7 @@ def problems(environ: dict[str, str]) -> SettingsError:
 # -- references -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_line(
     "line",
     [
         "storage_redis: {host: '${H}'}",
@@ -66,7 +67,7 @@ def test_a_reference_as_an_application_s_id_is_a_mistake(configured: Configured)
     assert only.startswith("app_info entry 1: app_id must not be a reference")
 
 
-@pytest.mark.parametrize(
+@each_line(
     "form",
     [
         "${{{}:-x}}",
@@ -118,7 +119,7 @@ def test_what_a_reference_leads_to_is_looked_at_too(tmp_path: Path) -> None:
         assert only.startswith("APP_SECRET is within quotes")
 
 
-@pytest.mark.parametrize("secret", ["p$ssw0rd", "a{b}c", "50%", "x<y>z", "$", "${", "a:b", "/", "'", "it's", "猿之棒"])
+@each_line("secret", ["p$ssw0rd", "a{b}c", "50%", "x<y>z", "$", "${", "a:b", "/", "'", "it's", "猿之棒"])
 def test_a_secret_of_odd_characters_is_no_reason_for_a_warning(secret: str) -> None:
     assert read(ALONE | {"APP_SECRET": secret}).warnings == ()
 
@@ -126,7 +127,7 @@ def test_a_secret_of_odd_characters_is_no_reason_for_a_warning(secret: str) -> N
 # -- quotes and invisible characters ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quotes", ["''", '""', "``", "‘’", "“”", "「」"])
+@each_line("quotes", ["''", '""', "``", "‘’", "“”", "「」"])
 def test_a_value_within_its_own_quotes_is_a_warning(quotes: str, no_secrets: Callable[[object], None]) -> None:
     secret = f"{quotes[0]}{plant('secret')}{quotes[1]}"
     (only,) = read(ALONE | {"APP_SECRET": secret}).warnings
@@ -141,7 +142,7 @@ def test_a_mistake_says_that_the_value_is_within_quotes(name: str) -> None:
     assert only.endswith("; it is within quotes, which count")
 
 
-@pytest.mark.parametrize("char", ["\u200b", "\ufeff", "\u2060", "\u00ad", "\u00a0", "\u3000", "\u202e", "\u200d"])
+@each_line("char", ["\u200b", "\ufeff", "\u2060", "\u00ad", "\u00a0", "\u3000", "\u202e", "\u200d"])
 def test_an_invisible_character_is_a_warning(char: str, configured: Configured) -> None:
     for value in (f"a{char}b", f"ab{char}", f"{char}ab"):
         found = read(ALONE | {"APP_SECRET": value}).warnings

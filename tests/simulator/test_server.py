@@ -241,8 +241,10 @@ def test_run_alone_it_prints_what_to_export_for_each_application() -> None:
     ]
 
 
-@pytest.mark.parametrize("option", ["--lifetime-s", "--grace-s", "--latency-ms", "--port"])
-@pytest.mark.parametrize("value", ["-1", "nan", "inf", "many"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--lifetime-s", "-1"), ("--grace-s", "nan"), ("--latency-ms", "inf"), ("--latency-ms", "many"), ("--port", "-1")],
+)
 def test_run_alone_it_refuses_a_number_that_makes_no_sense(option: str, value: str) -> None:
     with run_alone(f"{option}={value}") as process:
         errors = process.communicate(timeout=10)[1]

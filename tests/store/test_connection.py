@@ -17,6 +17,7 @@ import redis
 from support.clients import parse_error
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
+from support.tables import each_line
 from support.tcp_proxy import Act, TcpProxy
 from support.tls import Certificates, TlsFront
 from token_refresher.domain.errors import CATALOGUE, SettingsError, StoreError
@@ -280,7 +281,7 @@ BAD_URLS = [
 
 
 class TestBadUrls:
-    @pytest.mark.parametrize("form", BAD_URLS)
+    @each_line("form", BAD_URLS)
     def test_they_are_told_without_the_url(self, form: str, no_secrets: Callable[[object], None]) -> None:
         secret = plant("in-a-bad-url")
         url = form.format(secret)
@@ -291,7 +292,7 @@ class TestBadUrls:
         no_secrets("".join(traceback.format_exception(raised.type, raised.value, raised.tb)))
         no_secrets(repr(vars(raised.value)))
 
-    @pytest.mark.parametrize("form", [form for form in BAD_URLS if "?" not in form])
+    @each_line("form", [form for form in BAD_URLS if "?" not in form])
     def test_what_is_no_form_of_the_table_is_a_mistake_in_the_settings(self, form: str) -> None:
         with pytest.raises(SettingsError):
             redis_url(form.format(plant("in-a-bad-url")))
@@ -395,7 +396,7 @@ class TestTranslation:
         error = self.failure(write, no_secrets)
         assert error.code == "redis_out_of_memory"
 
-    @pytest.mark.parametrize(
+    @each_line(
         ("text", "code"),
         [
             # A server before 7 wraps what happens in a script, later ones do not; some have words of their own.

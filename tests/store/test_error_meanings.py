@@ -22,6 +22,7 @@ from support.command_line import Call, caller
 from support.planted import plant
 from support.redis_server import RedisServer, free_port
 from support.scripted_redis import OK, ScriptedRedis, says
+from support.tables import each_line
 from support.tls import TlsFront
 from support.topologies import Sentinel
 from support.waiting import wait_until
@@ -329,7 +330,7 @@ def test_newer_servers_are_sent_no_single_word(stage: Stage) -> None:
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("url", "what"),
     [
         ("redis://{}@host:6379/0", "colon before its password"),
@@ -394,7 +395,7 @@ def test_no_advice_points_at_a_log_that_a_managed_instance_does_not_have() -> No
         assert len(advice) < 130
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("sentence", "code"),
     [
         ("ERR unknown command `EVAL`, with args beginning with: `READONLY OOM WRONGPASS`", "redis_no_command"),
@@ -409,7 +410,7 @@ def test_words_that_a_server_quotes_decide_nothing(sentence: str, code: str) -> 
     assert translated(parse_error(sentence)).code == code
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("said", "code"),
     [
         ("AuthenticationError('Authentication required.')", "redis_auth"),

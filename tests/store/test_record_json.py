@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.redis_server import RedisServer
+from support.tables import each_line
 from token_refresher.domain.model import Kind, Record, Target, Unreadable
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import read_record, with_expiry, write_record
@@ -113,7 +114,7 @@ READABLE = {
 }
 
 
-@pytest.mark.parametrize("sentence", READABLE)
+@each_line("sentence", READABLE)
 def test_a_record_is_read_from(sentence: str) -> None:
     raw, expected = READABLE[sentence]
     found = read_record(TOKEN, raw)
@@ -170,7 +171,7 @@ GARBAGE = {
 }
 
 
-@pytest.mark.parametrize("sentence", GARBAGE)
+@each_line("sentence", GARBAGE)
 def test_no_record_is_read_from_garbage_and_the_reason_does_not_quote_it(sentence: str) -> None:
     found = read_record(TICKET, GARBAGE[sentence])
     assert isinstance(found, Unreadable)

@@ -19,6 +19,7 @@ from support import skips
 from support.loopback import is_local
 from support.processes import Child
 from support.redis_server import RedisServer, free_port
+from support.tables import each_line
 from support.tcp_proxy import Act, TcpProxy
 from support.waiting import wait_until
 from support.world import World
@@ -353,3 +354,30 @@ def test_never():
 def test_no_browser():
     pytest.skip("no chromium here")
 """
+
+
+class TestTables:
+    def test_a_line_that_fails_is_named(self) -> None:
+        seen: list[int] = []
+
+        @each_line(("number", "word"), [(1, "one"), (2, "two"), (3, "three")])
+        def test(number: int, word: str) -> None:
+            seen.append(number)
+            assert word != "two"
+
+        with pytest.raises(AssertionError, match=r"with \{'number': 2, 'word': 'two'\}"):
+            test()
+        assert seen == [1, 2]
+
+    def test_an_error_that_does_not_come_fails_its_line(self) -> None:
+        @each_line("text", ["x", "1"])
+        def test(text: str) -> None:
+            with pytest.raises(ValueError, match="invalid literal"):
+                int(text)
+
+        with pytest.raises(AssertionError, match=r"with \{'text': '1'\}: DID NOT RAISE"):
+            test()
+
+    def test_a_table_without_lines_is_a_mistake(self) -> None:
+        with pytest.raises(AssertionError, match="there is no line"):
+            each_line("text", [])(lambda text: None)()

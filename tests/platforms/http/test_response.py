@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from support.tables import each_line
 from token_refresher.domain.errors import PlatformError, UnknownOutcomeError
 from token_refresher.platforms.http.response import (
     MAX_BODY,
@@ -34,8 +35,8 @@ def _is_bad(error: PlatformError) -> bool:
     return isinstance(error, UnknownOutcomeError) and error.code == "bad_answer"
 
 
-@pytest.mark.parametrize("http_status", [429, 503])
-@pytest.mark.parametrize(
+@each_line("http_status", [429, 503])
+@each_line(
     ("said", "wait_s"),
     [
         ("0", 0.0),
@@ -71,7 +72,7 @@ def test_a_byte_order_mark_is_no_reason_to_lose_a_code() -> None:
     assert read_json(_reply(b"\xef\xbb\xbf" + _GOOD))["status"]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP ", "gzip, UTF-8", "identity,gzip", "gzip, gzip"])
+@each_line("encoding", ["gzip", "x-gzip", " GZIP ", "gzip, UTF-8", "identity,gzip", "gzip, gzip"])
 def test_gzip_is_read_though_nobody_asked_for_it(encoding: str) -> None:
     assert read_json(_reply(gzip.compress(_GOOD, mtime=0), encoding=encoding))["status"]
 
@@ -99,7 +100,7 @@ _HALF = "".join(f"{number * 7919 % 99_991:05}" for number in range(4500))
 _FAR_BACK = json.dumps({"status": 2000, "message": _HALF * 2, "data": []}).encode()
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("body", "encoding"),
     [
         (_LONGEST, ""),
@@ -118,7 +119,7 @@ def test_an_answer_may_be_as_long_as_the_bound(body: bytes, encoding: str) -> No
     assert read_json(_reply(body, encoding=encoding))["status"]
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("body", "encoding"),
     [
         (_LONGEST + b" ", ""),
@@ -149,7 +150,7 @@ def test_other_packings_and_bombs_say_nothing(body: bytes, encoding: str) -> Non
     assert _is_bad(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("body", "encoding", "words"),
     [
         (b"\x1f\x8b" + _GOOD, "gzip", "its compression is broken"),
@@ -188,7 +189,7 @@ def test_a_bomb_is_not_unpacked_further_than_an_answer_may_be_long(
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("date", "instant"),
     [
         ("Tue, 07 Jun 2022 04:41:46 GMT", 1654576906.0),

@@ -27,7 +27,6 @@ from platform_simulator import (
     CHECK_PATH,
     TICKET_PATH,
     TOKEN_PATH,
-    WRONG_TYPES,
     AnswerStyle,
     Fault,
     Simulator,
@@ -315,7 +314,7 @@ def test_only_a_no_about_the_application_denies_it(
     assert error.of_caller == (code not in ("app_denied", "platform_refused") or error.status is None)
 
 
-@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 499])
+@pytest.mark.parametrize("http_status", [400, 499])
 def test_a_no_may_come_with_an_http_error(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int
 ) -> None:
@@ -326,7 +325,8 @@ def test_a_no_may_come_with_an_http_error(
     assert isinstance(error, RefusedError)
 
 
-@pytest.mark.parametrize("said", [0, -1, 7200, 1e12, None, "soon"])
+# Which instants are none, test_response says.
+@pytest.mark.parametrize("said", [7200, None])
 def test_an_expiry_that_is_no_instant_settles_nothing(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform], said: Any
 ) -> None:
@@ -367,7 +367,7 @@ def test_an_answer_that_a_proxy_packed_is_used(connect: Callable[..., Yuanzhiban
     assert connect().fetch_js_ticket(_app(server.url), _TOKEN, _never()).code == "abc"
 
 
-@pytest.mark.parametrize("coding", ["UTF-8", "utf8", "none", "identity, identity", "gzip", "br", "zstd", "deflate"])
+@pytest.mark.parametrize("coding", ["UTF-8", "identity, identity", "gzip", "br", "deflate"])
 def test_a_content_encoding_that_is_none_does_not_hide_a_code(
     connect: Callable[..., YuanzhibangPlatform], serve: Any, coding: str
 ) -> None:
@@ -392,7 +392,10 @@ def test_the_platforms_clock_is_handed_on(connect: Callable[..., YuanzhibangPlat
 
 # -- what nobody can rely on -------------------------------------------------------------------------
 
-_ISSUED_ALL_THE_SAME = {"byte_order_mark"}
+_SHAPES = (
+    "top_list", "status_missing", "status_word", "message_list", "data_missing", "data_text", "code_missing",
+    "code_blank", "expiry_missing", "expiry_nan", "expiry_huge", "duplicate_keys", "deep", "not_utf8", "utf16",
+)  # fmt: skip
 _UNKNOWN: list[tuple[Fault, str]] = [
     (Fault.no_answer(executed=True), "no_answer"),
     (Fault.no_answer(executed=False), "no_answer"),
@@ -410,12 +413,13 @@ _UNKNOWN: list[tuple[Fault, str]] = [
     (Fault.empty(), "bad_answer"),
     (Fault.code_length(4097), "bad_answer"),
     (Fault.platform_status(2011, "ok"), "bad_answer"),
-    *((Fault.status(status, b"<html>"), "bad_answer") for status in (408, 425, 460, 499, 500, 502, 503, 504)),
-    *((Fault.status(status, b'{"status": 2000, "data": {}}'), "bad_answer") for status in (400, 429, 529)),
-    *((Fault.status(status, b'{"status": 4000, "message": "no", "data": []}'), "bad_answer") for status in (500, 503)),
+    # Of statuses, lives and shapes one of each kind; all that there are, test_response judges.
+    *((Fault.status(status, b"<html>"), "bad_answer") for status in (408, 500)),
+    *((Fault.status(status, b'{"status": 2000, "data": {}}'), "bad_answer") for status in (400, 529)),
+    (Fault.status(503, b'{"status": 4000, "message": "no", "data": []}'), "bad_answer"),
     (Fault.status(503, b"", {"Retry-After": " "}), "bad_answer"),
-    *((Fault.expiry(said), "bad_answer") for said in (0, -1, None, "soon", 0.5)),
-    *((Fault.wrong_types(way), "bad_answer") for way in WRONG_TYPES if way not in _ISSUED_ALL_THE_SAME),
+    *((Fault.expiry(said), "bad_answer") for said in (0, None)),
+    *((Fault.wrong_types(way), "bad_answer") for way in _SHAPES),
 ]
 
 
@@ -435,7 +439,7 @@ def test_after_any_other_answer_nobody_knows(
     assert sim.valid("app1", "js_ticket", connect().fetch_js_ticket(app, token, _never()).code)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [302, 307])
 def test_a_redirect_is_not_followed_nor_its_body_read(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform], serve: Any, status: int
 ) -> None:
@@ -484,8 +488,9 @@ def test_what_is_not_http_never_escapes_as_something_else(
 _BODIES = [b"", b"Too Many Requests", b"<html></html>", b"[]", b'{"status": 4000, "message": "secret", "data": []}']
 
 
-@pytest.mark.parametrize("body", _BODIES)
-@pytest.mark.parametrize("http_status", [420, 429, 430, 503, 509, 529])
+@pytest.mark.parametrize(
+    ("http_status", "body"), [*((429, body) for body in _BODIES), *((each, b"") for each in (420, 430, 503, 509, 529))]
+)
 def test_a_status_of_load_is_a_no_whatever_it_brings(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int, body: bytes
 ) -> None:
@@ -497,8 +502,13 @@ def test_a_status_of_load_is_a_no_whatever_it_brings(
     assert str(http_status) in error.what
 
 
-@pytest.mark.parametrize("body", [each for each in _BODIES if b"4000" not in each])
-@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 405, 407, 413, 451])
+@pytest.mark.parametrize(
+    ("http_status", "body"),
+    [
+        *((403, body) for body in _BODIES if b"4000" not in body),
+        *((each, b"<html></html>") for each in (400, 401, 404, 405, 407, 413, 451)),
+    ],
+)
 def test_a_gateway_s_refusal_is_a_no_that_quotes_nothing(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform], http_status: int, body: bytes
 ) -> None:
@@ -529,8 +539,10 @@ def test_a_date_in_retry_after_counts_from_the_answer_s_own(
     assert waits == [60.0, 0.0, 300.0]
 
 
-@pytest.mark.parametrize("interim", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </a>", b"199 x"])
-@pytest.mark.parametrize("times", [1, 20])
+@pytest.mark.parametrize(
+    ("interim", "times"),
+    [(b"100 Continue", 1), (b"102 Processing", 20), (b"103 Early Hints\r\nLink: </a>", 1), (b"199 x", 1)],
+)
 def test_interim_answers_are_read_over(
     connect: Callable[..., YuanzhibangPlatform], serve: Any, interim: bytes, times: int
 ) -> None:
@@ -1028,23 +1040,23 @@ def test_http_goes_through_the_proxy_with_user_and_password(
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("scheme", "given", "sent"),
     [
-        ("token", b"token:"),
-        ("token:", b"token:"),
-        (":password", b":password"),
-        ("us%40er:pass%2Fw%3Ard", b"us@er:pass/w:rd"),
-        ("user:%E5%AF%86%E7%A0%81", "user:密码".encode()),
-        ("user:密码", "user:密码".encode()),
-        ("用户:secret", "用户:secret".encode()),
-        ("user:%C3%A9", "user:é".encode("latin-1")),
-        ("user:é€", "user:é€".encode()),
-        ("user:%FF", b"user:\xff"),
+        ("http", "token", b"token:"),
+        ("https", "token:", b"token:"),
+        ("http", ":password", b":password"),
+        ("https", "us%40er:pass%2Fw%3Ard", b"us@er:pass/w:rd"),
+        ("http", "user:%E5%AF%86%E7%A0%81", "user:密码".encode()),
+        ("https", "user:密码", "user:密码".encode()),
+        ("http", "用户:secret", "用户:secret".encode()),
+        ("http", "user:%C3%A9", "user:é".encode("latin-1")),
+        ("https", "user:%C3%A9", "user:é".encode("latin-1")),
+        ("http", "user:é€", "user:é€".encode()),
+        ("https", "user:%FF", b"user:\xff"),
     ],
 )
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_gets_its_user_and_password_as_curl_sends_them(
-    connect: Callable[..., YuanzhibangPlatform], serve: Any, given: str, sent: bytes, scheme: str
+    connect: Callable[..., YuanzhibangPlatform], serve: Any, scheme: str, given: str, sent: bytes
 ) -> None:
     proxy = serve(None, b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
     platform = connect(proxies={scheme: Secret(f"http://{given}@127.0.0.1:{proxy.port}")})

@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from support.tables import each_line
 from token_refresher.domain.errors import PlatformError, RefusedError, UnknownOutcomeError
 from token_refresher.platforms.http.response import MAX_BODY, HttpResponse
 from token_refresher.platforms.yuanzhibang.response import (
@@ -36,7 +37,7 @@ def _is_bad(error: PlatformError) -> bool:
     return isinstance(error, UnknownOutcomeError) and error.code == "bad_answer"
 
 
-@pytest.mark.parametrize("status", ["2000", '"2000"', "2000.0", '"2000.0"'])
+@each_line("status", ["2000", '"2000"', "2000.0", '"2000.0"'])
 def test_a_success_may_write_its_status_as_number_or_text(status: str) -> None:
     body = f'{{"status": {status}, "message": "ok", "data": {{"ticket": "abc"}}}}'
     envelope = parse_response(_reply(body.encode()))
@@ -48,7 +49,7 @@ def test_json_that_is_no_object_says_nothing() -> None:
         parse_response(_reply(b"[]"))
 
 
-@pytest.mark.parametrize("http_status", [200, 201, 299, 400, 401, 403, 404, 408, 425, 499])
+@each_line("http_status", [200, 201, 299, 400, 401, 403, 404, 408, 425, 499])
 @pytest.mark.parametrize("data", ["[]", "{}", "null"])
 def test_a_no_is_a_no_below_http_500(http_status: int, data: str) -> None:
     body = f'{{"status": "4103", "message": "no", "data": {data}}}'
@@ -56,9 +57,7 @@ def test_a_no_is_a_no_below_http_500(http_status: int, data: str) -> None:
     assert (envelope.status, envelope.message, envelope.data) == (4103, "no", {})
 
 
-@pytest.mark.parametrize(
-    "http_status", [100, 199, 204, 300, 301, 302, 303, 304, 307, 308, 399, 500, 502, 503, 504, 599, 600]
-)
+@each_line("http_status", [100, 199, 204, 300, 301, 302, 303, 304, 307, 308, 399, 500, 502, 503, 504, 599, 600])
 def test_other_http_answers_say_nothing(http_status: int) -> None:
     body = b"" if http_status == 204 else b'{"status": "4000", "message": "no", "data": []}'
     with pytest.raises(UnknownOutcomeError) as caught:
@@ -66,7 +65,7 @@ def test_other_http_answers_say_nothing(http_status: int) -> None:
     assert _is_bad(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_line(
     "body",
     [
         b"",
@@ -127,7 +126,7 @@ def test_an_envelope_of_load_may_say_how_long_to_wait_too() -> None:
     assert rejection(parse_response(reply), (), "").retry_after_s is None
 
 
-@pytest.mark.parametrize("body", [b'{"status": 5000, "message": "", "data": []}', b"2000", b'{"status": 2000'])
+@each_line("body", [b'{"status": 5000, "message": "", "data": []}', b"2000", b'{"status": 2000'])
 @pytest.mark.parametrize(("http_status", "code"), [(404, "platform_refused"), (529, "rate_limited")])
 def test_what_is_no_envelope_leaves_the_word_to_the_http_status(body: bytes, http_status: int, code: str) -> None:
     with pytest.raises(RefusedError) as caught:
@@ -166,7 +165,7 @@ def test_a_no_may_do_without_a_message(status: int) -> None:
     assert (envelope.status, envelope.message) == (status, "")
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("leaf", "number"),
     [
         (7200, 7200),
@@ -202,7 +201,7 @@ def test_a_leaf_is_a_whole_number_or_none(leaf: object, number: int | None) -> N
     assert whole(leaf) == number
 
 
-@pytest.mark.parametrize("code", ["a", "x" * 128, "猿之棒", "a/b+c=", "\N{ZERO WIDTH JOINER}"])
+@each_line("code", ["a", "x" * 128, "猿之棒", "a/b+c=", "\N{ZERO WIDTH JOINER}"])
 def test_a_code_is_any_text_without_blanks(code: str) -> None:
     assert read_credential({"ticket": code}, "ticket") == (code, ())
 
@@ -214,10 +213,9 @@ def test_a_code_longer_than_documented_is_taken_with_a_warning(length: int) -> N
     assert str(length) in warnings[0]
 
 
-@pytest.mark.parametrize(
+@each_line(
     "code",
     [None, 7, True, [], {}, "", " ", "a b", "a\n", "a\0", "a\x7f", "a\u2028", "\ud800", "x" * 4097],
-    ids=repr,
 )
 def test_anything_else_is_no_code(code: object) -> None:
     with pytest.raises(UnknownOutcomeError) as caught:
@@ -225,7 +223,7 @@ def test_anything_else_is_no_code(code: object) -> None:
     assert _is_bad(caught.value)
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("said", "counted", "warned"),
     [(1, 1, 0), (60, 60, 0), ("7200", 7200, 0), (7201, 7200, 1), (1e12, 7200, 1), ("9" * 15, 7200, 1)],
 )
@@ -234,7 +232,7 @@ def test_a_life_is_believed_up_to_the_documented_one(said: object, counted: int,
     assert (lifetime_s, len(warnings)) == (counted, warned)
 
 
-@pytest.mark.parametrize("said", [0, -1, "0", "-5", None, "soon", 0.5, True, [7200], float("inf"), "9" * 16])
+@each_line("said", [0, -1, "0", "-5", None, "soon", 0.5, True, [7200], float("inf"), "9" * 16])
 def test_what_is_no_life_is_not_believed(said: object) -> None:
     with pytest.raises(UnknownOutcomeError):
         read_lifetime({"expires_in": said}, 7200)
@@ -258,7 +256,7 @@ def test_an_instant_is_told_from_a_duration_and_from_milliseconds() -> None:
             read_expiry({"expires_in": said})
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("status", "message", "meaning", "code"),
     [
         (4102, "server_access_token is invalid", "token_invalid", "token_invalid"),
@@ -389,7 +387,7 @@ _OF_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize(("status", "message"), _OUT_OF_SERVICE)
+@each_line(("status", "message"), _OUT_OF_SERVICE)
 def test_an_application_out_of_service_is_denied_whatever_else_is_said(status: int, message: str) -> None:
     assert rejection(ApiResponse(status, message, {}), (), "", "app_denied").code == "app_denied"
     assert rejection(ApiResponse(status, message, {}), (), "").code in ("platform_refused", "wrong_secret")
@@ -403,7 +401,7 @@ def test_load_and_addresses_of_an_application_say_nothing_about_it(denial: str, 
             assert rejection(ApiResponse(status, message, {}), (), "", denial).code == code, message
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("status", "message", "code"),
     [
         (4103, "app has no permission", "no_permission"),
@@ -473,7 +471,7 @@ _ECHOES: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("how", _ECHOES)
+@each_line("how", _ECHOES)
 def test_a_message_that_repeats_a_part_of_a_secret_is_not_quoted_at_all(how: str) -> None:
     echo = _ECHOES[how](_SECRET)
     error = rejection(ApiResponse(4001, f"secret <{echo}> is wrong", {}), ["unused", _SECRET], "")
