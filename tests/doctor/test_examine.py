@@ -335,6 +335,8 @@ CASES = (
     # the platform
     Case("the platform's clock is off", lambda p: setattr(p.world, "platform_ahead_s", 600.0),
          "platform clock", R, "NTP", 5),
+    Case("the platform's clock is off by twenty seconds", lambda p: setattr(p.world, "platform_ahead_s", 20.0),
+         "platform clock", Y, "NTP", 0),
     Case("the secret is wrong", environ(APP_SECRET=plant("wrong-secret")), "platform secret", R, "APP_SECRET", 5),
     Case("this address is not white-listed", lambda p: p.world.simulator.white_list(APP, ["203.0.113.9"]),
          "platform white list", R, "IP white list", 5),
