@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,7 +27,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.limits import Limits, asking, fetching
-from token_refresher.refresh.run import Refresher, _others
+from token_refresher.refresh.run import Refresher, _in_threads, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import RedisStore
@@ -34,6 +36,8 @@ POLICY = Policy()
 ME, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 TICKETS, FORCE = Command(kinds=(TICKET,)), Command(force=True)
+# Only a defect makes a test wait so long (s).
+_WAIT_S = 10
 
 
 class Stage:
@@ -111,7 +115,7 @@ class Stage:
         return snapshot
 
     def put(self, target: Target, seconds_left: int, code: str, age_s: int = 2200) -> None:
-        """A settled code which is not to be asked about yet."""
+        """A settled credential which is not to be asked about yet."""
         now, keys = int(time.time()), keys_of(target)
         record = Record(code, now + seconds_left, now - age_s, fence=7)
         value = write_record(target.kind, record)
@@ -248,7 +252,7 @@ def test_a_ticket_refused_for_its_token_brings_a_new_token_and_is_tried_once_mor
     report = stage.run(Command(apps=("app0000",), kinds=command.kinds))
     token, ticket = of(report, TOKEN), of(report, TICKET)
     assert (token.reason, token.outcome, token.fetches) == ("REFUSED", Outcome.ISSUED, 1)
-    assert token.sentence == "the platform refuses the stored code"
+    assert token.sentence == "the platform refuses the stored credential"
     assert token.warnings == ("the ticket interface refuses the access_token",)
     assert (ticket.reason, ticket.outcome, ticket.fetches, ticket.failure) == ("MISSING", Outcome.ISSUED, 1, None)
 
@@ -282,7 +286,7 @@ def test_a_ticket_waits_for_the_run_that_fetches_its_token(at_work: bool, stage:
         assert (ticket.reason, ticket.outcome, ticket.in_danger) == ("MISSING", Outcome.DEFERRED, True)
         assert ticket.failure
         assert ticket.failure.code == "no_token"
-    # No code is a danger, also while a run is at work on it.
+    # No credential is a danger, also while a run is at work on it.
     assert of(report, TOKEN).in_danger
 
 
@@ -537,6 +541,38 @@ def test_an_audit_comes_after_a_fetch_that_waits_for_a_limit_unless_it_is_long_o
     assert [(each.outcome, each.questions) for each in report.targets] == [(Outcome.ISSUED, 0), (Outcome.KEPT, 1)]
 
 
+def test_after_an_interrupt_what_has_begun_ends_before_the_run_leaves() -> None:
+    at_work, interrupted, left = threading.Barrier(3), threading.Event(), threading.Event()
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        at_work.wait(_WAIT_S)
+        interrupted.wait(_WAIT_S)
+        # Time enough for a run that does not wait to leave.
+        left.wait(0.1)
+        ended.append(number)
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def person() -> None:
+        at_work.wait(_WAIT_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        thread = threading.Thread(target=person)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            _in_threads(work, range(2), 2)
+        assert sorted(ended) == [0, 1]
+    finally:
+        left.set()
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+
+
 # -- what is corrected at first sight -------------------------------------------------------
 
 
@@ -546,7 +582,7 @@ def test_a_missing_ttl_is_corrected_at_first_sight_without_the_platform(action: 
     stage.simulator.stop()
     now = int(time.time())
     for kind, left_s in ((TOKEN, 5000), (TICKET, 300)):
-        value = write_record(kind, Record("a code of another tool", now + left_s))
+        value = write_record(kind, Record("a credential of another tool", now + left_s))
         stage.redis.set(keys_of(Target("app0000", kind)).value, value)
     stage.run(Command(action, apps=("app0000",)))
     ttls = [stage.redis.ttl(keys_of(Target("app0000", kind)).value) for kind in (TOKEN, TICKET)]
@@ -562,7 +598,7 @@ def test_a_missing_ttl_is_corrected_at_first_sight_without_the_platform(action: 
 
 
 def test_a_ttl_too_long_for_a_settled_code_is_corrected_to_its_recorded_end(stage: Stage) -> None:
-    stage.put(Target("app0000", TOKEN), 5000, "a code")
+    stage.put(Target("app0000", TOKEN), 5000, "a credential")
     key = keys_of(Target("app0000", TOKEN)).value
     stage.redis.expire(key, 50_000)
     report = stage.run(Command(apps=("app0000",), kinds=(TOKEN,)))
@@ -592,7 +628,7 @@ def test_status_and_check_change_nothing(action: Action, stage: Stage) -> None:
 
 def test_a_copy_that_is_refused_or_does_not_end_its_attempts_is_named(stage: Stage) -> None:
     target = Target("app0000", TOKEN)
-    stage.put(target, 5000, "a code")
+    stage.put(target, 5000, "a credential")
     soon = int(time.time() + 100) * 1000
     words = [
         f"{ME}:{soon}:3:0:wrong_secret",
@@ -617,7 +653,7 @@ def test_a_copy_that_is_refused_or_does_not_end_its_attempts_is_named(stage: Sta
 
 def test_a_note_about_a_copy_ends_ten_minutes_after_its_last_attempt(stage: Stage) -> None:
     target = Target("app0000", TOKEN)
-    stage.put(target, 5000, "a code")
+    stage.put(target, 5000, "a credential")
     now = int(time.time())
 
     def noted(failed_s_ago: int, code: str = "wrong_secret", **lease: object) -> int:
@@ -635,7 +671,7 @@ def test_a_note_about_a_copy_ends_ten_minutes_after_its_last_attempt(stage: Stag
 
 def test_a_note_about_a_copy_s_address_ends_when_that_copy_fetches_the_other_credential(stage: Stage) -> None:
     token, ticket = Target("app0000", TOKEN), Target("app0000", TICKET)
-    stage.put(token, 5000, "a code")
+    stage.put(token, 5000, "a credential")
     stage.put(ticket, 5000, "a ticket")
     now = int(time.time())
 

@@ -1,8 +1,8 @@
 """One run: read everything, decide, watch, renew, report. `run_once` is the program; all else are doors to it.
 
-Two loops share nothing but what was read. **Watch** asks checkCode about every stored code whose check is due, whatever
-else its state is, and takes away what the platform no longer accepts. **Renew** fetches what is due, under the lease.
-What endangers a reader soonest comes first, be it a question or a fetch.
+Two loops share nothing but what was read. **Watch** asks checkCode about every stored credential whose check is due,
+whatever else its state is, and takes away what the platform no longer accepts. **Renew** fetches what is due, under the
+lease. What endangers a reader soonest comes first, be it a question or a fetch.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class _Job:
         return self.command.action not in (Action.STATUS, Action.CHECK)
 
     def read(self, targets: Sequence[Target]) -> None:
-        """Read every target, in one go, and correct at once each TTL with which a code would outlive its end.
+        """Read every target, in one go, and correct at once each TTL with which a credential would outlive its end.
 
         Raises StoreError when nothing could be read.
         """
@@ -286,7 +286,11 @@ _Each = TypeVar("_Each")
 
 
 def _in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: int) -> None:
-    """Do `work` for each, in the order given, with at most so many threads at once."""
+    """Do `work` for each, in the order given, with at most so many threads at once.
+
+    After an interrupt (Ctrl-C) nothing more begins, and what has begun ends before this returns: a credential that is
+    on its way is stored.
+    """
     if not each_of:
         return
     # Most runs find nothing due, and a cold start pays for every module.
@@ -298,11 +302,16 @@ def _in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: i
         begun.add(number)
         work(each_of[number])
 
-    with ThreadPoolExecutor(min(most, len(each_of))) as pool:
+    pool = ThreadPoolExecutor(min(most, len(each_of)))
+    try:
         for number in range(len(each_of)):
             # Where no more threads can be started, those that there are do it, or else this one.
             with contextlib.suppress(RuntimeError):
                 pool.submit(begin, number)
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
     for number, each in enumerate(each_of):
         if number not in begun:
             work(each)
