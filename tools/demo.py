@@ -1,7 +1,7 @@
 """`make run`: the whole job at work, seen from outside. Two timer events, and what they leave in Redis.
 
 With CONFIG_FILE or APP_ID set it runs for real, with these settings. With neither it starts a real Redis and
-a stand-in of the platform, both on the loopback, and ends them again. No code of the platform is printed.
+a stand-in of the platform, both on the loopback, and ends them again. No credential of the platform is printed.
 Python 3.6 must be able to read this file, so that it can say what is wrong.
 """
 
@@ -221,11 +221,11 @@ def show_stored(redis_cli: str | None) -> list[str]:
 
 
 def without_code(kind: Kind, value: bytes | None) -> str | None:
-    """A stored value with the code's fingerprint in place of the code; None when it is not a usable one."""
+    """A stored value with the credential's fingerprint in place of the credential; None when it is not a usable one."""
     record = read_record(kind, value or b"")
     if not isinstance(record, Record):
         return None
-    told = {WIRE_NAME[kind]: f"<code {record.fingerprint}>", "expires_in": record.expires_at}
+    told = {WIRE_NAME[kind]: f"<credential {record.fingerprint}>", "expires_in": record.expires_at}
     return json.dumps({**told, "issued_at": record.issued_at, "fence": record.fence})
 
 
@@ -234,7 +234,7 @@ def walk(redis_cli: str | None) -> list[str]:
     say(2, "The first timer event: index.handler fetches what is due")
     index.initialize(None)
     show_run(fire())
-    say(3, "What is stored, and by which keys to read it (the codes are masked here)")
+    say(3, "What is stored, and by which keys to read it (the credentials are masked here)")
     wrong = show_stored(redis_cli)
     say(4, "The second timer event: what it decides, a moment later")
     second = fire()
@@ -248,7 +248,7 @@ def wait(directory: Path) -> None:
     say(5, "Look around, from another terminal in this directory")
     config, python = (shlex.quote(shown(path)) for path in (directory / "config.yaml", sys.executable))
     print(f"   CONFIG_FILE={config} PYTHONPATH=src {python} -m token_refresher status")
-    print("   or one of the redis-cli lines above, which shows the code itself.")
+    print("   or one of the redis-cli lines above, which shows the credential itself.")
     with contextlib.suppress(KeyboardInterrupt, EOFError):
         print("\nEnter or Ctrl-C ends it. ", end="", flush=True)
         # Not input(): a signal that comes just before it begins to wait would be heard only after Enter.

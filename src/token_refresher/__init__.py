@@ -1,4 +1,4 @@
-"""Keeps both codes of every application fresh in Redis.
+"""Keeps both credentials of every application fresh in Redis.
 
 For applications that read them: `from token_refresher import Reader` (or `AsyncReader`), and what readers raise. All of
 it is imported when it is first asked for, so that the refresher does not pay for it. Python 3.6 must be able to read

@@ -133,7 +133,7 @@ def test_the_doctor_examines_by_the_settings_of_the_environment(call: Call) -> N
     ended = call("doctor", "--json")
     found = {each["name"]: each["light"] for each in ended.json["findings"]}
     assert found["redis reachable"] == "green"
-    assert found["code stored"] == "red"
+    assert found["credential stored"] == "red"
     assert ended.code == ended.json["exit_code"] != WELL
 
 
@@ -165,7 +165,7 @@ def test_the_page_is_served_until_ctrl_c(environ: dict[str, str]) -> None:
         url = child.wait_for("http://")
         with urllib.request.urlopen(url, timeout=_WAIT_S) as answer:  # noqa: S310 - our own, http
             # Asked at once, it may not have read Redis yet.
-            assert b"Shows fingerprints, never codes" in answer.read()
+            assert b"Shows fingerprints, never credentials" in answer.read()
         os.kill(child.pid, signal.SIGINT)
         assert child.join() == INTERRUPTED
 
@@ -211,7 +211,7 @@ def test_the_daemon_says_what_is_odd_about_its_settings_and_runs_until_a_signal(
         assert _logged(child, "the environment variable POLICY_MARGINS is not read")["level"] == "WARNING"
         url = _logged(child, "listening on ")["message"].removeprefix("listening on ")
         port = url.rpartition(":")[2].strip("/")
-        _logged(child, "2 codes, 2 fetched")
+        _logged(child, "2 credentials, 2 fetched")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=_WAIT_S) as answer:
             assert answer.status == 200
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -70,7 +70,7 @@ def configured(redis_server: RedisServer, simulator: Simulator, folder: Path) ->
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
-    # The codes of tests are a moment old: no age keeps them from being asked about or renewed.
+    # The credentials of tests are a moment old: no age keeps them from being asked about or renewed.
     return {"CONFIG_FILE": str(path), "POLICY_COOLDOWN_S": "0", "POLICY_AUDIT_MIN_AGE_S": "0"}
 
 
@@ -95,7 +95,7 @@ def test_refresh_stores_every_code_and_shows_what_it_did(call: Call, simulator: 
     assert ended.err == ""
     row = r"  MISSING +issued +\[################\] (2 h 00 min|1 h 59 min) +[0-9a-f]{8}$"
     assert len(re.findall(row, ended.out, re.M)) == 6
-    assert re.search(r"^6 codes: 6 fetched, 0 asked about, 0 in danger; took \d+ ms\.$", ended.out, re.M)
+    assert re.search(r"^6 credentials: 6 fetched, 0 asked about, 0 in danger; took \d+ ms\.$", ended.out, re.M)
     assert [simulator.fetches(app, "js_ticket") for app in _NAMES] == [1, 1, 1]
 
 
@@ -137,8 +137,8 @@ def test_plan_tells_what_would_be_done_and_why_and_fetches_nothing(call: Call, s
     ended = call("plan")
     assert ended.code == 0
     assert len(re.findall(r"  fetch +MISSING +nothing is stored$", ended.out, re.M)) == 6
-    assert "\n6 of 6 codes would be fetched, 0 asked about; nothing was done.\n" in ended.out
-    assert "6 of 6 codes are missing or nearly expired." in ended.err
+    assert "\n6 of 6 credentials would be fetched, 0 asked about; nothing was done.\n" in ended.out
+    assert "6 of 6 credentials are missing or nearly expired." in ended.err
     assert simulator.count() == 0
 
 
@@ -146,9 +146,9 @@ def test_plan_of_fresh_codes_is_to_do_nothing_unless_forced(call: Call) -> None:
     call("refresh")
     ended = call("plan")
     assert ended.code == 0
-    assert "0 of 6 codes would be fetched, 0 asked about; nothing was done." in ended.out
+    assert "0 of 6 credentials would be fetched, 0 asked about; nothing was done." in ended.out
     assert len(re.findall(r"  nothing +FRESH +\d+ s left$", ended.out, re.M)) == 6
-    assert "6 of 6 codes would be fetched" in call("plan", "--force").out
+    assert "6 of 6 credentials would be fetched" in call("plan", "--force").out
 
 
 def test_status_shows_state_time_last_outcome_and_fingerprint(call: Call, simulator: Simulator) -> None:
@@ -178,7 +178,7 @@ def test_a_refused_refresh_names_the_application_and_what_to_do(call: Call, simu
     ended = call("refresh")
     assert ended.code == 1
     assert "app0001 access_token: wrong_secret: " in ended.err
-    assert "2 of 6 codes are missing" in ended.err
+    assert "2 of 6 credentials are missing" in ended.err
     assert simulator.fetches("app0002", "js_ticket") == 1
 
 
@@ -196,7 +196,7 @@ def test_codes_with_little_time_left_end_with_the_code_for_danger(
     ended = call("status")
     assert ended.code == 1
     assert len(re.findall(r"NEAR_EXPIRY  \[#\.{15}\] 8 min \d+ s ", ended.out)) == 6
-    assert "6 of 6 codes are missing or nearly expired." in ended.err
+    assert "6 of 6 credentials are missing or nearly expired." in ended.err
 
 
 def test_a_short_life_is_no_danger(
@@ -240,7 +240,7 @@ def test_check_finds_a_dead_code_and_repair_replaces_it(call: Call, simulator: S
     simulator.revoke("app0000", "js_ticket", dead)
     ended = call("check")
     assert ended.code == 1
-    assert re.search(r"^app0000 .*js_ticket +dead +the platform refuses the stored code", ended.out, re.M)
+    assert re.search(r"^app0000 .*js_ticket +dead +the platform refuses the stored credential", ended.out, re.M)
     repaired = call("check", "--repair")
     assert repaired.code == 0
     assert re.search(r"js_ticket +REFUSED +issued", repaired.out)
@@ -253,7 +253,9 @@ def test_check_finds_a_code_that_somebody_else_superseded(call: Call, simulator:
     simulator.issue("app0001", "js_ticket")
     ended = call("check", "--app", "app0001")
     assert ended.code == 1
-    assert re.search(r"js_ticket +superseded +a newer code exists; the platform ends this one in \d+ s", ended.out)
+    assert re.search(
+        r"js_ticket +superseded +a newer credential exists; the platform ends this one in \d+ s", ended.out
+    )
 
 
 def test_check_without_an_answer_is_told_apart_from_a_dead_code(call: Call, simulator: Simulator) -> None:
@@ -431,7 +433,7 @@ def test_quiet_prints_what_is_in_danger_and_what_failed(call: Call, simulator: S
     assert (ended.code, ended.out) == (1, "")
     first, *_, last = ended.err.splitlines()
     assert first.startswith("app0001 access_token: wrong_secret: ")
-    assert last == "2 of 6 codes are missing or nearly expired."
+    assert last == "2 of 6 credentials are missing or nearly expired."
     waits = call("refresh", "--quiet")
     assert "app0001 access_token: 0 s left, MISSING, but waits " in waits.err
 
@@ -445,7 +447,7 @@ def test_quiet_prints_warnings_and_what_the_platform_does_not_accept(call: Call,
     assert ended.err.startswith("app0001 js_ticket: dead: ")
     found = call("doctor", "--quiet")
     assert found.out == ""
-    assert re.search(r"^x red: code accepted \(app0001 js_ticket\): .*\n  What to do: ", found.err, re.M)
+    assert re.search(r"^x red: credential accepted \(app0001 js_ticket\): .*\n  What to do: ", found.err, re.M)
     assert "+ green" not in found.err
 
 
@@ -480,7 +482,7 @@ def test_a_platform_that_is_not_there_leaves_no_trace_and_is_no_success(call: Ca
     other.write_text(yaml.safe_dump(dead, allow_unicode=True), "utf-8")
     ended = call("refresh", "--force", "--config", str(other))
     assert ended.code == 5
-    assert "6 codes: 0 fetched, 6 not sent, " in ended.out
+    assert "6 credentials: 0 fetched, 6 not sent, " in ended.out
     assert call("status").out.count("issued, ") == 6, "as the reference says"
 
 
@@ -494,9 +496,9 @@ def test_a_second_refresh_says_why_what_is_due_was_left(call: Call, simulator: S
 
 def test_one_code_is_spoken_of_in_the_singular(call: Call) -> None:
     one = "--app", "app0000", "--kind", "access_token"
-    assert "\n1 of 1 code would be fetched" in call("plan", *one).out
-    assert "1 of 1 code is missing" in call("status", *one).err
-    assert "\n1 code: 1 fetched" in call("refresh", *one).out
+    assert "\n1 of 1 credential would be fetched" in call("plan", *one).out
+    assert "1 of 1 credential is missing" in call("status", *one).err
+    assert "\n1 credential: 1 fetched" in call("refresh", *one).out
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b"])
@@ -672,7 +674,7 @@ def test_ctrl_c_ends_a_run_in_order(environ: dict[str, str], simulator: Simulato
     gate.release()
     out, err = process.communicate(timeout=_WAIT_S)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
-    # It left only when what it had begun (not always with all) was over: a code that was on its way is stored.
+    # It left only when what it had begun (not always with all) was over: a credential that was on its way is stored.
     stored = len(list(redis_server.client().scan_iter("type/server_access_token_info/*")))
     assert stored == sum(simulator.fetches(f"app000{number}", "access_token") for number in range(3)) > 0
 

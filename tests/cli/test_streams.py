@@ -125,9 +125,9 @@ def test_messages_never_take_the_place_of_the_result(environ: dict[str, str]) ->
 
 
 def ends_well(process: subprocess.Popen[bytes], world: World) -> None:
-    """Wait for the first run's codes, send SIGTERM, and look at the exit code."""
+    """Wait for the first run's credentials, send SIGTERM, and look at the exit code."""
     try:
-        wait_until("a code is stored", lambda: bool(world.redis.client().exists(_TOKEN)))
+        wait_until("a credential is stored", lambda: bool(world.redis.client().exists(_TOKEN)))
         process.send_signal(signal.SIGTERM)
         assert process.wait(_WAIT_S) == 0
     finally:
@@ -172,7 +172,7 @@ def test_to_sign_while_redis_is_down_has_the_code_of_redis(call: Call) -> None:
     ended = call("sign", "--url", _PAGE, REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert ended.code == 4
     assert ended.err.startswith("error: redis_unreachable: Redis at 127.0.0.1:")
-    assert ended.err.count("\n") == 1, "one error, and nothing about codes that were read before"
+    assert ended.err.count("\n") == 1, "one error, and nothing about credentials that were read before"
     assert f"127.0.0.1:{port}" in ended.err
     told = call("sign", "--url", _PAGE, "--json", REDIS_URL=f"redis://:{plant('p')}@127.0.0.1:{port}/0").json
     assert (told["error"]["code"], told["error"]["exit_code"]) == ("redis_unreachable", 4)
@@ -185,7 +185,7 @@ def test_a_plan_before_the_first_run_is_not_a_failure(call: Call, world: World) 
     call("refresh")
     assert call("plan").code == 0
     world.redis.client().delete(_TOKEN)
-    assert call("plan").code == 1, "a code that was there is gone"
+    assert call("plan").code == 1, "a credential that was there is gone"
 
 
 @pytest.mark.parametrize("lines", [0, 1, 12])

@@ -35,7 +35,7 @@ PLATFORM_CALLS: dict[str, tuple[tuple[Any, ...], str | None]] = {
     "dial": ((APP, Kind.JS_TICKET, 5.0), None),
     "fetch_access_token": ((APP, 5.0), "access_token"),
     "fetch_js_ticket": ((APP, "a token", 5.0), "js_ticket"),
-    "check_code": ((APP, Kind.JS_TICKET, "a code", 5.0), "check_code"),
+    "check_code": ((APP, Kind.JS_TICKET, "a credential", 5.0), "check_code"),
     "__enter__": ((), None),
     "__exit__": ((None, None, None), None),
 }

@@ -310,7 +310,7 @@ def test_a_signal_in_the_middle_of_a_fetch_lets_it_come_back_and_be_stored(deplo
     assert (summary["fetches"], summary["issued"], summary["deferred"]) == (1, 1, 1)
     assert told["run_id"] == told["report"]["run_id"]
     assert deployment.code(Kind.ACCESS_TOKEN) is not None
-    assert deployment.run().summary()["fetches"] == 1, "the other code, without any wait"
+    assert deployment.run().summary()["fetches"] == 1, "the other credential, without any wait"
 
 
 @pytest.mark.slow
@@ -345,7 +345,7 @@ def test_a_fetch_that_does_not_come_back_is_left_unsettled_and_a_later_tick_heal
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_waiting_daemon_at_once_and_well(deployment: Deployment, number: signal.Signals) -> None:
     with _started(deployment.environ) as child:
-        _line(child, "2 codes, 2 fetched")
+        _line(child, "2 credentials, 2 fetched")
         os.kill(child.pid, number)
         _line(child, f"stopping ({number.name})")
         _line(child, "stopped")
@@ -357,7 +357,7 @@ def test_a_signal_ends_a_waiting_daemon_at_once_and_well(deployment: Deployment,
 def test_what_the_starter_ignores_is_ignored(deployment: Deployment) -> None:
     before = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     with _started(deployment.environ, before=before) as child:
-        _line(child, "2 codes, 2 fetched")
+        _line(child, "2 credentials, 2 fetched")
         os.kill(child.pid, signal.SIGINT)
         os.kill(child.pid, signal.SIGTERM)
         _line(child, "stopping (SIGTERM)")
@@ -369,7 +369,7 @@ def test_a_daemon_whose_redis_goes_and_comes_back_says_so_over_http(world: World
     deployment = Deployment(world, tick_s=0.5, redis_timeout_s=0.2)
     with _started(deployment.environ) as child:
         url = _line(child, "listening on ")["message"].removeprefix("listening on ")
-        _line(child, "2 codes, 2 fetched")
+        _line(child, "2 credentials, 2 fetched")
         wait_until("it is well", lambda: _get(f"{url}/healthz")[0] == 200)
         world.redis.pause()
         wait_until("it is unwell", lambda: _get(f"{url}/healthz")[0] == 503)
@@ -391,7 +391,7 @@ def test_without_http_nothing_listens_and_none_of_its_packages_is_needed(deploym
     with Child(before + _MAIN, deployment.environ, ["--no-http", "--log-format", "text"]) as child:
         line = child.wait_for("20")
         assert line.endswith("INFO    started: 1 application, a run every 60 s")
-        assert "2 codes, 2 fetched" in child.wait_for("20")
+        assert "2 credentials, 2 fetched" in child.wait_for("20")
         os.kill(child.pid, signal.SIGTERM)
         assert child.join() == 0
 
@@ -403,7 +403,7 @@ def test_processes_forked_from_one_that_has_everything_imported_share_nothing(de
         told = [json.loads(child.wait_for("{")) for _ in range(2)]
         child.wait_for("both ended 0 0")
     assert len({each["run_id"] for each in told}) == 2
-    assert sum(each["fetches"] for each in told) == 2, "one fetch for each of the two due codes"
+    assert sum(each["fetches"] for each in told) == 2, "one fetch for each of the two due credentials"
     assert {each["result"] for each in told} == {"ok"}
 
 
@@ -489,8 +489,8 @@ def test_an_address_that_is_taken_is_told(world: World) -> None:
 @pytest.mark.parametrize(
     ("unsettled", "level", "says"),
     [
-        (False, "INFO", "no code was under way"),
-        (True, "WARNING", "a code under way is left unsettled, which the next run heals"),
+        (False, "INFO", "no credential was under way"),
+        (True, "WARNING", "a credential under way is left unsettled, which the next run heals"),
     ],
 )
 def test_a_second_signal_speaks_of_a_code_only_if_one_is_under_way(
@@ -807,7 +807,7 @@ def test_no_message_can_look_like_two_lines() -> None:
 
 
 def test_arguments_that_do_not_fit_break_nothing_and_are_not_shown() -> None:
-    assert logs.JsonLines().content(_record("%d codes", "secret"))["message"] == "%d codes"
+    assert logs.JsonLines().content(_record("%d credentials", "secret"))["message"] == "%d credentials"
     assert json.loads(logs.JsonLines().format(_record("x", report={"a": object()})))["report"] == {"a": "(object)"}
 
 

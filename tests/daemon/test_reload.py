@@ -46,7 +46,7 @@ class Filed:
         self.text = self.file.read_text()
         self.child = Child(before + _MAIN, self.deployment.environ, ["--listen", "127.0.0.1:0"])
         self.url = self.line("listening on ")["message"].removeprefix("listening on ")
-        self.line("4 codes, 4 fetched")
+        self.line("4 credentials, 4 fetched")
 
     def line(self, message: str) -> dict[str, Any]:
         """Wait for a line of the log whose message begins like this."""
@@ -101,7 +101,7 @@ def test_a_changed_file_counts_with_the_next_run_without_any_signal(start: Start
     one.rotate()
     assert one.line("settings reloaded")["message"].endswith("used from the next run on: secret of app0000")
     world.advance(6000)
-    one.line("4 codes, 4 fetched")
+    one.line("4 credentials, 4 fetched")
     assert one.health() == {"status": "ok", "reasons": [], "warnings": []}
     one.end()
     assert "wrong_secret" not in one.child.stdout
@@ -115,7 +115,7 @@ def test_sighup_reloads_at_once_also_under_nohup(start: Start, world: World, bef
     one.signal()
     one.line("SIGHUP: the settings are read again")
     one.line("settings reloaded")
-    one.line("4 codes, 4 fetched")
+    one.line("4 credentials, 4 fetched")
     assert one.health()["status"] == "ok", "where it listened before"
     one.end()
 
@@ -128,7 +128,7 @@ def test_an_application_more_and_one_less_are_what_is_refreshed_and_shown(start:
     one.signal()
     message = one.line("settings reloaded")["message"]
     assert message.endswith("application app0002 added, application app0001 removed")
-    told = one.line("4 codes, 2 fetched")["report"]
+    told = one.line("4 credentials, 2 fetched")["report"]
     assert {each["app_id"] for each in told["targets"]} == {"app0000", "app0002"}
     one.end()
 
@@ -139,14 +139,14 @@ def test_wrong_settings_are_refused_once_seen_over_http_and_end_nothing(start: S
     refused = one.line("changed settings are refused, the old ones stay in use: ")
     assert (refused["level"], refused["message"].count("app_secret is missing")) == ("ERROR", 2)
     world.advance(6000)
-    one.line("4 codes, 4 fetched")
+    one.line("4 credentials, 4 fetched")
     health = one.health()
     assert health["status"] == "ok"
     assert health["warnings"][0].startswith("changed settings are refused, the old ones stay in use: app_info entry 1")
     assert one.refused() == 1
     one.file.write_text(one.text)
     one.line("settings read again: nothing has changed")
-    one.line("4 codes, 0 fetched")
+    one.line("4 credentials, 0 fetched")
     assert (one.health()["warnings"], one.refused()) == ([], 0)
     one.end()
     assert one.child.stdout.count("changed settings are refused") == 1
@@ -165,9 +165,9 @@ def test_several_signals_during_a_run_are_one_and_count_right_after_it(start: St
     one.child.thaw()
     one.line("SIGHUP: the settings are read again")
     gate.release()
-    one.line("4 codes, 4 fetched")
+    one.line("4 credentials, 4 fetched")
     one.line("settings read again: nothing has changed")
-    one.line("4 codes, 0 fetched")
+    one.line("4 credentials, 0 fetched")
     one.end()
     assert one.child.stdout.count("settings read again") == 2
 
@@ -183,7 +183,7 @@ def test_a_secret_corrected_while_the_old_one_is_refused_counts_within_the_same_
     one.rotate()
     gate.release()
     one.line("settings reloaded")
-    told = one.line("4 codes")["report"]
+    told = one.line("4 credentials")["report"]
     assert not [each for each in told["targets"] if "failure" in each]
     one.end()
 
@@ -218,12 +218,12 @@ def test_sighup_does_not_shorten_the_end(start: Start, world: World) -> None:
 
 def test_settings_from_the_environment_alone_need_a_restart_and_that_is_said(world: World) -> None:
     with Child(_MAIN, world.settings_env(), ["--no-http"]) as child:
-        while "2 codes, 2 fetched" not in child.wait_for("{"):
+        while "2 credentials, 2 fetched" not in child.wait_for("{"):
             pass
         os.kill(child.pid, signal.SIGHUP)
         while "restart it to change them" not in child.wait_for("{"):
             pass
-        while "2 codes, 0 fetched" not in child.wait_for("{"):
+        while "2 credentials, 0 fetched" not in child.wait_for("{"):
             pass
         os.kill(child.pid, signal.SIGTERM)
         assert child.join() == 0

@@ -43,7 +43,7 @@ SCRIPTS = sorted((Path(store.__file__).parent / "scripts").glob("*.lua"))
 APP = "app0000"
 TOKEN, TICKET = Target(APP, Kind.ACCESS_TOKEN), Target(APP, Kind.JS_TICKET)
 VALUE, LEASE, _ = keys_of(TICKET)
-# Other tests may stop the time; these only need that a run lies a moment back, so that codes are judged.
+# Other tests may stop the time; these only need that a run lies a moment back, so that credentials are judged.
 SINCE_THE_RUN_S = 30
 
 
@@ -227,7 +227,7 @@ def revoked(patient: Patient) -> None:
 
 
 def clock_of_redis_off(patient: Patient) -> None:
-    """Redis alone goes ahead; a run then stores codes by that clock."""
+    """Redis alone goes ahead; a run then stores credentials by that clock."""
     patient.world.advance(600)
     patient.world.platform_ahead_s = -600
     patient.wall_behind_s = 600
@@ -361,24 +361,24 @@ CASES = (
          environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTP_PROXY="http://127.0.0.1:9"),
          "platform reachable", Y, "PLATFORM_HTTPS_PROXY", 5),
     Case("the platform's certificate is self-signed", speak_tls, "platform reachable", R, "PLATFORM_CA_BUNDLE", 5),
-    # codes
-    Case("the stored code is dead", revoked, "code accepted", R, "check --repair", 1),
-    Case("the stored code is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
-         "code accepted", R, "fetches credentials of this application", 1),
-    Case("somebody else writes the key", stored(fence=None), "code writers", R, "old cron task", 1),
-    Case("somebody puts an older value back", stored(fence=7), "code writers", R, "old cron task", 1),
+    # credentials
+    Case("the stored credential is dead", revoked, "credential accepted", R, "check --repair", 1),
+    Case("the stored credential is superseded", lambda p: p.world.simulator.issue(APP, "js_ticket"),
+         "credential accepted", R, "fetches credentials of this application", 1),
+    Case("somebody else writes the key", stored(fence=None), "credential writers", R, "old cron task", 1),
+    Case("somebody puts an older value back", stored(fence=7), "credential writers", R, "old cron task", 1),
     Case("somebody else fetches again and again", lease(superseded=lambda now: f"{now - 9} {now - 8} {now - 7}"),
-         "code writers", R, "a colleague", 1),
-    Case("somebody else fetched once", lease(superseded=lambda now: f"{now - 9}"), "code writers", Y, "a colleague", 0),
-    Case("the key has no TTL", lambda p: p.admin.persist(VALUE), "code writers", Y, "TTL", 0,
+         "credential writers", R, "a colleague", 1),
+    Case("another fetched once", lease(superseded=lambda now: f"{now - 9}"), "credential writers", Y, "a colleague", 0),
+    Case("the key has no TTL", lambda p: p.admin.persist(VALUE), "credential writers", Y, "TTL", 0,
          (pytest.mark.keys_without_ttl("it is what is wrong"),)),
-    Case("another type is under the key", another_type, "code stored", R, "who writes this key", 1),
+    Case("another type is under the key", another_type, "credential stored", R, "who writes this key", 1),
     Case("the value is not JSON", lambda p: p.admin.set(VALUE, "x", ex=7000),
-         "code stored", R, "who writes this key", 1),
-    Case("the value's end is past and its TTL is not", stored(expires_in=1), "code stored", R, "refresh", 1),
-    Case("nothing is stored", lambda p: p.admin.flushall(), "code stored", R, "token-refresher refresh", 1),
-    Case("a code is about to expire", lambda p: p.world.advance(6900), "code stored", R, "token-refresher refresh", 1),
-    Case("a code was not renewed in time", lambda p: p.world.advance(6000), "code stored", Y, "timer", 1),
+         "credential stored", R, "who writes this key", 1),
+    Case("the value's end is past and its TTL is not", stored(expires_in=1), "credential stored", R, "refresh", 1),
+    Case("nothing is stored", lambda p: p.admin.flushall(), "credential stored", R, "token-refresher refresh", 1),
+    Case("a credential expires soon", lambda p: p.world.advance(6900), "credential stored", R, "refresh", 1),
+    Case("a credential was not renewed in time", lambda p: p.world.advance(6000), "credential stored", Y, "timer", 1),
     # the function
     Case("the function's time-out is too short to fetch", lambda p: to_function(p, 15), "run time-out", R, "62 s", 1),
     Case("its time-out is too short for a slow Redis", lambda p: to_function(p, 16), "run time-out", R, "62", 1),
@@ -496,7 +496,7 @@ def test_a_run_at_work_is_no_reason_to_worry(patient: Patient) -> None:
 def test_codes_that_were_issued_this_very_moment_are_not_condemned(patient: Patient) -> None:
     patient.deployment.run(Command(force=True))
     patient.world.simulator.issue(APP, "js_ticket")
-    shown = {each.about: each.severity for each in of(patient.examined(), "code accepted")}
+    shown = {each.about: each.severity for each in of(patient.examined(), "credential accepted")}
     assert shown == {f"{APP} access_token": Severity.GREEN, f"{APP} js_ticket": Severity.GREY}
 
 
@@ -568,14 +568,14 @@ def test_when_redis_is_gone_the_platform_is_examined_all_the_same(patient: Patie
     redis_url(port=free_port())(patient)
     lights = {each.name: each.severity for each in patient.examined()}
     assert lights["platform reachable"] is lights["platform secret"] is lights["platform white list"] is Severity.GREEN
-    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Severity.GREY
+    assert lights["redis rights"] is lights["credential stored"] is lights["run timer"] is Severity.GREY
 
 
 def test_when_the_platform_is_gone_the_rest_is_examined_all_the_same(patient: Patient) -> None:
     patient.environ["PLATFORM_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
     lights = {each.name: each.severity for each in patient.examined()}
-    assert lights["redis rights"] is lights["code stored"] is lights["run timer"] is Severity.GREEN
-    assert lights["platform secret"] is lights["platform white list"] is lights["code accepted"] is Severity.GREY
+    assert lights["redis rights"] is lights["credential stored"] is lights["run timer"] is Severity.GREEN
+    assert lights["platform secret"] is lights["platform white list"] is lights["credential accepted"] is Severity.GREY
 
 
 def test_what_there_is_no_time_for_is_grey(patient: Patient) -> None:
@@ -624,7 +624,7 @@ def test_many_applications_are_summed_up_for_people_and_listed_in_json(
     assert "app0003" in next(line for line in shown.splitlines() if line.startswith("x red"))
     show(findings, Output({}, True))
     document = json.loads(capsys.readouterr().out)
-    assert len([each for each in document["findings"] if each["name"] == "code stored"]) == 24
+    assert len([each for each in document["findings"] if each["name"] == "credential stored"]) == 24
     assert document["exit_code"] == 5
     assert document["summary"]["red"] == 1
 

@@ -71,11 +71,11 @@ def aged(seconds: int) -> Record:
 
 # -- is checkCode to be asked? ---------------------------------------------------------------
 
-DOUBT = "an earlier attempt had no definite end: a newer code may exist"
-UNKNOWN = "nothing is known of how the code came here"
-COMPLAINT = "a reader says that the platform refused the stored code"
+DOUBT = "an earlier attempt had no definite end: a newer credential may exist"
+UNKNOWN = "nothing is known of how the credential came here"
+COMPLAINT = "a reader says that the platform refused the stored credential"
 DUE, BY_HAND = "its audit is due", "asked for by hand"
-AHEAD = "its expiry is further ahead than a code can live: a clock has stepped"
+AHEAD = "its expiry is further ahead than a credential can live: a clock has stepped"
 
 
 class Question(NamedTuple):
@@ -89,9 +89,9 @@ NO_AUDIT = Policy(audit_interval_s=0)
 QUESTIONS = {
     "nothing stored": Question(seen(None), None),
     "nothing stored, by hand": Question(seen(None), None, CHECK),
-    "an expired code": Question(seen(left(0)), None, AUDIT),
+    "an expired credential": Question(seen(left(0)), None, AUDIT),
     "a value that holds no record": Question(seen(UNREADABLE), None, AUDIT),
-    "a value whose end cannot be read": Question(seen(ENDLESS), "readers take a code whose end cannot be read"),
+    "a value whose end cannot be read": Question(seen(ENDLESS), "readers take a credential whose end cannot be read"),
     "such a value after a question without an answer": Question(seen(ENDLESS, asked(59)), None),
     "such a value of which readers complain": Question(seen(ENDLESS, complaint=GOOD.fingerprint), COMPLAINT),
     "such a value under another's lock": Question(seen(ENDLESS, dead(-40)), DOUBT),
@@ -104,10 +104,10 @@ QUESTIONS = {
     "never audited": Question(seen(lease=leased(audited_at=0)), DUE),
     "by command at once": Question(seen(), BY_HAND, AUDIT),
     "to check, at once": Question(seen(), BY_HAND, CHECK),
-    "a code of nine seconds": Question(seen(aged(9), leased(audited_at=0)), None, AUDIT),
-    "a code of ten seconds": Question(seen(aged(10)), BY_HAND, AUDIT),
-    "a code of nine seconds to check": Question(seen(aged(9)), BY_HAND, CHECK),
-    "a code of another tool has no age": Question(seen(replace(GOOD, issued_at=None)), BY_HAND, AUDIT),
+    "a credential of nine seconds": Question(seen(aged(9), leased(audited_at=0)), None, AUDIT),
+    "a credential of ten seconds": Question(seen(aged(10)), BY_HAND, AUDIT),
+    "a credential of nine seconds to check": Question(seen(aged(9)), BY_HAND, CHECK),
+    "a credential of another tool has no age": Question(seen(replace(GOOD, issued_at=None)), BY_HAND, AUDIT),
     "the audit is off": Question(seen(lease=leased(audited_at=0)), None, policy=NO_AUDIT),
     "the audit is off, by command": Question(seen(), BY_HAND, AUDIT, NO_AUDIT),
     # whatever else its state is
@@ -121,15 +121,15 @@ QUESTIONS = {
     # doubts
     "an attempt without an end": Question(seen(lease=dead(1)), DOUBT),
     "an attempt without an end, just audited": Question(seen(lease=dead(1, audited_at=NOW)), DOUBT),
-    "a code without a lease": Question(seen(GOOD, Lease()), UNKNOWN),
+    "a credential without a lease": Question(seen(GOOD, Lease()), UNKNOWN),
     "a lease without an attempt": Question(seen(GOOD, Lease(exists=True)), UNKNOWN),
     "a doubt with the audit off": Question(seen(GOOD, Lease()), UNKNOWN, policy=NO_AUDIT),
-    "a doubt about a code of nine seconds": Question(seen(aged(9), dead(1)), None),
-    "an expiry as far ahead as a code can live": Question(seen(left(7260)), None),
+    "a doubt about a credential of nine seconds": Question(seen(aged(9), dead(1)), None),
+    "an expiry as far ahead as a credential can live": Question(seen(left(7260)), None),
     "one further ahead": Question(seen(left(7261)), AHEAD),
     # complaints
     "a complaint": Question(seen(lease=leased(audited_at=NOW - 60_000), complaint=GOOD.fingerprint), COMPLAINT),
-    "a complaint about another code": Question(seen(complaint="00000000"), None),
+    "a complaint about another credential": Question(seen(complaint="00000000"), None),
     "a complaint right after a question": Question(
         seen(lease=leased(audited_at=NOW - 59_999), complaint=GOOD.fingerprint), None
     ),
@@ -143,8 +143,8 @@ QUESTIONS = {
     "a complaint near the expiry, while this copy waits": Question(
         seen(left(900), waits(90), complaint=GOOD.fingerprint), COMPLAINT
     ),
-    "a complaint about an expired code": Question(seen(left(-1), complaint=GOOD.fingerprint), None),
-    "a complaint about a code of nine seconds": Question(seen(aged(9), complaint=GOOD.fingerprint), None),
+    "a complaint about an expired credential": Question(seen(left(-1), complaint=GOOD.fingerprint), None),
+    "a complaint about a credential of nine seconds": Question(seen(aged(9), complaint=GOOD.fingerprint), None),
     # a question that brought nothing
     "an audit within a minute of one in vain": Question(seen(lease=asked(59, audited_at=NOW - 400_000)), None),
     "an audit a minute after one in vain": Question(seen(lease=asked(60, audited_at=NOW - 400_000)), DUE),
@@ -201,7 +201,7 @@ def test_a_later_audit_waits_the_whole_interval() -> None:
     assert question(seen(first, leased(audited_at=NOW - 200_000)), POLICY, REFRESH, ME)
 
 
-# -- is a new code to be fetched? ------------------------------------------------------------
+# -- is a new credential to be fetched? ------------------------------------------------------------
 
 
 class Case(NamedTuple):
@@ -226,12 +226,12 @@ DECISIONS = {
         seen(ENDLESS), Reason.UNREADABLE, "the stored value is odd; it will be replaced", word=Word.ALIVE
     ),
     "so it is after a first denial": Case(seen(ENDLESS), Reason.UNREADABLE, word=Word.DENIED),
-    "a code past its end is EXPIRED": Case(seen(left(-5)), Reason.EXPIRED, "the stored code has expired"),
+    "a credential past its end is EXPIRED": Case(seen(left(-5)), Reason.EXPIRED, "the stored credential has expired"),
     "a fetch without a definite end leaves it UNSETTLED": Case(seen(lease=dead(99)), Reason.UNSETTLED, DOUBT),
-    "a code of unknown origin is UNSETTLED": Case(seen(GOOD, Lease()), Reason.UNSETTLED, UNKNOWN),
-    "a code with little life left is NEAR_EXPIRY": Case(seen(left(1000)), Reason.NEAR_EXPIRY, NEAR),
-    "a good code asked for by hand is FORCED": Case(seen(), Reason.FORCED, BY_HAND, FORCE),
-    "a good code is FRESH": Case(seen(), Reason.FRESH, "6000 s left"),
+    "a credential of unknown origin is UNSETTLED": Case(seen(GOOD, Lease()), Reason.UNSETTLED, UNKNOWN),
+    "a credential with little life left is NEAR_EXPIRY": Case(seen(left(1000)), Reason.NEAR_EXPIRY, NEAR),
+    "a good credential asked for by hand is FORCED": Case(seen(), Reason.FORCED, BY_HAND, FORCE),
+    "a good credential is FRESH": Case(seen(), Reason.FRESH, "6000 s left"),
     "a reader's complaint alone fetches nothing": Case(seen(complaint=GOOD.fingerprint), Reason.FRESH),
     "nor does an audit that is due": Case(seen(lease=leased(audited_at=0)), Reason.FRESH),
     "the other kind of a forced one is FRESH": Case(
@@ -245,8 +245,8 @@ DECISIONS = {
     "exactly the margin left is FRESH": Case(seen(left(1800)), Reason.FRESH),
     "a second less than the margin is NEAR_EXPIRY": Case(seen(left(1799)), Reason.NEAR_EXPIRY),
     "one second left is NEAR_EXPIRY": Case(seen(left(1)), Reason.NEAR_EXPIRY),
-    "at its expiry a code is EXPIRED": Case(seen(left(0)), Reason.EXPIRED),
-    "the cut TTL of a fetch that may be out makes no code due": Case(
+    "at its expiry a credential is EXPIRED": Case(seen(left(0)), Reason.EXPIRED),
+    "the cut TTL of a fetch that may be out makes no credential due": Case(
         replace(seen(), ttl_ms=300_000), Reason.FRESH, "6000 s left"
     ),
     # the lock
@@ -266,7 +266,9 @@ DECISIONS = {
         seen(None, leased(locked_until=NOW + 90_001)), Reason.MISSING
     ),
     "working time alone locks nothing": Case(seen(None, leased(work_until=NOW + 9_000)), Reason.MISSING),
-    "a lock over a good code is nothing to wait for": Case(seen(lease=leased(locked_until=NOW + 9_000)), Reason.FRESH),
+    "a lock over a good credential is nothing to wait for": Case(
+        seen(lease=leased(locked_until=NOW + 9_000)), Reason.FRESH
+    ),
     "force does not open a lock": Case(seen(lease=leased(locked_until=NOW + 9_000)), Reason.LOCKED, "", FORCE),
     # this copy's own wait
     "a millisecond before its next attempt it is BACKING_OFF": Case(seen(left(900), waits(0.001)), Reason.BACKING_OFF),
@@ -280,18 +282,18 @@ DECISIONS = {
     "another copy's wait holds this one back from nothing": Case(seen(None, waits(9, OTHER)), Reason.MISSING),
     "the longest wait written ahead is BACKING_OFF": Case(seen(None, waits(690)), Reason.BACKING_OFF),
     "a wait longer than any is over: the clock stepped": Case(seen(None, waits(690.001)), Reason.MISSING),
-    "an expired code waits too": Case(seen(left(-9), waits(9)), Reason.BACKING_OFF),
+    "an expired credential waits too": Case(seen(left(-9), waits(9)), Reason.BACKING_OFF),
     "an unreadable value waits too": Case(seen(UNREADABLE, waits(9)), Reason.BACKING_OFF),
     "a doubt without an answer waits too": Case(
         seen(lease=replace(waits(9), mark="dead", attempt="dead")), Reason.BACKING_OFF
     ),
     "by hand it does not wait": Case(seen(None, waits(9)), Reason.MISSING, "", FORCE),
-    "a wait does not make a good code due": Case(seen(lease=waits(9)), Reason.FRESH),
-    # who last brought a code goes first
+    "a wait does not make a good credential due": Case(seen(lease=waits(9)), Reason.FRESH),
+    # who last brought a credential goes first
     "after a dead attempt it yields to the last bringer": Case(
         seen(None, dead(0, issued_by=OTHER, by="cccccccccccc")),
         Reason.YIELDING,
-        "MISSING, but the copy that last brought a code goes first for a tick",
+        "MISSING, but the copy that last brought a credential goes first for a tick",
     ),
     "for a tick and no longer": Case(seen(None, dead(60, issued_by=OTHER, by="cccccccccccc")), Reason.MISSING),
     "up to its last moment": Case(seen(None, dead(59.999, issued_by=OTHER, by="cccccccccccc")), Reason.YIELDING),
@@ -299,7 +301,7 @@ DECISIONS = {
     "where the last bringer died itself it goes first no more": Case(
         seen(None, dead(0, issued_by=OTHER, by=OTHER)), Reason.MISSING
     ),
-    "where no copy ever brought a code chance decides": Case(seen(None, dead(0)), Reason.MISSING),
+    "where no copy ever brought a credential chance decides": Case(seen(None, dead(0)), Reason.MISSING),
     "after an attempt that ended no copy yields": Case(
         seen(None, leased(issued_by=OTHER, by="cccccccccccc")), Reason.MISSING
     ),
@@ -310,39 +312,44 @@ DECISIONS = {
     "a timer of five minutes yields for one of its ticks": Case(
         seen(None, dead(299, issued_by=OTHER, by="cccccccccccc")), Reason.YIELDING, policy=Policy(tick_s=300)
     ),
-    # the age of the code
-    "a code just issued is COOLING_DOWN, even by hand": Case(
-        seen(aged(5)), Reason.COOLING_DOWN, "FORCED, but the code is only 5 s old", FORCE
+    # the age of the credential
+    "a credential just issued is COOLING_DOWN, even by hand": Case(
+        seen(aged(5)), Reason.COOLING_DOWN, "FORCED, but the credential is only 5 s old", FORCE
     ),
     "a second before the end of cooling down": Case(seen(aged(29)), Reason.COOLING_DOWN, "", FORCE),
     "at the end of cooling down": Case(seen(aged(30)), Reason.FORCED, "", FORCE),
     "issued this very second": Case(seen(aged(0)), Reason.COOLING_DOWN, "", FORCE),
     "an issue in the future has no age": Case(seen(aged(-500)), Reason.FORCED, "", FORCE),
-    "a code of another tool has no age": Case(seen(replace(GOOD, issued_at=None)), Reason.FORCED, "", FORCE),
+    "a credential of another tool has no age": Case(seen(replace(GOOD, issued_at=None)), Reason.FORCED, "", FORCE),
     "cooling down goes before backing off": Case(seen(left(900, issued_at=NOW_S - 5), waits(9)), Reason.COOLING_DOWN),
-    "an expired code does not cool down": Case(seen(left(-1, issued_at=NOW_S - 5)), Reason.EXPIRED),
-    "a young and good code is simply FRESH": Case(seen(aged(5)), Reason.FRESH),
-    # an expiry that no code can have
-    "an expiry as far ahead as a code can live is FRESH": Case(seen(left(7260)), Reason.FRESH),
+    "an expired credential does not cool down": Case(seen(left(-1, issued_at=NOW_S - 5)), Reason.EXPIRED),
+    "a young and good credential is simply FRESH": Case(seen(aged(5)), Reason.FRESH),
+    # an expiry that no credential can have
+    "an expiry as far ahead as a credential can live is FRESH": Case(seen(left(7260)), Reason.FRESH),
     "one further ahead is UNSETTLED": Case(seen(left(7261)), Reason.UNSETTLED, AHEAD),
     # what checkCode said in this run
-    "a code in doubt that lives is FRESH": Case(seen(lease=dead(9)), Reason.FRESH, word=Word.ALIVE),
-    "a code in doubt that ends is judged by its end": Case(
+    "a credential in doubt that lives is FRESH": Case(seen(lease=dead(9)), Reason.FRESH, word=Word.ALIVE),
+    "a credential in doubt that ends is judged by its end": Case(
         seen(left(1000), dead(9)), Reason.NEAR_EXPIRY, word=Word.ENDS
     ),
-    "a code in doubt without an answer is fetched for": Case(seen(lease=dead(99)), Reason.UNSETTLED, word=Word.SILENT),
+    "a credential in doubt without an answer is fetched for": Case(
+        seen(lease=dead(99)), Reason.UNSETTLED, word=Word.SILENT
+    ),
     "a denial settles no doubt": Case(seen(lease=dead(99)), Reason.UNSETTLED, word=Word.DENIED),
     "an impossible expiry that lives is FRESH": Case(seen(left(9999)), Reason.FRESH, word=Word.ALIVE),
-    "a settled code that checkCode says nothing of is FRESH": Case(seen(), Reason.FRESH, word=Word.SILENT),
-    "a code once denied is FRESH": Case(seen(), Reason.FRESH, word=Word.DENIED),
-    "a code that was refused and is gone is REFUSED": Case(
-        seen(None), Reason.REFUSED, "the platform refuses the stored code", word=Word.REFUSED
+    "a settled credential that checkCode says nothing of is FRESH": Case(seen(), Reason.FRESH, word=Word.SILENT),
+    "a credential once denied is FRESH": Case(seen(), Reason.FRESH, word=Word.DENIED),
+    "a credential that was refused and is gone is REFUSED": Case(
+        seen(None), Reason.REFUSED, "the platform refuses the stored credential", word=Word.REFUSED
     ),
-    "a code that was denied twice and is gone is REFUSED": Case(
-        seen(None), Reason.REFUSED, "the platform twice denied the application of the stored code", word=Word.DENIED
+    "a credential that was denied twice and is gone is REFUSED": Case(
+        seen(None),
+        Reason.REFUSED,
+        "the platform twice denied the application of the stored credential",
+        word=Word.DENIED,
     ),
-    "another code that was stored meanwhile is none of it": Case(seen(), Reason.FRESH, word=Word.REFUSED),
-    "one without a code to lose is MISSING": Case(seen(None), Reason.MISSING, word=Word.SILENT),
+    "another credential that was stored meanwhile is none of it": Case(seen(), Reason.FRESH, word=Word.REFUSED),
+    "one without a credential to lose is MISSING": Case(seen(None), Reason.MISSING, word=Word.SILENT),
 }
 
 
@@ -483,7 +490,7 @@ def test_deciding_never_fails_and_depends_on_nothing_but_what_it_is_given(
     decision = decide(snapshot, POLICY, command, ME, word, at_once=at_once)
     assert decision == decide(snapshot, POLICY, command, ME, word, at_once=at_once)
     assert repr((snapshot, command, POLICY)) == before
-    # Whatever the reason: a held lease keeps everyone out, and only a live code can be asked about.
+    # Whatever the reason: a held lease keeps everyone out, and only a live credential can be asked about.
     if 0 < lease.locked_until - NOW <= (POLICY.work_s + POLICY.flight_s) * 1000:
         assert not decision.due
     assert not decision.ask or snapshot.live is not None
@@ -561,7 +568,7 @@ def test_no_wait_is_taken_for_a_clock_that_stepped() -> None:
 
 
 def _attempts(target: Target, policy: Policy, first_tick_s: float) -> int:
-    """How often a code is tried for before it expires when every attempt is refused."""
+    """How often a credential is tried for before it expires when every attempt is refused."""
     begin = NOW - int(policy.margin_s * 1000)
     record, own, tick, tries = replace(GOOD, expires_at=NOW_S, issued_at=NOW_S - 7200), Caller(ME), 0, 0
     while (now := begin + round((first_tick_s + tick * policy.tick_s) * 1000)) < NOW:

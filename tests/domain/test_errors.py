@@ -1,4 +1,4 @@
-"""The tree of errors: as it is drawn, and with every code known and used."""
+"""The tree of errors: as it is drawn, and with every credential known and used."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_no_error_stands_outside_of_the_tree() -> None:
     assert all(issubclass(each, TokenRefresherError) for each in classes)
 
 
-# -- codes -----------------------------------------------------------------------------------
+# -- credentials -----------------------------------------------------------------------------------
 
 
 def _constants(node: ast.AST) -> set[str]:
@@ -136,7 +136,7 @@ def test_every_code_that_is_used_is_in_the_catalogue() -> None:
     said = _said()
     assert len(said["default"]) > 5
     assert len(said["given"]) > 3
-    # Shows a defect: InvokeError has codes of its own, in a catalogue of its own.
+    # Shows a defect: InvokeError has credentials of its own, in a catalogue of its own.
     assert said["given"] | said["default"] <= set(CATALOGUE)
     assert {phase.value[0] for phase in Phase} <= set(CATALOGUE)
     families = re.compile(r"not_sent_[a-z]+")

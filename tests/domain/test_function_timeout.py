@@ -6,7 +6,7 @@ from support.tables import each_line
 from token_refresher.domain.function_timeout import needed_s, time_out_warning
 from token_refresher.domain.policy import Policy
 
-NEVER, SELDOM = "no code is ever fetched", "a code is fetched only if Redis answers within"
+NEVER, SELDOM = "no credential is ever fetched", "a credential is fetched only if Redis answers within"
 
 
 @each_line(

@@ -1,4 +1,4 @@
-"""How long a code lasts: margins, danger, TTLs, what checkCode's expiry says, and other programs' refreshes."""
+"""How long a credential lasts: margins, danger, TTLs, what checkCode's expiry says, and other programs' refreshes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ THRICE = tuple(NOW - ago_s * 1000 for ago_s in (3000, 2000, 1000))
 
 
 def code(left_s: int, age_s: int | None = None) -> Record:
-    """A code with so much left; of a whole life's age unless `age_s` says otherwise."""
-    return Record("the code", NOW_S + left_s, NOW_S - (7200 - left_s if age_s is None else age_s), 7)
+    """A credential with so much left; of a whole life's age unless `age_s` says otherwise."""
+    return Record("the credential", NOW_S + left_s, NOW_S - (7200 - left_s if age_s is None else age_s), 7)
 
 
 def seen(record: Record | Unreadable | None, ttl_s: float | None = None, **lease: Any) -> Snapshot:
@@ -48,9 +48,9 @@ SHORTENED = {
     "its whole life": (seen(code(600)), False),
     "a minute less is tolerated": (seen(code(600, 6540)), False),
     "more than a minute less": (seen(code(600, 6539)), True),
-    "the end that a newer code leaves it": (seen(code(660, 3000)), True),
-    "later than a newer code leaves it": (seen(code(661, 3000)), False),
-    "a code of another tool": (seen(replace(code(300), issued_at=None)), False),
+    "the end that a newer credential leaves it": (seen(code(660, 3000)), True),
+    "later than a newer credential leaves it": (seen(code(661, 3000)), False),
+    "a credential of another tool": (seen(replace(code(300), issued_at=None)), False),
     "an expired one": (seen(code(0, 3000)), False),
     "none": (seen(None), False),
     "a life of 300 s": (seen(code(100, 200), life_s=300), False),
@@ -91,14 +91,14 @@ MARGINS = {
     "a life of 300 s": (seen(code(200, 100), life_s=300), 150),
     "an hour": (seen(code(3000, 600), life_s=3600), 900),
     "a life that is not known": (seen(code(7000), life_s=0), 1800),
-    "a code that was superseded by accident": (seen(code(500, 3000), superseded=THRICE[:2]), 1800),
-    "a code superseded for the third time within the hour": (seen(code(500, 3000), superseded=THRICE), 180),
-    "a good code after three supersessions": (seen(code(5000), superseded=THRICE), 1800),
-    "a code superseded three times in more than an hour": (
+    "a credential that was superseded by accident": (seen(code(500, 3000), superseded=THRICE[:2]), 1800),
+    "a credential superseded for the third time within the hour": (seen(code(500, 3000), superseded=THRICE), 180),
+    "a good credential after three supersessions": (seen(code(5000), superseded=THRICE), 1800),
+    "a credential superseded three times in more than an hour": (
         seen(code(500, 3000), superseded=(NOW - 3_600_000, *THRICE[1:])),
         1800,
     ),
-    "a code that was superseded as it was issued": (seen(code(550, 50)), 180),
+    "a credential that was superseded as it was issued": (seen(code(550, 50)), 180),
     "none": (seen(None), 1800),
 }
 
@@ -112,7 +112,7 @@ def test_margin_of(sentence: str) -> None:
 def test_a_code_that_ends_early_is_superseded_and_due() -> None:
     decision = decide(seen(code(500, 3000)), POLICY, Command(), "me")
     assert (decision.reason, decision.due) == (Reason.SUPERSEDED, True)
-    assert decision.sentence == "a newer code exists; the platform ends this one in 500 s"
+    assert decision.sentence == "a newer credential exists; the platform ends this one in 500 s"
 
 
 def test_a_code_that_others_supersede_in_a_row_is_used_nearly_to_its_end() -> None:
@@ -140,7 +140,7 @@ DANGER = {
     "nothing stored": (seen(None), True),
     "nothing stored, while a run is at work": (seen(None, **AT_WORK), True),
     "a value that holds no record": (seen(Unreadable("not JSON"), 500), True),
-    "an expired code": (seen(code(0), 1), True),
+    "an expired credential": (seen(code(0), 1), True),
     "ten minutes": (seen(code(600), 600), False),
     "a second less": (seen(code(599), 599), True),
     "a second less, while a run is at work": (seen(code(599), 599, **AT_WORK), True),
@@ -155,11 +155,14 @@ DANGER = {
     "a life of less than two ticks, a tick of it left": (seen(code(60, 59), 60, life_s=119), False),
     "a life of less than two ticks, less than a tick of it left": (seen(code(59, 60), 59, life_s=119), True),
     "a life of two ticks, less than a tick of it left": (seen(code(59, 61), 59, life_s=120), False),
-    "a code that others supersede in a row, before it is due": (
+    "a credential that others supersede in a row, before it is due": (
         seen(code(180, 3000), 180, superseded=THRICE),
         False,
     ),
-    "a code that others supersede in a row, when it is due": (seen(code(179, 3000), 179, superseded=THRICE), True),
+    "a credential that others supersede in a row, when it is due": (
+        seen(code(179, 3000), 179, superseded=THRICE),
+        True,
+    ),
 }
 
 
@@ -178,20 +181,20 @@ TTLS = {
     "a second's rounding more": (seen(code(5000), 5001), False),
     "longer": (seen(code(5000), 5001.001), True),
     "shorter": (seen(code(5000), 10), False),
-    "the grace, while a newer code may exist": (seen(code(5000), 600, mark="dead"), False),
-    "longer than the grace, while a newer code may exist": (seen(code(5000), 601.001, mark="dead"), True),
+    "the grace, while a newer credential may exist": (seen(code(5000), 600, mark="dead"), False),
+    "longer than the grace, while a newer credential may exist": (seen(code(5000), 601.001, mark="dead"), True),
     "until its end within the grace": (seen(code(100), 100, mark="dead"), False),
     "beyond its end within the grace": (seen(code(100), 102, mark="dead"), True),
     "none, of a value that holds no record": (seen(Unreadable("not JSON")), True),
     "the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 600), False),
     "longer than the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 602), True),
-    "a code past its end": (seen(code(-5), 5), True),
-    "a code whose end lies further ahead than any life": (seen(code(90_000), 7260), False),
-    "longer than any life, of a code whose end lies further ahead": (seen(code(90_000), 7261.001), True),
-    "none, of a code whose end is in milliseconds": (seen(replace(code(0), expires_at=NOW)), True),
-    "longer than the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a code"), 602), True),
-    "the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a code"), 600), False),
-    "a code without a lease": (replace(seen(code(5000), 5000), lease=Lease()), True),
+    "a credential past its end": (seen(code(-5), 5), True),
+    "a credential whose end lies further ahead than any life": (seen(code(90_000), 7260), False),
+    "longer than any life, of a credential whose end lies further ahead": (seen(code(90_000), 7261.001), True),
+    "none, of a credential whose end is in milliseconds": (seen(replace(code(0), expires_at=NOW)), True),
+    "longer than the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a credential"), 602), True),
+    "the grace, of a value whose end cannot be read": (seen(Unreadable("odd", "a credential"), 600), False),
+    "a credential without a lease": (replace(seen(code(5000), 5000), lease=Lease()), True),
 }
 
 
@@ -211,15 +214,15 @@ ENDS_EARLY = {
     "ten minutes early": (-600, 0.0, True),
     "later than recorded": (+900, 0.0, False),
     # the platform's clock is ahead of Redis's (or behind): its instants are, too
-    "a platform ten minutes behind, and a good code": (-600, -600.0, False),
-    "a platform ten minutes ahead, and a good code": (+600, 600.0, False),
-    "a platform ten minutes behind, and a superseded code": (-600 - 3000, -600.0, True),
-    "a platform ten minutes ahead, and a superseded code": (600 - 3000, 600.0, True),
+    "a platform ten minutes behind, and a good credential": (-600, -600.0, False),
+    "a platform ten minutes ahead, and a good credential": (+600, 600.0, False),
+    "a platform ten minutes behind, and a superseded credential": (-600 - 3000, -600.0, True),
+    "a platform ten minutes ahead, and a superseded credential": (600 - 3000, 600.0, True),
     # a Date header that lies: what the expiry says by itself counts too
-    "a Date an hour ahead, and a good code": (0, 3600.0, False),
-    "a Date an hour behind, and a good code": (0, -3600.0, False),
-    "a Date an hour ahead, and a code that is superseded": (-3000, 3600.0, True),
-    "a Date years ahead, and a good code": (0, 1e9, False),
+    "a Date an hour ahead, and a good credential": (0, 3600.0, False),
+    "a Date an hour behind, and a good credential": (0, -3600.0, False),
+    "a Date an hour ahead, and a credential that is superseded": (-3000, 3600.0, True),
+    "a Date years ahead, and a good credential": (0, 1e9, False),
 }
 
 

@@ -23,7 +23,7 @@ NOW = NOW_S * 1000
 def seen(left_s: int | None = 5000, *, age_s: int | None = None, ttl_s: float | None = None, **lease: Any) -> Snapshot:
     """A token with so much left, of a whole life's age unless `age_s` says otherwise; without `left_s` nothing."""
     issued_at = NOW_S - (7200 - (left_s or 0) if age_s is None else age_s)
-    record = None if left_s is None else Record("the code", NOW_S + left_s, issued_at, 7)
+    record = None if left_s is None else Record("the credential", NOW_S + left_s, issued_at, 7)
     ttl_ms = None if ttl_s is None else round(ttl_s * 1000)
     return Snapshot(TOKEN, NOW, record, replace(Lease(True, mark=""), **lease), ttl_ms=ttl_ms)
 
@@ -41,7 +41,7 @@ def seen(left_s: int | None = 5000, *, age_s: int | None = None, ttl_s: float | 
         (replace(seen(), record=Unreadable("not JSON")), -600),
         (seen(5000, ttl_s=600, mark="an attempt"), 300),
         (seen(5000, ttl_s=299, mark="an attempt"), -1),
-        # A newer code ended it: the grace is left at most, and the lock may take a part of it.
+        # A newer credential ended it: the grace is left at most, and the lock may take a part of it.
         (seen(590, age_s=3000), 290),
         (seen(299, age_s=3000), -1),
         (seen(200, age_s=100, life_s=300), 175),
@@ -108,7 +108,7 @@ def test_how_long_runs_may_leave_no_trace() -> None:
 DUE, LOCKED, FRESH = (Decision(TOKEN, reason, "") for reason in (Reason.NEAR_EXPIRY, Reason.LOCKED, Reason.FRESH))
 ASK = replace(FRESH, ask=True)
 LIVE, GONE = seen(5000), seen(None)
-ENDLESS = replace(LIVE, record=Unreadable("odd", "a code"))
+ENDLESS = replace(LIVE, record=Unreadable("odd", "a credential"))
 
 
 @pytest.mark.parametrize(

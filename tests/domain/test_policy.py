@@ -86,15 +86,15 @@ DEFEATING = {
         "lease_ttl_s",
         Policy(lease_ttl_s=60),
     ),
-    "a code that cools down for longer than it lives": (
+    "a credential that cools down for longer than it lives": (
         "cooldown_s",
         Policy(cooldown_s=7200),
     ),
-    "an alarm for codes that nobody would renew yet": (
+    "an alarm for credentials that nobody would renew yet": (
         "alarm_below_s",
         Policy(alarm_below_s=1801),
     ),
-    "a code first audited when its grace is over": (
+    "a credential first audited when its grace is over": (
         "audit_min_age_s",
         Policy(audit_min_age_s=3600),
     ),

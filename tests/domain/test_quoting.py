@@ -11,7 +11,7 @@ _TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
 
 def test_whatever_looks_like_a_code_is_masked() -> None:
-    assert quotable(f"the code {'0a' * 12}!", ()) == "the code ****!"
+    assert quotable(f"the credential {'0a' * 12}!", ()) == "the credential ****!"
     assert quotable("QUJDREVGR0hJSktMTU5PUFFS+/==", ()) == "****"
     assert quotable("a message with words of usual length", ()) == "a message with words of usual length"
 

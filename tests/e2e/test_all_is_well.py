@@ -93,7 +93,7 @@ def test_with_an_error_page_for_a_platform_no_refresh_is_well(deployment: Deploy
         assert ended.returncode == 1
         assert re.search(rf"access_token +{expected}", ended.stdout)
         assert ", 2 in danger;" in ended.stdout
-        assert "2 of 2 codes are missing" in ended.stderr
+        assert "2 of 2 credentials are missing" in ended.stderr
 
 
 @pytest.mark.usefixtures("error_page")
@@ -102,7 +102,7 @@ def test_status_and_plan_name_the_attempt_without_an_end_and_when_the_next_try_c
     for command in ("status", "plan"):
         ended = call(command)
         assert ended.code == 1
-        assert "2 of 2 codes are missing" in ended.err
+        assert "2 of 2 credentials are missing" in ended.err
     (token, ticket) = call("status", "--json").json["targets"]
     assert (token["reason"], token["in_danger"], ticket["in_danger"]) == ("LOCKED", True, True)
     said = re.fullmatch(
@@ -121,8 +121,8 @@ def test_health_and_page_of_two_daemons_say_the_same_in_each_tick(deployment: De
             loop.run_once()
             assert client.get("/healthz").status_code == 503
             shown = shown_by(state)
-            assert shown.headline.text == "2 of 2 codes need you"
-            assert [each.status.word for each in shown.applications[0].credentials] == ["No code"] * 2
+            assert shown.headline.text == "2 of 2 credentials need you"
+            assert [each.status.word for each in shown.applications[0].credentials] == ["No credential"] * 2
         deployment.world.advance(30)
 
 
@@ -132,7 +132,7 @@ def test_the_doctor_names_the_attempt_without_an_end_and_no_run_at_work(deployme
     (token, _) = examined(deployment, "run lease")
     assert token.severity is Severity.YELLOW
     assert re.fullmatch(r"an attempt had no end: locked for 1 min \d\d s more, then the next one may come", token.says)
-    assert {each.severity for each in examined(deployment, "code stored")} == {Severity.RED}
+    assert {each.severity for each in examined(deployment, "credential stored")} == {Severity.RED}
 
 
 @pytest.mark.usefixtures("error_page")
@@ -173,7 +173,7 @@ def test_the_page_alone_says_when_the_last_refresh_was_by_what_redis_knows(deplo
     assert shown.refreshed.relation.startswith("1 min 4")
     assert shown.run is not None
     assert shown.run.at.relation == "0 s ago"
-    assert "All 2 codes are fine" in shown.headline.text
+    assert "All 2 credentials are fine" in shown.headline.text
     deployment.world.advance(1100)
     shown = shown_by(reading(deployment))
     assert shown.headline.text == "No refresh for 20 min"
@@ -192,7 +192,7 @@ def test_the_page_alone_never_calls_its_own_reading_a_run(deployment: Deployment
 def test_where_no_refresh_is_known_the_page_says_so(deployment: Deployment) -> None:
     shown = shown_by(reading(deployment))
     assert shown.refreshed is None
-    assert shown.headline.text == "2 of 2 codes need you"
+    assert shown.headline.text == "2 of 2 credentials need you"
 
 
 def test_of_a_refresher_whose_questions_are_not_answered_redis_knows_too(deployment: Deployment) -> None:
@@ -214,7 +214,7 @@ def test_while_a_fetch_is_out_it_is_shown_what_readers_have_and_why(
     with deployment.child(holding("YuanzhibangPlatform", "fetch_access_token")) as child:
         child.wait_for("at:fetch_access_token")
         state = reading(deployment)
-        (stored, _) = examined(deployment, "code stored")
+        (stored, _) = examined(deployment, "credential stored")
         shown = caller(deployment.environ, capsys)("status").out
         child.kill()
     assert "readers have it for" in stored.says
@@ -246,7 +246,7 @@ def test_a_platform_that_issues_300_s_gives_no_false_alarm(short: Deployment) ->
         assert {each.bar.severity.value for each in shown.applications[0].credentials} == {"good"}
         report = short.refresher().run_once(STATUS)
         assert not report.in_danger
-        assert {each.severity for each in examined(short, "code stored")} == {Severity.GREEN}
+        assert {each.severity for each in examined(short, "credential stored")} == {Severity.GREEN}
         short.world.advance(60)
     assert short.dead == []
 
@@ -299,12 +299,12 @@ def page_for_the_token(deployment: Deployment) -> None:
 # What has happened before, step by step.
 STATES: dict[str, tuple[Callable[[Deployment], object], ...]] = {
     "nothing stored": (),
-    "fresh codes": (Deployment.run,),
+    "fresh credentials": (Deployment.run,),
     "codes whose audit is due": (Deployment.run, after(300)),
     "codes near their end": (grown_old,),
     "only the ticket near its end": (grown_old, lambda d: d.run(Command(kinds=(Kind.ACCESS_TOKEN,))), after(5)),
     "an attempt for the token without an end": (page_for_the_token, Deployment.run),
-    "the same beside live codes": (grown_old, page_for_the_token, Deployment.run),
+    "the same beside live credentials": (grown_old, page_for_the_token, Deployment.run),
     "the same after its lock": (page_for_the_token, Deployment.run, after(200)),
     "a token that is refused": (
         lambda d: d.simulator.rotate_secret(d.app_ids[0], plant("rotated")),
@@ -351,7 +351,9 @@ def test_the_plan_in_words_and_as_json(deployment: Deployment, call: Call, error
     shown = call("plan").out
     assert re.search(r"access_token +nothing +LOCKED +an attempt had no end; ", shown)
     assert re.search(r"js_ticket +wait for its token +MISSING", shown)
-    assert "0 of 2 codes would be fetched, 0 asked about, 1 waiting for an access_token; nothing was done." in shown
+    assert (
+        "0 of 2 credentials would be fetched, 0 asked about, 1 waiting for an access_token; nothing was done." in shown
+    )
     assert "would" not in call("refresh", "--json").json["targets"][0]
 
 
@@ -362,7 +364,7 @@ def test_what_was_not_sent_is_counted_as_that_and_not_as_fetched(deployment: Dep
     deployment.simulator.stop()
     ended = call("refresh")
     assert re.search(r"access_token +MISSING +not sent ", ended.out)
-    assert "2 codes: 0 fetched, 1 not sent, 1 deferred, 0 asked about, 2 in danger" in ended.out
+    assert "2 credentials: 0 fetched, 1 not sent, 1 deferred, 0 asked about, 2 in danger" in ended.out
     loop, state, client = daemon(deployment)
     loop.run_once()
     text = client.get("/metrics").text
@@ -374,7 +376,7 @@ def test_what_was_not_sent_is_counted_as_that_and_not_as_fetched(deployment: Dep
 def test_what_was_refused_is_not_fetched(deployment: Deployment, call: Call) -> None:
     deployment.simulator.rotate_secret(deployment.app_ids[0], plant("rotated"))
     ended = call("refresh")
-    assert "2 codes: 0 fetched, 1 refused, 1 deferred, 0 asked about, 2 in danger" in ended.out
+    assert "2 credentials: 0 fetched, 1 refused, 1 deferred, 0 asked about, 2 in danger" in ended.out
 
 
 # -- sick copies -------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ ABOUT_S = 5
 
 @pytest.fixture
 def deployment(world: World) -> Deployment:
-    """Both codes are stored, and as old as they may get before the audit asks about them."""
+    """Both credentials are stored, and as old as they may get before the audit asks about them."""
     deployment = Deployment(world, **QUICK)
     deployment.run()
     world.advance(250)
@@ -67,7 +67,7 @@ def warm(deployment: Deployment) -> Iterator[Refresher]:
 
 
 class Watchers:
-    """Readers that look at every step. `dead` lists codes that were not accepted all the time until the next step.
+    """Readers that look at every step. `dead` lists credentials that were not always accepted until the next step.
 
     What a reader held at one step it may have held until the next, so it must have been alive until then: no second
     between the steps escapes.
@@ -240,7 +240,7 @@ def test_checkcode_failing_is_a_warning_and_never_a_refresh(deployment: Deployme
     assert of(deployment.run(), TICKET).fetches == int(dead)
 
 
-# -- a code that cannot be replaced -----------------------------------------------------------
+# -- a credential that cannot be replaced -----------------------------------------------------------
 
 NO_CODE_COMES: dict[str, Callable[[], Fault]] = {
     "the platform refuses": lambda: Fault.platform_status(4000, "system busy"),

@@ -79,7 +79,7 @@ ORDERS: dict[str, Callable[[Copy, list[Copy]], list[Copy]]] = {
 
 
 def lose_codes(world: World) -> None:
-    """Redis loses the codes; what it knows of attempts stays."""
+    """Redis loses the credentials; what it knows of attempts stays."""
     for kind in Kind:
         world.redis.client().delete(keys_of(Target(APP, kind)).value)
 
@@ -103,7 +103,7 @@ def test_the_healthy_copy_gets_its_turn_within_two_ticks(world: World, sickness:
     for _ in range(2):
         tick(world, copies)
     assert (healthy.code(TOKEN) is not None, healthy.code(TICKET) is not None) == (True, True)
-    # And the next time, at the end of the codes' lives.
+    # And the next time, at the end of the credentials' lives.
     world.advance(5300)
     for _ in range(4):
         tick(world, copies)
@@ -163,7 +163,7 @@ def test_a_platform_that_refuses_all_is_asked_by_each_copy_in_its_own_turn(world
 
 
 def test_a_sick_copy_s_question_puts_no_other_copy_s_off(world: World) -> None:
-    """The sick one is denied by another platform for ever; the healthy one asks all the same, and the code stays."""
+    """The sick one is denied by another platform for ever; the healthy one asks, and the credential stays."""
     healthy, sick = Copy(world, "healthy00000"), Copy(world, "sick00000000")
     healthy.run()
     code = healthy.code(TOKEN)

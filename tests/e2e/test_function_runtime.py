@@ -48,7 +48,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[[str], Path]:
-    """A directory of code that is nothing but an index.py with these lines."""
+    """A directory of credential that is nothing but an index.py with these lines."""
 
     def small(lines: str) -> Path:
         (tmp_path / "index.py").write_text(lines)
@@ -70,7 +70,7 @@ def tick(deployment: Deployment, instance: Instance) -> dict[str, Any]:
 
 
 def assert_fresh(deployment: Deployment) -> None:
-    """Readers hold the newest codes, and never held one that the platform refused."""
+    """Readers hold the newest credentials, and never held one that the platform refused."""
     deployment.look()
     assert deployment.dead == []
     for kind in KINDS:
@@ -124,7 +124,7 @@ def test_after_an_hour_of_frost_with_dead_sockets_it_works_as_if_nothing_had_bee
         killed = world.redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         assert killed >= 1
         told = instance.invoke(TIMER).told
-        # After one hour the codes are asked about, after two they are due.
+        # After one hour the credentials are asked about, after two they are due.
         assert told["summary"]["fetches"] == (0 if hour == 1 else 2)
         assert all("failure" not in each for each in told["targets"])
     assert instance.pid == process
@@ -169,7 +169,7 @@ def test_two_instances_at_once_make_one_fetch_for_each_code(
     gate.wait_reached()
     looks = Looks(world)
     second.begin(TIMER)
-    # It reads two targets, and looks at the one that is locked until its code is there.
+    # It reads two targets, and looks at the one that is locked until its credential is there.
     looks.wait_for(4)
     gate.release()
     assert first.finish().told["summary"]["fetches"] == 2

@@ -237,9 +237,9 @@ def test_assistive_technology_is_told_the_same_at_every_width(
     assert [name for role, name in told if role == "columnheader"] == [
         *("Code", "Time left", "State and reason", "Last outcome", "Last 24 hours")
     ]
-    # A row for the head, one for each application, each code, and what to do about it.
+    # A row for the head, one for each application, each credential, and what to do about it.
     assert roles.count("row") == 1 + len(NAMES) + 6 + 5
-    assert next(name for role, name in told if role == "heading") == "3 of 6 codes need you"
+    assert next(name for role, name in told if role == "heading") == "3 of 6 credentials need you"
     pictures = [name for role, name in told if role in ("image", "img")]
     assert len(pictures) == 6
     assert all(name.startswith("Time left: ") for name in pictures)
@@ -285,7 +285,7 @@ def test_by_keyboard_alone_one_signs_in_asks_for_a_run_pauses_and_signs_out(
 def test_the_first_stop_of_the_tab_key_skips_to_the_codes(browser: webdriver.Chrome, serving: Serve) -> None:
     browser.get(serving(burning()))
     press(browser, Keys.TAB)
-    assert focused(browser) == "Skip to the codes"
+    assert focused(browser) == "Skip to the credentials"
     assert browser.execute_script("return document.activeElement.getBoundingClientRect().left") >= 0
     press(browser, Keys.ENTER)
     wait_for(browser, lambda driver: driver.execute_script("return document.activeElement.id") == "codes")
@@ -303,10 +303,10 @@ def test_it_updates_itself_in_place_and_says_what_changed(browser: webdriver.Chr
     known.add(Report("a" * 16, "refresh", NOW, 5, tuple(on_fire())), "danger")
     browser.execute_script(_UPDATE)
     wait_for(browser, lambda driver: driver.title.startswith("3 in trouble"))
-    assert browser.find_element(By.ID, "headline").text == "3 of 6 codes need you"
+    assert browser.find_element(By.ID, "headline").text == "3 of 6 credentials need you"
     assert browser.execute_script("return window.same") == 1
     assert browser.find_element(By.ID, "icon").get_attribute("href").endswith("icon-bad.svg")
-    assert browser.find_element(By.ID, "announced").get_attribute("textContent") == "3 of 6 codes need you"
+    assert browser.find_element(By.ID, "announced").get_attribute("textContent") == "3 of 6 credentials need you"
     assert browser.execute_script("return document.activeElement.id") == "codes"
     assert complaints(browser) == []
 
@@ -328,7 +328,7 @@ def test_without_script_all_of_it_is_there_and_the_page_reloads_itself(
     browser.get(serving(burning(), token, refresh=lambda: asked.append(1)))
     browser.find_element(By.ID, "token").send_keys(token.reveal(), Keys.ENTER)
     wait_for(browser, lambda driver: driver.find_elements(By.ID, "headline"))
-    assert browser.find_element(By.ID, "headline").text == "3 of 6 codes need you"
+    assert browser.find_element(By.ID, "headline").text == "3 of 6 credentials need you"
     assert len(browser.find_elements(By.CSS_SELECTOR, "[role=meter]")) == 6
     reload = browser.find_element(By.CSS_SELECTOR, "meta[http-equiv=refresh]")
     assert reload.get_attribute("content") == "30; url=/"

@@ -64,7 +64,7 @@ EACH = [
 each = pytest.mark.parametrize("build", EACH)
 TARGET = Target("app0000", Kind.JS_TICKET)
 LIFE_S = 7200
-# What makes the refresher ask about each code in each run, and act on the answer at once.
+# What makes the refresher ask about each credential in each run, and act on the answer at once.
 EAGER = {"audit_interval_s": 0.001, "audit_min_age_s": 0, "cooldown_s": 0, "complaint_interval_s": 0.001}
 
 
@@ -145,7 +145,7 @@ class Life:
         return f"{ticket.reason} {ended}{f', {ticket.failure.code}' if ticket.failure else ''}, asked {questions}"
 
     def grow_old(self) -> None:
-        """A thousand seconds are left of both codes."""
+        """A thousand seconds are left of both credentials."""
         for kind in Kind:
             keys = keys_of(Target(self.app_id, kind))
             record = json.loads(self.admin.get(keys.value))
@@ -155,7 +155,7 @@ class Life:
             self._store(keys, json.dumps(record), px=1_000_000)
 
     def be_issued_earlier(self) -> None:
-        """A code that is superseded in the moment of its issue is used to its end; this one was issued long ago."""
+        """A credential superseded in the moment of its issue is used to its end; this one was issued long ago."""
         record = json.loads(self.admin.get(self.keys.value))
         record["issued_at"] -= 1000
         self._store(self.keys, json.dumps(record), keepttl=True)
@@ -538,7 +538,7 @@ WRITE, READ_HASH, ELSEWHERE = (
     "return redis.call('HGET', KEYS[1], 'field')",
     "return redis.call('GET', ARGV[1])",
 )
-# How the server is made so, and which code the answer to a script that writes then has.
+# How the server is made so, and which credential the answer to a script that writes then has.
 STATES: dict[str, tuple[list[tuple[str, ...]], str]] = {
     "over its memory": ([("CONFIG", "SET", "maxmemory", "1")], "redis_out_of_memory"),
     "a replica": ([("REPLICAOF", "127.0.0.1", "1")], "redis_read_only"),

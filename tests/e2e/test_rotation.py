@@ -33,7 +33,9 @@ class Copy:
         return report
 
 
-@pytest.mark.parametrize("rotated_at_s", [3000, 5300], ids=["while codes are fresh", "just before a fetch is due"])
+@pytest.mark.parametrize(
+    "rotated_at_s", [3000, 5300], ids=["while credentials are fresh", "just before a fetch is due"]
+)
 def test_a_rotated_secret_leaves_no_reader_without_a_code_and_a_forgotten_copy_is_named(
     world: World, tmp_path: Path, rotated_at_s: int
 ) -> None:

@@ -175,7 +175,7 @@ def test_megabytes_under_one_key_stay_in_redis_and_stop_nobody(
     before = client.info("stats")["total_net_output_bytes"]
     deployment.run()
     assert client.info("stats")["total_net_output_bytes"] - before < 200_000
-    # Without its lease a code has the grace, until checkCode says that it is the newest.
+    # Without its lease a credential has the grace, until checkCode says that it is the newest.
     deployment.pass_time(20)
     report = deployment.run()
     assert all(each.seconds_left > 1000 for each in report.targets)

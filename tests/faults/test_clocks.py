@@ -20,7 +20,7 @@ STEPS_S = [30, -30, 900, -900, 86400, -86400]
 
 
 class TestRedisClock:
-    """Redis's clock is set while everything runs. The codes are right by the platform's."""
+    """Redis's clock is set while everything runs. The credentials are right by the platform's."""
 
     @pytest.fixture
     def stepped(self) -> Iterator[SteppedWorld]:
@@ -28,7 +28,7 @@ class TestRedisClock:
             yield world
 
     def pass_time(self, job: Job, seconds: int) -> int:
-        """Run every five minutes, and look every minute; returns how often a reader found no code."""
+        """Run every five minutes, and look every minute; returns how often a reader found no credential."""
         missing = 0
         for minute in range(seconds // 60):
             if minute % 5 == 0:
@@ -46,7 +46,7 @@ class TestRedisClock:
         stepped.step(step_s)
         assert self.pass_time(job, 600) == 0
         assert max(now - then for now, then in zip(job.fetches(), before, strict=True)) <= 1
-        # Beyond the life of every code that was stored before the step.
+        # Beyond the life of every credential that was stored before the step.
         assert self.pass_time(job, 7800) == 0
         job.tick()
         assert job.healthy()
@@ -55,7 +55,7 @@ class TestRedisClock:
     def test_a_step_back_by_less_than_the_age_of_a_code_is_found_while_the_code_still_lives(
         self, step_s: int, stepped: SteppedWorld
     ) -> None:
-        """Nothing that Redis recorded shows it: the codes only seem to live longer."""
+        """Nothing that Redis recorded shows it: the credentials only seem to live longer."""
         job = Job(stepped, tick_s=300)
         assert self.pass_time(job, 4800) == 0
         before = job.fetches()

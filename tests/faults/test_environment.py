@@ -102,7 +102,7 @@ class Warm:
 
 @pytest.fixture
 def start_warm() -> Iterator[Callable[[Deployment], Warm]]:
-    """Start a warm process that has run once before, when all was well, and whose codes are due now."""
+    """Start a warm process that has run once before, when all was well, and whose credentials are due now."""
     started: list[Warm] = []
 
     def start(deployment: Deployment) -> Warm:

@@ -97,7 +97,7 @@ def _old_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 
 def attempts_of(deployment: Deployment) -> list[tuple[str, bool]]:
-    """The last attempt on each code, and whether its TTL is its whole life."""
+    """The last attempt on each credential, and whether its TTL is its whole life."""
     snapshots = [deployment.refresher().store.read(Target(deployment.app_ids[0], kind)) for kind in KINDS]
     return [(each.lease.attempt, each.readable_s >= each.seconds_left - 1) for each in snapshots]
 

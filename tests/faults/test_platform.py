@@ -31,7 +31,7 @@ PATH = {TOKEN: TOKEN_PATH, TICKET: TICKET_PATH}
 QUICK = {"request_total_s": 1.0}
 # The interval of the audit, and one tick more for the run that does it: in ticks of 60 s.
 AUDITED_AFTER_TICKS = 5
-# How long a code is used that was superseded as it was issued: until less is left than a lost run may take.
+# How long a credential is used that was superseded as it was issued: until less is left than a lost run may take.
 USED_FOR_S = 480
 
 
@@ -98,12 +98,12 @@ FAULTS: dict[str, tuple[Fault, Outcome, str]] = {
     "a charset as Content-Encoding": (Fault.encoded("UTF-8"), ISSUED, ""),
     "packed as deflate": (Fault.encoded("deflate", zlib.compress), ISSUED, ""),
     "packed in a way that is not known": (Fault.encoded("br", lambda body: b"\x0b" + body), UNKNOWN, "bad_answer"),
-    "a code of 128 characters": (Fault.code_length(128), ISSUED, ""),
-    "a code of 129 characters": (Fault.code_length(129), ISSUED, ""),
-    "a code of 512 characters": (Fault.code_length(512), ISSUED, ""),
-    "a code that is not ASCII": (Fault.unicode_code(), ISSUED, ""),
-    "the same code again": (Fault.same_code(), ISSUED, ""),
-    "the same code again, its life renewed": (Fault.same_code(full_life=True), ISSUED, ""),
+    "a credential of 128 characters": (Fault.code_length(128), ISSUED, ""),
+    "a credential of 129 characters": (Fault.code_length(129), ISSUED, ""),
+    "a credential of 512 characters": (Fault.code_length(512), ISSUED, ""),
+    "a credential that is not ASCII": (Fault.unicode_code(), ISSUED, ""),
+    "the same credential again": (Fault.same_code(), ISSUED, ""),
+    "the same credential again, its life renewed": (Fault.same_code(full_life=True), ISSUED, ""),
     "general error 4000": (Fault.platform_status(4000, "system busy"), REFUSED, "rate_limited"),
     "general error 4000 that says nothing": (Fault.platform_status(4000, "no"), REFUSED, "platform_refused"),
     "no permission 4103": (Fault.platform_status(4103, "no permission"), REFUSED, "no_permission"),
@@ -130,7 +130,7 @@ def test_a_fault_has_its_outcome_and_leaves_a_valid_code_and_heals(deployment: D
     report = deployment.tick()
     assert deployment.dead == []
     assert deployment.missing == 0
-    if not fault.startswith("the same code again"):
+    if not fault.startswith("the same credential again"):
         assert of(report, TICKET).reason == "FRESH"
         assert of(report, TICKET).settled
     assert deployment.fetches(TICKET) <= 3
@@ -360,7 +360,7 @@ simulator.stop()
 class Apart(Deployment):
     """A deployment whose platform is a process of its own, which can be asked for the truth when it is awake.
 
-    A code's end only ever moves to an instant that is still to come, so what readers held may be judged later.
+    A credential's end only ever moves to an instant that is still to come, so what readers held may be judged later.
     """
 
     def __init__(self, world: World, **policy: float) -> None:
@@ -380,7 +380,7 @@ class Apart(Deployment):
                 self.held.append((self.world.now(), kind, code))
 
     def truth(self) -> dict[str, Any]:
-        """What the platform knows. By a file, because codes must not stand in any output."""
+        """What the platform knows. By a file, because credentials must not stand in any output."""
         self.platform.send(str(self._told))
         self.platform.wait_for("told")
         told: dict[str, Any] = json.loads(self._told.read_text())
@@ -388,7 +388,7 @@ class Apart(Deployment):
         return told
 
     def refused(self) -> list[str]:
-        """Every sample in which a reader held a code that the platform did not accept."""
+        """Every sample in which a reader held a credential that the platform did not accept."""
         ends = {(kind, code): end for kind, each in self.truth().items() for code, end in each["codes"]}
         return [f"{kind.value} at {at:.0f}" for at, kind, code in self.held if at >= ends.get((kind.value, code), 0)]
 
@@ -537,7 +537,7 @@ def test_a_check_code_that_lags_five_seconds_behind_condemns_no_young_code(world
             world.advance(2)
             refresher.run_once(Command(Action.AUDIT))
         fetches = [lagging.fetches(deployment.app_ids[0], kind.value) for kind in KINDS]
-        # Without the rule about young codes it would: so this test can fail.
+        # Without the rule about young credentials it would: so this test can fail.
         assert (fetches == [1, 1]) == (min_age_s == 10)
 
 
@@ -557,7 +557,7 @@ def test_somebody_elses_refresh_in_every_minute_costs_a_fetch_in_eight_and_is_to
         for kind in KINDS:
             warnings = of(report, kind).warnings
             told[kind] += any("another program fetches at the same moment" in each for each in warnings)
-    # Each code is used nearly to the end that the other's next refresh gives it: fetching sooner would not help.
+    # Each credential is used nearly to the end that the other's next refresh gives it: fetching sooner would not help.
     for kind in KINDS:
         assert deployment.fetches(kind) <= 1 + 60 * 60 // USED_FOR_S
         assert told[kind] >= deployment.fetches(kind) - 1 >= 1

@@ -31,9 +31,9 @@ STEPS = {
     "before it sends the request": ("Call", "mark_sent", False),
     "between its last look and the send": ("Call", "mark_sent", True),
     "after the answer came": ("RedisStore", "finish", False),
-    "after it stored the code": ("RedisStore", "finish", True),
+    "after it stored the credential": ("RedisStore", "finish", True),
 }
-# Where a process is when it is hit: the driver code that holds it there, and the line it then says.
+# Where a process is when it is hit: the driver credential that holds it there, and the line it then says.
 POINTS = {
     "before the lease": (holding("RedisStore", "acquire", TICKET), "at:acquire"),
     "after the lease": (holding("RedisStore", "acquire", TICKET, after=True), "after:acquire"),
@@ -71,7 +71,7 @@ def told_by(child: Child) -> dict[str, Any]:
 
 
 def hold(step: str, kind: Kind) -> tuple[str, str]:
-    """Driver code that holds a child at a step, and the line it says there."""
+    """Driver credential that holds a child at a step, and the line it says there."""
     owner, name, after = STEPS[step]
     line = f"{'after' if after else 'at'}:{name}"
     if owner == "Call":
@@ -238,7 +238,7 @@ def test_an_answer_noted_long_after_it_was_given_does_not_put_the_next_audit_off
 
 @pytest.mark.parametrize(("where", "reason"), [("before", "FRESH"), ("after", "LOCKED")])
 def test_a_tick_while_a_forced_run_is_in_flight_fetches_nothing(world: World, where: Any, reason: str) -> None:
-    """It asks about the code that the other may be ending: not yet ended it is good, ended it has to be replaced."""
+    """It asks about the credential that the other may be ending: it is good until then, and replaced after."""
     deployment = Deployment(world)
     deployment.run()
     world.advance(100)
@@ -338,7 +338,7 @@ def test_sent_after_the_lease_by_one_that_dies_with_the_answer_it_costs_one_rene
 def test_an_old_request_carried_out_while_a_newer_answer_waits_to_be_stored_is_found_in_time(
     deployment: Deployment, waits_s: float, at_most: int
 ) -> None:
-    """A code that was superseded as it was issued is used until three minutes before its end, another is not."""
+    """A credential that was superseded as it was issued is used until three minutes before its end, another is not."""
     gate = deployment.simulator.hold(TICKET_PATH, "before")
     with deployment.child() as slow:
         gate.wait_reached(30)

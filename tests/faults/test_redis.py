@@ -1,6 +1,6 @@
 """Whole runs against a Redis that fails: nothing is fetched that could not be stored, and the next ticks heal.
 
-Throughout, a reader never finds a code that the platform refuses. `Job.tick` looks, before and after each run.
+Throughout, a reader never finds a credential that the platform refuses. `Job.tick` looks, before and after each run.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def behind(world: World, proxy: TcpProxy) -> Job:
 
 @pytest.fixture
 def due(job: Job) -> Job:
-    """Both codes are stored and alive, and are to be renewed now."""
+    """Both credentials are stored and alive, and are to be renewed now."""
     job.due()
     return job
 
@@ -145,7 +145,7 @@ class TestBrokenBeforeTheRun:
 
 
 class TestBrokenUnderAFetch:
-    """After the lease was taken, before the code could be stored."""
+    """After the lease was taken, before the credential could be stored."""
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("breakage", BREAKAGES, ids=str)

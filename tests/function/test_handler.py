@@ -27,7 +27,7 @@ EVENTS = Path(__file__).parents[1] / "data/events"
 TIMER = (EVENTS / "timer-empty-payload.json").read_bytes()
 KINDS = ("access_token", "js_ticket")
 
-# How long a code that is 5600 s old still lives: less than the margin, more than what raises an alarm.
+# How long a credential that is 5600 s old still lives: less than the margin, more than what raises an alarm.
 LATE_S, VERY_LATE_S = 5600, 6700
 
 
@@ -97,7 +97,7 @@ def stored(world: World, number: int, kind: str) -> dict[str, Any] | None:
 
 
 def newest_is_stored(world: World, number: int, kind: str) -> bool:
-    """Whether readers get the newest code of the platform, with an expiry that it keeps."""
+    """Whether readers get the newest credential of the platform, with an expiry that it keeps."""
     value, newest = stored(world, number, kind), world.simulator.newest(world.app_id(number), kind)
     if value is None or newest is None:
         return False
@@ -482,7 +482,9 @@ def test_a_run_that_raises_for_want_of_time_says_what_the_time_out_should_be(
     with pytest.raises(RefreshFailedError) as failed:
         index.handler(TIMER, context_312(timeout=17))
     assert "not_sent_late: no time left in this run" in str(failed.value)
-    assert f"{_TOO_SHORT.format(17)}: no code is ever fetched; set the function's time-out to 82 s" in str(failed.value)
+    assert f"{_TOO_SHORT.format(17)}: no credential is ever fetched; set the function's time-out to 82 s" in str(
+        failed.value
+    )
 
 
 @pytest.mark.parametrize("timeout", [60, 70, None, "60", 0])

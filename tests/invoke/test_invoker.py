@@ -297,7 +297,7 @@ def _json(status: int, name: str) -> Answer:
     return Answer(status, json.dumps(told).encode(), {"Content-Type": "application/json"})
 
 
-# Sentence -> what is answered, and the code that it gets from the client of FC 2.0 and that of FC 3.0.
+# Sentence -> what is answered, and the credential that it gets from the client of FC 2.0 and that of FC 3.0.
 ANSWERS: dict[str, tuple[Answer, str, str]] = {
     "throttled by status": (_json(429, "ResourceThrottled"), "invoke_throttled", "invoke_throttled"),
     "throttled by name": (_json(503, "ResourceExhausted"), "invoke_throttled", "invoke_throttled"),

@@ -115,9 +115,9 @@ def test_with_nothing_configured_it_shows_the_whole_job_and_ends_itself(tmp_path
     assert re.findall(r"^(\d)\. ", ended.stdout, re.M) == ["1", "2", "3", "4"]
     first, _, second = (part for part in re.split(r"^[234]\. ", ended.stdout, flags=re.M)[1:])
     assert len(re.findall(r"(access_token|js_ticket) +MISSING +issued +nothing is stored", first)) == 4
-    assert "=> 4 fetches for 4 codes" in first
+    assert "=> 4 fetches for 4 credentials" in first
     assert len(re.findall(r"(access_token|js_ticket) +FRESH +- +\d+ s left", second)) == 4
-    assert "=> 0 fetches for 4 codes" in second
+    assert "=> 0 fetches for 4 credentials" in second
     assert ended.stdout.endswith("All is well: everything was stored, and the second run fetched nothing.\n")
 
 
@@ -149,7 +149,7 @@ def test_it_leaves_no_server_behind_and_keeps_the_data(tmp_path: Path) -> None:
 def test_it_can_be_run_again_over_the_data_it_kept(tmp_path: Path) -> None:
     ended = [_run(_TOOL, tmp_path) for _ in range(2)]
     assert [each.returncode for each in ended] == [0, 0]
-    assert "=> 4 fetches for 4 codes" in ended[1].stdout
+    assert "=> 4 fetches for 4 credentials" in ended[1].stdout
 
 
 def test_other_settings_in_the_environment_do_not_disturb_it(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_at_a_terminal_its_redis_cli_lines_work_while_it_waits(at_terminal: _AtT
         value = json.loads(answer.stdout)
         code = value["server_access_token" if "server_access_token" in key else "js_ticket"]
         assert code not in at_terminal.shown
-        assert f"<code {fingerprint(code)}>" in at_terminal.shown
+        assert f"<credential {fingerprint(code)}>" in at_terminal.shown
     at_terminal.type("\n")
     assert at_terminal.end() == 0
     assert "All is well" in at_terminal.shown

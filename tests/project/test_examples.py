@@ -39,7 +39,7 @@ WAIT_S = 90.0
 
 @pytest.fixture
 def server(start_redis: Callable[..., RedisServer]) -> RedisServer:
-    """Both codes, in a Redis with a password."""
+    """Both credentials, in a Redis with a password."""
     server = start_redis(password=plant("redis-password", extra="/:@"))
     now = int(server.now())
     for kind, code in CODES.items():
@@ -64,7 +64,7 @@ def run(command: list[str], server: RedisServer, cwd: Path, **environ: str) -> s
 
 
 def assert_it_reads(command: list[str], server: RedisServer, cwd: Path, **environ: str) -> None:
-    """It prints both codes; for an application of which nothing is stored it fails and names the key."""
+    """It prints both credentials; for an application of which nothing is stored it fails and names the key."""
     done = run([*command, APP], server, cwd, **environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == list(CODES.values())

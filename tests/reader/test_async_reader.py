@@ -32,7 +32,7 @@ def proxy(redis_server: RedisServer) -> Iterator[TcpProxy]:
 
 @pytest.fixture
 def code(redis_server: RedisServer, simulator: Simulator) -> str:
-    """A stored code."""
+    """A stored credential."""
     code = simulator.issue(APP, TICKET.value).code
     value = {"js_ticket": code, "expires_in": int(redis_server.now()) + 7200}
     redis_server.client().set(KEYS.value, json.dumps(value), ex=7200)

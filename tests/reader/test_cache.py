@@ -52,7 +52,7 @@ def found(code: str, life_s: float = 7200, kind: Kind = Kind.JS_TICKET, expires_
 
 
 def held(cache: CredentialCache, target: Target = TICKET) -> str | None:
-    """The code that the cache would serve without asking, if any."""
+    """The credential that the cache would serve without asking, if any."""
     reading = cache.get_fresh(target.kind, target.app_id) or cache.get_while_down(target)
     return reading.code if reading else None
 
@@ -101,7 +101,7 @@ def test_a_key_without_ttl_lives_as_long_as_its_value_says(cache: CredentialCach
     [
         (StoredValue(-2, None), "nothing is stored"),
         (StoredValue(5000, b"garbage"), "the stored value is not JSON"),
-        (found("b", life_s=0), "the stored code has expired"),
+        (found("b", life_s=0), "the stored credential has expired"),
     ],
 )
 def test_what_is_no_code_takes_the_copy_away(cache: CredentialCache, clock: Clock, what: StoredValue, why: str) -> None:
@@ -219,10 +219,11 @@ def dies_after(cache: CredentialCache, clock: Clock) -> float:
 @pytest.mark.parametrize(
     ("key_s", "recorded_s", "served_s"),
     [
-        # No code is fetched before the margin of 1800 s begins; the one that is fetched then leaves this one 600 s.
+        # No credential is fetched before the margin of 1800 s begins; the one that is fetched then leaves this one 600
+        # s.
         (7200, 7200, 6000),
         (3000, 3000, 1800),
-        # In the margin: the code was good when it was read, so it lives on for the grace of 600 s ...
+        # In the margin: the credential was good when it was read, so it lives on for the grace of 600 s ...
         (1800, 1800, 600),
         (1200, 1200, 600),
         # ... but never longer than its key.
@@ -233,7 +234,7 @@ def dies_after(cache: CredentialCache, clock: Clock) -> float:
         (400, 6000, 400),
         # The platform named an earlier end than the value: the key knows it.
         (3000, 7000, 1800),
-        # A key that was written to live longer than its code, or a clock of Redis that was set back.
+        # A key that was written to live longer than its credential, or a clock of Redis that was set back.
         (7200, 3000, 1800),
         (7200, 100, 600),
     ],
@@ -304,7 +305,7 @@ def test_while_redis_is_down_little_is_kept_of_them_and_nothing_afterwards(
     for number in range(5000):
         unknown(cache, number, redis_answers=False)
     assert kept(cache) <= 101
-    # Those do not keep a code from being served without asking again.
+    # Those do not keep a credential from being served without asking again.
     assert cache.serve_stale(TICKET, DOWN).code == "a"
     assert held(cache) == "a"
     cache.put(TICKET, found("a"), clock.now)
@@ -320,7 +321,7 @@ def test_an_outage_ends_also_for_a_reader_that_had_read_nothing_before(
 ) -> None:
     with pytest.raises(NoCredentialError):
         cache.serve_stale(TICKET, DOWN)
-    assert "no code was read before, so there is none to serve" in caplog.records[-1].getMessage()
+    assert "no credential was read before, so there is none to serve" in caplog.records[-1].getMessage()
     cache.put(TICKET, found("a"), clock.now)
     assert caplog.records[-1].getMessage() == "Redis answers again"
 
@@ -375,7 +376,7 @@ def test_no_copy_is_ever_fresh_beyond_its_age_or_served_beyond_its_life(
     logging.getLogger("token_refresher.reader").setLevel(logging.CRITICAL)
     clock = Clock()
     cache = CredentialCache(max_age_s, "", clock, clock.wall)
-    # code -> instants from which it may not be fresh, and not be served at all
+    # credential -> instants from which it may not be fresh, and not be served at all
     bounds: dict[str, tuple[float, float]] = {}
     refused: set[str] = set()
     try:

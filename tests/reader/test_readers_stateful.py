@@ -1,4 +1,4 @@
-"""Whatever happens, and in whatever order: no reader holds a code that the platform refuses.
+"""Whatever happens, and in whatever order: no reader holds a credential that the platform refuses.
 
 A state machine over readers, refresher, simulator and a real Redis, in virtual time. The deployment is healthy: it
 ticks every minute, and checkCode mostly answers; all else may happen.
@@ -51,7 +51,7 @@ FAULTS: dict[str, Fault] = {
     "refused": Fault.platform_status(4000, "system busy"),
     "not on the white list": Fault.white_list(),
     "the token is invalid": Fault.platform_status(4102, "server_access_token is invalid"),
-    "the same code again": Fault.same_code(),
+    "the same credential again": Fault.same_code(),
 }
 CHECK_FAULT = [Fault.status(503), Fault.cut(executed=False), Fault.platform_status(4000, "system busy")]
 
@@ -94,7 +94,8 @@ class Machine(RuleBasedStateMachine):
         }
         self.until_tick_s = float(TICK_S)
         self.check_faults = 0
-        # When the platform took a code's life all at once, without the grace: nobody can know before the next audit.
+        # When the platform took a credential's life all at once, without the grace: nobody can know before the next
+        # audit.
         self.revoked: set[str] = set()
         self.tick()
 
@@ -224,14 +225,14 @@ class Machine(RuleBasedStateMachine):
             for kind in KINDS:
                 for code in self.held_by(reader, kind):
                     ended = self.world.simulator.valid_until(APP, kind.value, code)
-                    assert ended is not None, "a reader holds a code that the platform never issued"
+                    assert ended is not None, "a reader holds a credential that the platform never issued"
                     dead_s = self.world.now() - ended
                     assert dead_s <= self.allowed_s(code, max_age_s) + SLACK_S, (
                         f"a reader with a cache of {max_age_s} s holds a {kind.value} dead for {dead_s:.0f} s"
                     )
 
     def allowed_s(self, code: str, max_age_s: float) -> float:
-        """How long a code may be dead in a reader's hands: what its cache adds, and what nobody could know."""
+        """How long a credential may be dead in a reader's hands: what its cache adds, and what nobody could know."""
         if code not in self.revoked:
             return max_age_s
         # The audit finds it; one that checkCode did not answer is repeated at the next tick.

@@ -41,7 +41,7 @@ SOON_S = 15.0
 
 
 class DeadError(Exception):
-    """What a caller's own code raises when the platform refused its code."""
+    """What a caller's own credential raises when the platform refused its credential."""
 
 
 class Clock:
@@ -197,7 +197,7 @@ def clock() -> Clock:
 
 
 class Stock:
-    """Puts real codes of the simulator (so that the guards look for them) where readers look."""
+    """Puts real credentials of the simulator (so that the guards look for them) where readers look."""
 
     def __init__(self, server: RedisServer, simulator: Simulator) -> None:
         self.server, self.simulator, self.client = server, simulator, server.client()
@@ -437,14 +437,14 @@ def test_when_redis_is_down_the_last_code_serves_while_it_is_surely_good_with_on
         record = reader.record(APP, TICKET)
         assert (record.code, record.stale) == (code, True)
         assert reader.js_ticket(APP) == code
-    serving = "serving the last codes that were read, until the platform may refuse them"
+    serving = "serving the last credentials that were read, until the platform may refuse them"
     (line,) = told(caplog)
     where = f"Redis at 127.0.0.1:{proxy.port}"
     assert line.startswith(f"{where} cannot be reached: nothing listens there (redis_unreachable): {serving}. ")
     assert "What to do: correct host and port" in line
     clock.now += 100
     for _ in range(3):
-        with pytest.raises(NoCredentialError, match=r"cannot be reached: .*, and no code is left from before"):
+        with pytest.raises(NoCredentialError, match=r"cannot be reached: .*, and no credential is left from before"):
             reader.js_ticket(APP)
         clock.now += 10
     assert len(told(caplog)) == 1
@@ -461,7 +461,7 @@ def test_a_reader_that_wants_the_grace_alone_serves_no_longer(
     clock.now += 599
     assert reader.js_ticket(APP) == code
     clock.now += 1
-    with pytest.raises(NoCredentialError, match="no code is left from before"):
+    with pytest.raises(NoCredentialError, match="no credential is left from before"):
         reader.js_ticket(APP)
 
 
@@ -494,7 +494,7 @@ def test_settings_say_how_long_a_reader_that_is_cut_off_serves(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_readers_that_are_cut_off_over_a_refresh_hold_no_refused_code(start: Start, world: World) -> None:
-    """One is cut off after each ten minutes of a code's life; all look every half minute until the code is gone."""
+    """One is cut off after each ten minutes of a credential's life; all look every half minute until it is gone."""
     deployment = Deployment(world)
     deployment.run()
     password, seen = world.redis.password, []
@@ -687,7 +687,7 @@ def test_a_refused_code_of_which_nothing_is_stored_leaves_nothing(
     start: Start, redis_server: RedisServer, stock: Stock
 ) -> None:
     reader = start(redis_server.url)
-    assert reader.report_rejected(APP, TICKET, "a code from elsewhere") is None
+    assert reader.report_rejected(APP, TICKET, "a credential from elsewhere") is None
     assert redis_server.client().dbsize() == 0
 
 
@@ -868,7 +868,7 @@ def questions(deployment: Deployment) -> int:
     return sum(each.kind == TICKET.value for each in asked)
 
 
-@pytest.mark.parametrize("dead", [True, False], ids=["the code is dead", "the code is alive"])
+@pytest.mark.parametrize("dead", [True, False], ids=["the credential is dead", "the credential is alive"])
 def test_a_thousand_complainers_cause_one_question_and_at_most_one_fetch(
     start: Start, deployment: Deployment, dead: bool
 ) -> None:

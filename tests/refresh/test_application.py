@@ -29,7 +29,7 @@ ABOUT_S = 5
 
 @pytest.fixture
 def deployment(world: World) -> Deployment:
-    """Both codes are stored, and their audits are due."""
+    """Both credentials are stored, and their audits are due."""
     deployment = Deployment(world, request_total_s=1.0)
     deployment.run()
     world.advance(250)
@@ -45,7 +45,7 @@ def lease(deployment: Deployment, kind: Kind) -> Any:
 
 
 def life_s(deployment: Deployment, kind: Kind) -> float:
-    """How long readers still find the code; negative when there is none."""
+    """How long readers still find the credential; negative when there is none."""
     left: Any = deployment.world.redis.client().pttl(key(kind))
     return float(left) / 1000
 
@@ -89,7 +89,7 @@ def test_what_a_command_is_about_is_taken_away_though_it_cannot_be_renewed(
 
 
 def test_in_the_margin_and_while_it_waits_a_code_is_still_audited(world: World) -> None:
-    """The secret was rotated softly: no fetch succeeds, the codes live on, and then another program supersedes."""
+    """The secret was rotated softly: no fetch succeeds, the credentials live on; then another program supersedes."""
     deployment = Deployment(world)
     deployment.age(1700)
     deployment.simulator.rotate_secret(APP, plant("the new secret"))
@@ -125,7 +125,7 @@ def test_an_application_that_is_disabled_loses_its_codes_after_a_second_denial(w
     world.advance(250)
     deployment.simulator.disable(APP)
     run(deployment)
-    # An audit later; in between a healthy copy would say that the code is good.
+    # An audit later; in between a healthy copy would say that the credential is good.
     for _ in range(3):
         deployment.world.advance(60)
         run(deployment)
@@ -133,7 +133,7 @@ def test_an_application_that_is_disabled_loses_its_codes_after_a_second_denial(w
     deployment.world.advance(60)
     report, _ = run(deployment)
     assert (deployment.code(TOKEN), deployment.code(TICKET)) == (None, None)
-    assert of(report, TICKET).sentence == "the platform twice denied the application of the stored code"
+    assert of(report, TICKET).sentence == "the platform twice denied the application of the stored credential"
     deployment.simulator.enable(APP)
     deployment.tick(6)
     assert deployment.code(TICKET)
@@ -164,7 +164,7 @@ def test_a_run_that_dies_under_its_lock_does_not_put_a_question_off(deployment: 
 
 @pytest.fixture
 def strict(start_world: Callable[..., World]) -> Deployment:
-    """A platform that ends every ticket with the access_token that it came by; the codes are half an hour old."""
+    """A platform that ends every ticket with the access_token that it came by; the credentials are half an hour old."""
     deployment = Deployment(start_world(token_ends_tickets=True), request_total_s=1.0)
     deployment.run()
     deployment.world.advance(1800)
@@ -358,7 +358,7 @@ def test_a_lease_that_comes_free_within_the_run_is_taken_and_the_fetch_is_made(w
 
 
 def test_an_application_that_waits_for_a_lease_holds_up_no_other(world: World) -> None:
-    """With one thread for all: the first has to wait for a dead run's lock, the second has its codes by then."""
+    """With one thread for all: the first has to wait for a dead run's lock, the second has its credentials by then."""
     deployment = Deployment(world, 2, concurrency=1)
     locked, free = deployment.app_ids
     refresher = deployment.refresher()

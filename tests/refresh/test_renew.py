@@ -156,7 +156,7 @@ def stage(redis_server: RedisServer) -> Iterator[Stage]:
 
 
 def brief(result: Result) -> tuple[Reason, Outcome | None, str, int, int, int]:
-    """Reason, outcome, code of the failure, codes that were issued, questions, and number of warnings."""
+    """Reason, outcome, credential of the failure, credentials that were issued, questions, and number of warnings."""
     failure = result.failure.code if result.failure else ""
     return (
         result.decision.reason, result.outcome, failure, result.fetches, result.questions, len(result.warnings)
@@ -166,7 +166,8 @@ def brief(result: Result) -> tuple[Reason, Outcome | None, str, int, int, int]:
 NO_PERMISSION, BROKEN = Fault.platform_status(4103, "no permission"), Fault.status(500)
 
 
-# -- a code comes -----------------------------------------------------------------------------------------------------
+# -- a credential comes
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_the_first_code_of_a_target(stage: Stage) -> None:
@@ -267,12 +268,12 @@ def test_a_limit_of_another_interface_holds_no_fetch(interface: str, stage: Stag
     assert stage.renew().outcome is Outcome.ISSUED
 
 
-@pytest.mark.parametrize("answer", ["a code", "a refusal", "none"])
+@pytest.mark.parametrize("answer", ["a credential", "a refusal", "none"])
 def test_a_fetch_that_is_not_limited_lets_all_go_on(answer: str, stage: Stage) -> None:
     interface = fetching(stage.app, TOKEN.kind)
     stage.limits.limited(interface, "another", 300)
     stage.limits.limited(interface, "one more", 300)
-    if answer != "a code":
+    if answer != "a credential":
         stage.platform_says(TOKEN_PATH, NO_PERMISSION if answer == "a refusal" else BROKEN)
     stage.renew()
     with stage.limits.turn(interface, "a"), stage.limits.turn(interface, "b") as wait_s:
@@ -407,7 +408,8 @@ def test_storing_a_code_is_tried_again_for_seconds(start_redis: Callable[..., Re
     stage.close()
 
 
-# -- no code comes ----------------------------------------------------------------------------------------------------
+# -- no credential comes
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_refusals_are_counted_and_waited_after_by_this_copy_alone(stage: Stage) -> None:
@@ -543,7 +545,8 @@ def test_force_renews_a_fresh_code_and_opens_no_lock(stage: Stage) -> None:
     assert brief(stage.renew(force=True)) == (Reason.LOCKED, None, "", 0, 0, 0)
 
 
-# -- the same code again ----------------------------------------------------------------------------------------------
+# -- the same credential again
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("lifetime_s", "wait_s"), [(7200, 300), (1000, 200)])
@@ -553,13 +556,13 @@ def test_the_same_code_again_ends_as_check_code_says(lifetime_s: float, wait_s: 
     stage.platform_says(TOKEN_PATH, Fault.same_code())
     result = stage.renew()
     assert brief(result) == (Reason.NEAR_EXPIRY, Outcome.ISSUED, "", 1, 1, 1)
-    assert result.warnings == ["the platform handed out the same code again"]
+    assert result.warnings == ["the platform handed out the same credential again"]
     stored = stage.seen().record
     assert isinstance(stored, Record)
     assert (stored.code, stored.issued_at) == (record.code, record.issued_at)
     assert stored.expires_at == pytest.approx(stage.seen().now_ms / 1000 + lifetime_s, abs=NEARLY_MS / 1000)
     assert stage.lease().caller(ME).until == pytest.approx(stage.seen().now_ms + wait_s * 1000, abs=NEARLY_MS)
-    assert stage.lease().outcome == "issued: the platform handed out the same code again"
+    assert stage.lease().outcome == "issued: the platform handed out the same credential again"
 
 
 def test_the_same_code_again_keeps_its_expiry_while_check_code_is_silent(stage: Stage) -> None:

@@ -23,7 +23,7 @@ CODE = "a-code-that-no-one-may-see"
 
 
 def result(seconds_left: int = 600, ttl_s: float | None = None, **lease: Any) -> Result:
-    record = Record("the code", NOW_S + seconds_left, NOW_S + seconds_left - 7200, fence=7)
+    record = Record("the credential", NOW_S + seconds_left, NOW_S + seconds_left - 7200, fence=7)
     ttl_ms = None if ttl_s is None else round(ttl_s * 1000)
     known = replace(Lease(exists=True, fence=7, mark=""), **lease)
     return Result(Snapshot(TARGET, NOW_S * 1000, record, known, b"a value", ttl_ms=ttl_ms), 5.0, DECISION)

@@ -59,7 +59,7 @@ class Says:
 
 
 class Desk:
-    """A code in Redis with 5000 s left, and the watch that asks about it.
+    """A credential in Redis with 5000 s left, and the watch that asks about it.
 
     `noted` lists what the store was asked to note; ends are seconds after `now`, the instant of the reading.
     """
@@ -81,7 +81,7 @@ class Desk:
     def clock(self) -> float:
         return ANSWERED_AT + self.passed_s
 
-    def holds(self, left_s: int = 5000, age_s: int = 2200, code: str = "the code", mark: str = "") -> None:
+    def holds(self, left_s: int = 5000, age_s: int = 2200, code: str = "the credential", mark: str = "") -> None:
         record = Record(code, self.now + left_s, self.now - age_s, fence=7)
         value = write_record(TARGET.kind, record)
         self.redis.set(KEYS.value, value, ex=600 if mark else left_s)
@@ -91,7 +91,7 @@ class Desk:
         self.redis.expire(KEYS.lease, 600)
 
     def seen(self) -> Result:
-        """The code as it was read, at a whole second."""
+        """The credential as it was read, at a whole second."""
         snapshot = replace(self.store.read(TARGET), now_ms=self.now * 1000)
         return Result(snapshot, READ_AT, decide(snapshot, Policy(), Command(), ME))
 
@@ -147,13 +147,13 @@ MARKS = pytest.mark.parametrize("mark", ["", "dead"], ids=["settled", "marked"])
 def test_the_question_is_about_the_live_code(desk: Desk) -> None:
     platform = Says(desk.alive(5000))
     desk.watch(platform).look(APP, desk.seen())
-    assert platform.asked == [(APP, Kind.JS_TICKET, "the code", UNTIL)]
+    assert platform.asked == [(APP, Kind.JS_TICKET, "the credential", UNTIL)]
 
 
 @pytest.mark.parametrize("expired", [True, False])
 def test_about_nothing_nothing_is_asked(expired: bool, desk: Desk) -> None:
     result = desk.seen()
-    record = Record("the code", desk.now) if expired else None
+    record = Record("the credential", desk.now) if expired else None
     result.snapshot = replace(result.snapshot, record=record)
     platform = Says(desk.alive(5000))
     desk.watch(platform).look(APP, result)
@@ -200,7 +200,7 @@ def test_a_code_that_ends_too_early_is_cut_to_its_end(
 ) -> None:
     desk.holds(mark=mark)
     result = desk.look(desk.alive(expires_at, server_time))
-    # Of an unsettled target the newer code may be our own; and an end that is far off shows no newer code.
+    # Of an unsettled target the newer credential may be our own; and an end that is far off shows no newer credential.
     assert desk.noted == [(Word.ENDS, ends, ends <= 660 and not mark, "")]
     assert result.snapshot.live
     assert result.snapshot.live.expires_at == desk.now + ends
@@ -215,7 +215,7 @@ def test_a_code_that_was_superseded_as_it_was_issued_is_a_warning_and_shows_no_o
     result = desk.look(desk.alive(500))
     assert desk.noted == [(Word.ENDS, 500, False, "")]
     assert result.warnings == [
-        "the code was superseded as it was issued: something on the way executes each request twice, or another "
+        "the credential was superseded as it was issued: something on the way executes each request twice, or another "
         "program fetches at the same moment"
     ]
 
@@ -244,13 +244,13 @@ def test_a_code_that_is_refused_is_taken_away(server_time: float | None, mark: s
 @pytest.mark.parametrize("end", ["2030-01-01 10:00:00", None])
 def test_a_code_whose_end_cannot_be_read_is_asked_about_and_taken_away_when_refused(end: object, desk: Desk) -> None:
     """Readers take it from the one member that they look at."""
-    desk.redis.set(KEYS.value, json.dumps({WIRE_NAME[TARGET.kind]: "the code", "expires_in": end}), ex=600)
+    desk.redis.set(KEYS.value, json.dumps({WIRE_NAME[TARGET.kind]: "the credential", "expires_in": end}), ex=600)
     result = desk.look(desk.alive(500))
     assert desk.noted == [(Word.ALIVE, 500, False, "")]
     assert (result.decision.reason, result.outcome, result.snapshot.code) == (
         Reason.UNREADABLE,
         Outcome.KEPT,
-        "the code",
+        "the credential",
     )
     assert not desk.store.read(TARGET).lease.settled
     assert 490 < desk.ttl_s() <= 500
@@ -264,7 +264,7 @@ REFUSALS = {
     "a definite no about the application is a denial": (
         RefusedError("app_id is invalid", code="app_denied"), Word.DENIED, "app_denied"
     ),
-    "a white list says nothing of the code": (
+    "a white list says nothing of the credential": (
         RefusedError("not on the list", code="not_white_listed"), Word.SILENT, "not_white_listed"
     ),
     "nor does a permission that is missing": (
@@ -285,7 +285,7 @@ def test_without_an_answer(mark: str, sentence: str, desk: Desk) -> None:
     error, word, code = REFUSALS[sentence]
     desk.holds(mark=mark)
     result = desk.look(error)
-    # A question without a wait changes nothing about a settled code; a marked one is prolonged.
+    # A question without a wait changes nothing about a settled credential; a marked one is prolonged.
     assert desk.noted == ([(word, None, False, code)] if code or mark else [])
     assert (result.word, result.outcome, result.asked) == (word, None, True)
     # What never left is not counted.
@@ -382,7 +382,7 @@ def test_a_second_denial_an_audit_later_takes_the_code_away_and_an_alive_between
     result = desk.look(denial)
     assert (result.snapshot.record, desk.store.read(TARGET).record) == (None, None)
     assert result.decision.reason is Reason.REFUSED
-    assert result.decision.sentence == "the platform twice denied the application of the stored code"
+    assert result.decision.sentence == "the platform twice denied the application of the stored credential"
 
 
 # -- what is done with it ---------------------------------------------------------------------------------------------
@@ -390,10 +390,10 @@ def test_a_second_denial_an_audit_later_takes_the_code_away_and_an_alive_between
 
 def test_a_value_that_was_replaced_during_the_question_is_read_again_and_the_answer_is_forgotten(desk: Desk) -> None:
     platform, result = Says(REFUSED), desk.seen()
-    platform.first = lambda: desk.holds(left_s=7000, age_s=0, code="a newer code")
+    platform.first = lambda: desk.holds(left_s=7000, age_s=0, code="a newer credential")
     desk.watch(platform).look(APP, result)
     assert result.snapshot.live
-    assert (result.snapshot.live.code, result.word, result.asked) == ("a newer code", None, False)
+    assert (result.snapshot.live.code, result.word, result.asked) == ("a newer credential", None, False)
     assert result.read_at == ANSWERED_AT
     assert result.decision.reason is Reason.FRESH
     assert desk.ttl_s() == pytest.approx(7000, abs=NEARLY_S)

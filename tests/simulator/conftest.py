@@ -91,7 +91,7 @@ def get_ticket(sim: Simulator, post: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture
 def check(post: Callable[..., Any]) -> Callable[..., Any]:
-    """Ask checkCode about a code of app1; returns the whole answer."""
+    """Ask checkCode about a credential of app1; returns the whole answer."""
     return lambda kind, code: post("/OAuth2/checkCode", app_id="app1", type=kind, code=code)
 
 

@@ -1,4 +1,4 @@
-"""How long codes live, and what can be asked about them."""
+"""How long credentials live, and what can be asked about them."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class TestBadUrls:
 
 
 class TestTranslation:
-    """Every error of a real server becomes a StoreError with the right code, and no secret in its chain."""
+    """Every error of a real server becomes a StoreError with the right credential, and no secret in its chain."""
 
     def failure(self, action: Callable[[], object], no_secrets: Callable[[object], None]) -> StoreError:
         with pytest.raises(StoreError) as raised:
@@ -427,7 +427,7 @@ class TestTranslation:
 
     @pytest.mark.parametrize("word", ["BUSY", "MISCONF", "NOREPLICAS", "CROSSSLOT", "TRYAGAIN"])
     def test_what_is_rare_is_told_by_its_first_word(self, word: str) -> None:
-        error = translated(parse_error(f"{word} and more that may quote a code"))
+        error = translated(parse_error(f"{word} and more that may quote a credential"))
         assert error.code in ("redis_error", "redis_loading")
         assert "quote" not in str(error)
         if word not in redis._parsers.BaseParser.EXCEPTION_CLASSES:

@@ -81,7 +81,7 @@ class Bench:
     def issue(
         self, held: Snapshot, code: str, *, life_s: float = LIFE_S, caller: str = "me", pauses: Sequence[float] = (0.0,)
     ) -> str:
-        """End an attempt with a code that lives from now on by Redis's clock."""
+        """End an attempt with a credential that lives from now on by Redis's clock."""
         now_ms = self.now_ms()
         record = Record(code, int(now_ms / 1000 + life_s), now_ms // 1000, held.lease.fence)
         return self.store.finish(
@@ -349,7 +349,7 @@ def marked_late(bench: Bench, attempt: str) -> bool:
 
 
 class TestStories:
-    """What each condition of the scripts is for: the shortest story in which a refused code would stay without it.
+    """What each condition of the scripts is for: the shortest story in which a refused one would stay without it.
 
     A copy "is gone" where nothing more comes from it, and "stops" where it goes on later.
     """
@@ -398,7 +398,7 @@ class TestStories:
         assert marked_late(moved, "late") is (outcome != REFUSED)
         assert moved.end(held, ISSUED, "newer") == "done"
         assert moved.code() == "newer"
-        # A code that was fetched meanwhile may have ended this one.
+        # A credential that was fetched meanwhile may have ended this one.
         assert (moved.lease().settled, moved.lasts()) == ((True, 7200) if outcome == REFUSED else (False, 600))
 
     def test_a_late_end_is_entered_where_no_other_attempt_followed(self, moved: Bench) -> None:
@@ -496,7 +496,7 @@ class TestStories:
         assert not moved.acquire("b").held
 
     def test_total_silence_keeps_a_code_for_a_margin_and_no_longer(self, moved: Bench) -> None:
-        """The one row by which a code may stay that was ended: only while runs ask and nothing answers."""
+        """The one row by which a credential may stay that was ended: only while runs ask and nothing answers."""
         moved.held("a")
         found = []
         for _ in range(10):

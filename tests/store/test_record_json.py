@@ -119,7 +119,7 @@ def test_a_record_is_read_from(sentence: str) -> None:
     raw, expected = READABLE[sentence]
     found = read_record(TOKEN, raw)
     assert isinstance(found, Record)
-    # repr leaves out the code, so both are compared by their members
+    # repr leaves out the credential, so both are compared by their members
     assert vars(found) == vars(expected)
 
 
@@ -130,7 +130,7 @@ def _value(**members: Any) -> bytes:
 GARBAGE = {
     "nothing": b"",
     "a NUL": b"\x00",
-    "a bare code": MARK.encode(),
+    "a bare credential": MARK.encode(),
     "not quite JSON": b'{"js_ticket": "do-not-quote-me", "expires_in": 17',
     "single quotes": b"{'js_ticket': 'do-not-quote-me', 'expires_in': 17}",
     "serialized by PHP": b's:15:"do-not-quote-me";',
@@ -143,11 +143,11 @@ GARBAGE = {
     "a list": b'["do-not-quote-me", 17]',
     "an empty object": b"{}",
     "the other kind's value": b'{"server_access_token": "do-not-quote-me", "expires_in": 17}',
-    "the code an empty text": _value(js_ticket=""),
-    "the code null": _value(js_ticket=None),
-    "the code a number": _value(js_ticket=17),
-    "the code true": _value(js_ticket=True),
-    "the code a list": _value(js_ticket=[MARK]),
+    "the credential an empty text": _value(js_ticket=""),
+    "the credential null": _value(js_ticket=None),
+    "the credential a number": _value(js_ticket=17),
+    "the credential true": _value(js_ticket=True),
+    "the credential a list": _value(js_ticket=[MARK]),
     "half a surrogate pair": _value(js_ticket=f"{MARK}\ud800"),
     "no expiry": b'{"js_ticket": "do-not-quote-me"}',
     "expiry null": _value(expires_in=None),
@@ -192,9 +192,9 @@ def test_of_a_value_whose_end_cannot_be_read_the_code_is_what_readers_take() -> 
 
 def test_each_part_that_is_wrong_is_named() -> None:
     why = {name: getattr(read_record(TICKET, raw), "why", "") for name, raw in GARBAGE.items()}
-    assert why["a bare code"] == "not JSON"
+    assert why["a bare credential"] == "not JSON"
     assert why["a list"] == "not a JSON object"
-    assert "js_ticket" in why["the code null"]
+    assert "js_ticket" in why["the credential null"]
     assert "expires_in" in why["expiry null"]
     assert "longer than 65536" in why["longer than any of ours"]
 
@@ -247,14 +247,14 @@ def test_whatever_reads_as_a_record_can_be_given_another_expiry() -> None:
 def test_the_published_clients_find_the_code_by_get_json_and_one_member(
     redis_server: RedisServer, kind: Kind, key: str, member: str
 ) -> None:
-    record = Record("the code that readers use", 1700007200, 1700000000, 42)
+    record = Record("the credential that readers use", 1700007200, 1700000000, 42)
     value = write_record(kind, record)
     redis_server.client().set(keys_of(Target("app0000", kind)).value, value, ex=60)
     # All four do this; Node and PHP compare expires_in as a number.
     client = redis.Redis.from_url(redis_server.url, decode_responses=True)
     info = json.loads(str(client.get(key)))
     client.close()
-    assert info[member] == "the code that readers use"
+    assert info[member] == "the credential that readers use"
     assert type(info["expires_in"]) is int
     assert info["expires_in"] == 1700007200
     assert set(info) == {member, "expires_in", "issued_at", "fence"}

@@ -408,7 +408,7 @@ def test_another_tools_value_over_a_settled_one_gets_the_grace_until_checkcode_s
     alive = store.note(seen, Word.ALIVE, "me")
     assert alive
     assert alive.lease.settled is store.read(TOKEN).lease.settled is True
-    # No code lives longer than 7200 s; a minute is tolerated.
+    # No credential lives longer than 7200 s; a minute is tolerated.
     assert 7_190_000 < (store.read(TOKEN).ttl_ms or 0) <= 7_260_000
 
 

@@ -93,7 +93,7 @@ def _superseded(deployment: Deployment, _: str) -> str:
 
 
 def _orphaned(deployment: Deployment, prefix: str) -> str:
-    """While a code is being fetched Redis loses everything of it."""
+    """While a credential is being fetched Redis loses everything of it."""
     target = Target(deployment.app_ids[0], Kind.JS_TICKET)
     store = wiring.store(read(deployment.environ))
     held = store.acquire(store.read(target), "attempt", "me")

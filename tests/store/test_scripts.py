@@ -27,7 +27,7 @@ N_KEYS = {"acquire": 2, "finish": 2, "load": 3, "note": 3}
 LARGEST = 65_536
 WORK, FLIGHT, GRACE, TICK, MARGIN, AUDIT, DAY = 30_000, 60_000, 600_000, 60_000, 1_800_000, 240_000, 86_400_000
 LOCK = WORK + FLIGHT
-# What is left of the stored code, as its record says.
+# What is left of the stored credential, as its record says.
 LEFT = 5_000_000
 RECORDED = NOW + LEFT
 FOREVER, GONE = -1, -2
@@ -399,7 +399,7 @@ ROWS = {
     "a second denial an audit later removes": Row(
         SETTLED | {"denied": f"{CODE} {NOW - 3 - AUDIT}"}, LEFT, "note", {"word": "denied"}, "removed", GONE, ""
     ),
-    "a denial of another code is not the first of two": Row(
+    "a denial of another credential is not the first of two": Row(
         SETTLED | {"denied": f"{OTHER_CODE} {NOW - 3 - AUDIT}"}, LEFT, "note", {"word": "denied"}, "noted", LEFT, ""
     ),
     "a denial of a value in doubt prolongs nothing": Row(

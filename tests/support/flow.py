@@ -29,7 +29,7 @@ PUBLIC_KEY = {
 class Deployment:
     """The refresher of one World, and the readers that look at what it stores.
 
-    `dead` and `missing` count the samples in which a reader held a refused code, or found none.
+    `dead` and `missing` count the samples in which a reader held a refused credential, or found none.
     """
 
     def __init__(self, world: World, app_count: int = 1, /, **policy: float) -> None:
@@ -99,7 +99,7 @@ class Deployment:
         return self.simulator.fetches(app_id or self.app_ids[0], kind.value)
 
     def age(self, seconds_left: float = 1000) -> None:
-        """Store codes and let them grow old, until so much is left of them: both are then due."""
+        """Store credentials and let them grow old, until so much is left of them: both are then due."""
         self.run()
         self.world.advance(7200 - seconds_left)
         self.look()
@@ -107,7 +107,7 @@ class Deployment:
     # -- other processes --------------------------------------------------------------------
 
     def child(self, wraps: str = "", command: str = "Command()") -> Child:
-        """One run in a process of its own. `wraps` is driver code that holds it at points, see `processes`."""
+        """One run in a process of its own. `wraps` is driver credential that holds it at points, see `processes`."""
         driver = _DRIVER.format(wraps=wraps, command=command)
         clock_file = str(self.world.redis.clock_file)
         return Child(driver, {**self.environ, "CLOCK_FILE": clock_file})
@@ -120,7 +120,7 @@ def of(report: Report, kind: Kind, app_id: str | None = None) -> TargetReport:
 
 
 def holding(owner: str, name: str, kind: Kind | None = None, *, after: bool = False) -> str:
-    """Driver code that holds the child before (or after) a method, for one kind only if given."""
+    """Driver credential that holds the child before (or after) a method, for one kind only if given."""
     when = f", when=lambda *a, **k: about(a, {kind.value!r})" if kind else ""
     return f"wrap({owner}, {name!r}, before={not after}, after={after}{when})"
 

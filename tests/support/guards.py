@@ -2,8 +2,8 @@
 
 After each test:
 - every key in every Redis that the test ran has a TTL (unless `@pytest.mark.keys_without_ttl(reason)`);
-- no planted secret and no code that any Simulator issued shows in output, logs, warnings, exceptions that a
-  test expected, or anywhere in Redis; codes may stand in the values of the two public keys, and only there;
+- no planted secret and no credential that any Simulator issued shows in output, logs, warnings, exceptions that a
+  test expected, or anywhere in Redis; credentials may stand in the values of the two public keys, and only there;
 - nothing tried to connect to another machine.
 """
 
@@ -26,7 +26,7 @@ from .loopback import forbid_outside
 from .planted import planted
 from .redis_server import RedisServer
 
-# Shorter codes, made up to be wrong, stand in other words by accident.
+# Shorter credentials, made up to be wrong, stand in other words by accident.
 _SHORTEST_CODE = 8
 # How many lines of a failed test's log are shown, the last ones. Libraries say much at the lowest level.
 _LONGEST_SECTION = 60
@@ -35,11 +35,11 @@ _AROUND = 60
 
 
 class _Watch:
-    """What one test has shown so far, and the simulators whose codes must not be in it."""
+    """What one test has shown so far, and the simulators whose credentials must not be in it."""
 
     def __init__(self) -> None:
         self.simulators: weakref.WeakSet[Simulator] = weakref.WeakSet()
-        # Held until the test's end: one that the test dropped has issued codes all the same.
+        # Held until the test's end: one that the test dropped has issued credentials all the same.
         self.of_this_test: list[Simulator] = []
         # Held for one test more: its warnings are looked at when it is over.
         self.of_last_test: list[Simulator] = []
@@ -75,14 +75,14 @@ class _Watch:
         return fresh
 
     def masked(self, text: str) -> str:
-        """The text with names for secrets and codes, so that what a failed test shows is no leak itself."""
+        """The text with names for secrets and credentials, so that what a failed test shows is no leak itself."""
         for form, name in (planted() | self._codes()).items():
             text = text.replace(form, f"<{name}>")
         return text
 
     def _codes(self) -> dict[str, str]:
         return {
-            code: f"the code {fingerprint(code)}"
+            code: f"the credential {fingerprint(code)}"
             for simulator in list(self.simulators)
             for code in simulator.codes()
             if len(code) >= _SHORTEST_CODE

@@ -9,7 +9,7 @@ from .flow import TICK_S, Deployment
 
 
 def newest(deployment: Deployment, kind: Kind, app_id: str | None = None) -> str:
-    """The code that the platform issued last."""
+    """The credential that the platform issued last."""
     issued = deployment.simulator.newest(app_id or deployment.app_ids[0], kind.value)
     if issued is None:
         raise AssertionError(f"the platform never issued any {kind.value}")
@@ -17,7 +17,7 @@ def newest(deployment: Deployment, kind: Kind, app_id: str | None = None) -> str
 
 
 def healthy(deployment: Deployment) -> bool:
-    """Every reader finds the newest code, and nothing is locked, unsettled or about to end."""
+    """Every reader finds the newest credential, and nothing is locked, unsettled or about to end."""
     report = deployment.refresher().run_once(Command(Action.STATUS))
     return all(
         each.reason == "FRESH"

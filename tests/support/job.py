@@ -23,7 +23,7 @@ from token_refresher.store.keys import WIRE_NAME, Keys, keys_of
 from .world import World
 
 TICK_S = 60
-# A code that is this old has less than the margin left.
+# A credential that is this old has less than the margin left.
 DUE_S = 5500
 # What is left of a command's time-out; a healthy Redis answers within a millisecond.
 TIMEOUT_S = 0.3
@@ -66,7 +66,7 @@ class Job:
         return str(code) if code else None
 
     def look(self) -> None:
-        """No reader ever holds a code that the platform refuses. Whoever cannot read holds none."""
+        """No reader ever holds a credential that the platform refuses. Whoever cannot read holds none."""
         if not self.world.redis.alive or self.world.redis.paused:
             return
         with contextlib.suppress(redis.RedisError):
@@ -78,11 +78,11 @@ class Job:
         return [self.world.simulator.fetches(self.app_id, kind.value) for kind in KINDS]
 
     def requests(self) -> int:
-        """What may have issued a code."""
+        """What may have issued a credential."""
         return self.world.simulator.count(TOKEN_PATH) + self.world.simulator.count(TICKET_PATH)
 
     def healthy(self) -> bool:
-        """Both codes are there, are the newest ones, and nothing is locked or unsettled."""
+        """Both credentials are there, are the newest ones, and nothing is locked or unsettled."""
         for kind in KINDS:
             newest = self.world.simulator.newest(self.app_id, kind.value)
             (seen,) = self.refresher.store.load([Target(self.app_id, kind)])
@@ -123,7 +123,7 @@ class Job:
         assert self.healthy()
 
     def due(self) -> None:
-        """Both codes are stored and alive, and are to be renewed now."""
+        """Both credentials are stored and alive, and are to be renewed now."""
         self.fresh()
         self.world.advance(DUE_S)
 
@@ -139,5 +139,5 @@ class Job:
 
 
 def codes_in(report: Report) -> set[str]:
-    """The codes of all errors in a report."""
+    """The credentials of all errors in a report."""
     return {each.failure.code for each in report.targets if each.failure}

@@ -1,4 +1,4 @@
-"""Looks through a whole Redis: keys without TTL, and secrets and codes where they should not be."""
+"""Looks through a whole Redis: keys without TTL, and secrets and credentials where they should not be."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import redis
 
 from .redis_server import RedisServer
 
-# The two public value keys, with whatever prefix: the only place for a code, and braces make a private key.
+# The two public value keys, with whatever prefix: the only place for a credential, and braces make a private key.
 _PUBLIC = re.compile(r"[^{}]*type/(server_access_token_info|js_ticket_info)/app_id/[^{}/]+")
 _SCAN_AT_ONCE = 1000
 # A Sentinel holds no keys, and a cluster that is not formed holds none yet. A server that is still loading was
 # looked into before it was started anew.
 _NOTHING_THERE = ("unknown command", "CLUSTERDOWN")
 
-# Given (text, whether codes of the platform are allowed in it): the words for each secret found in it.
+# Given (text, whether credentials of the platform are allowed in it): the words for each secret found in it.
 Search = Callable[[str, bool], list[str]]
 
 

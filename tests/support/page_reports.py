@@ -17,7 +17,7 @@ NAMES = {"100027": "商城（测试）", "100031": "Help desk", "100044": ""}
 
 
 def target_report(app_id: str = "100027", kind: Kind = Kind.ACCESS_TOKEN, left_s: int = 5000, **more: Any) -> Any:
-    """A code as a run reports it, fresh unless `more` says otherwise."""
+    """A credential as a run reports it, fresh unless `more` says otherwise."""
     told: dict[str, Any] = {
         "reason": "FRESH",
         "sentence": f"{left_s} s left",

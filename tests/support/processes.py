@@ -1,6 +1,6 @@
 """Children that a test holds at a named point, and there kills, freezes or lets go on.
 
-The code of a child is a small driver, given as text, that wraps what it wants to be held at:
+The credential of a child is a small driver, given as text, that wraps what it wants to be held at:
 
     from support.child import point, wrap     # in the driver
     wrap(Store, "finish")                     # says "at:finish" before each call and waits for "go"
@@ -10,7 +10,7 @@ The code of a child is a small driver, given as text, that wraps what it wants t
     child.wait_for("at:finish")
     child.kill()
 
-Nothing in production code knows of this.
+Nothing in production credential knows of this.
 """
 
 from __future__ import annotations

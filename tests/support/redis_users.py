@@ -66,7 +66,7 @@ class Shop:
                 try:
                     code = reader.record("app0000", kind).code
                 except NoCredentialError:
-                    told.append("no code")
+                    told.append("no credential")
                     continue
                 reader.report_rejected("app0000", kind, code)
                 complaint = self.admin.get(keys_of(Target("app0000", kind)).refused)

@@ -68,7 +68,7 @@ class ScaledJob:
         return report
 
     def healthy(self) -> bool:
-        """Both codes are stored, newest and settled. Raises AssertionError when a reader finds a refused one."""
+        """Both credentials are stored, newest and settled. Raises AssertionError when a reader finds a refused one."""
         well = True
         for kind in KINDS:
             snapshot = self.refresher.store.load([Target(APP_ID, kind)])[0]

@@ -137,14 +137,14 @@ def test_what_keeps_its_bounds_is_not_broken() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"refused_s": 20}, "20 s with a refused code, 0 are allowed"),
-        ({"none_s": 11}, "11 s without a code, 10 are allowed"),
+        ({"refused_s": 20}, "20 s with a refused credential, 0 are allowed"),
+        ({"none_s": 11}, "11 s without a credential, 10 are allowed"),
         ({"fetches": 6}, "2 fetches beyond the ideal 4, 1 are allowed"),
         ({"heal_s": 61}, "healed only after 61 s, 60 are allowed"),
         ({"heal_s": None}, "not healed at the end, 60 are allowed"),
         ({"questions": 6}, "6 questions, 5 are allowed"),
         ({"failed_runs": 1}, "1 failed runs, 0 are allowed"),
-        ({"calm_runs": 2}, "2 runs that called a missing code well, 0 are allowed"),
+        ({"calm_runs": 2}, "2 runs that called a missing credential well, 0 are allowed"),
         ({"unfinished": ("a fault",)}, "the fault 'a fault' never came or never ended"),
     ],
 )
@@ -320,7 +320,7 @@ def test_the_same_faults_leave_readers_of_the_baseline_with_refused_codes() -> N
     baseline = play(ALL[name], "baseline", seed=1)
     assert baseline.refused_s > 3600
     assert baseline.refused
-    assert any("s with a refused code" in sentence for sentence in broken(ALL[name], baseline))
+    assert any("s with a refused credential" in sentence for sentence in broken(ALL[name], baseline))
 
 
 def test_our_system_without_its_audit_is_found_out() -> None:

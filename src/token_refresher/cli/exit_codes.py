@@ -20,11 +20,11 @@ INTERRUPTED, NO_READER, TERMINATED = 130, 141, 143
 EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
         WELL: "all is well",
-        DANGER: "a code is missing, about to expire or (check) not the newest, or (doctor) runs are not in order",
+        DANGER: "a credential is missing, about to expire or (check) not the newest, or (doctor) runs are not in order",
         USAGE: "wrong usage: nothing was done",
         SETTINGS: "the settings are wrong: nothing was done",
         REDIS: "Redis did not do what was asked",
-        PLATFORM: "the platform refused or did not answer (open-id, check, doctor; refresh --force: no code came)",
+        PLATFORM: "the platform refused or did not answer (open-id, check, doctor); refresh --force got no credential",
         INVOKE: "the function was not started, or brought no report (invoke)",
         INTERRUPTED: "interrupted by Ctrl-C (SIGINT); the daemon ends with 0",
         NO_READER: "what read standard output went away; the daemon goes on",
@@ -40,7 +40,7 @@ _OF_ERRORS: Sequence[tuple[type[TokenRefresherError], int]] = (
     (PlatformError, PLATFORM),
     (InvokeError, INVOKE),
 )
-# What is wrong at the root comes first; any other group is about codes and runs.
+# What is wrong at the root comes first; any other group is about credentials and runs.
 _OF_GROUPS = {"settings": SETTINGS, "redis": REDIS, "platform": PLATFORM}
 
 

@@ -1,4 +1,4 @@
-"""What commands share: how one describes itself, the options that select codes, and what they select."""
+"""What commands share: how one describes itself, the options that select credentials, and what they select."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, CommandSpec] = MappingProxyType(
     }
 )
 
-# Anything else that was typed by mistake may be a code, and is not repeated.
+# Anything else that was typed by mistake may be a credential, and is not repeated.
 _LOOKS_LIKE_AN_OPTION = re.compile(r"--[a-z][a-z-]{0,20}")
 _QUOTED = re.compile(r"(?:(invalid choice:) (.+)( \(choose from .+)|(ignored explicit argument) (.+))", re.DOTALL)
 _LOOKS_LIKE_A_WORD = re.compile(r"'[a-z][a-z_-]{0,20}'")

@@ -62,7 +62,7 @@ def show_plan(report: Report, settings: Settings, output: Output) -> None:
     ]
     output.table(("APPLICATION", "KIND", "WOULD", "REASON", "WHY"), rows)
     waiting = f", {would.count(Would.WAIT)} waiting for an access_token" if Would.WAIT in would else ""
-    of_all = f"{would.count(Would.FETCH)} of {counted(len(rows), 'code')}"
+    of_all = f"{would.count(Would.FETCH)} of {counted(len(rows), 'credential')}"
     counts = f"{of_all} would be fetched, {would.count(Would.ASK)} asked about"
     output.result(f"\n{counts}{waiting}; nothing was done.")
     _warn(report, settings, output)
@@ -84,7 +84,7 @@ def show_refresh(report: Report, settings: Settings, output: Output) -> None:
     counts = report.summary()
     more = "".join(f"{counts[each.value]} {each.words}, " for each in _WITHOUT_CODE if counts.get(each.value))
     output.result(
-        f"\n{counted(counts['targets'], 'code')}: {counts['fetches']} fetched, {more}"
+        f"\n{counted(counts['targets'], 'credential')}: {counts['fetches']} fetched, {more}"
         f"{counts['questions']} asked about, {counts['in_danger']} in danger; took {report.took_ms} ms."
     )
     for sentence in (*_by_older_token(report), *_held_back(report)):
@@ -106,7 +106,7 @@ def _by_older_token(report: Report) -> Iterator[str]:
 
 
 def _held_back(report: Report) -> Iterator[str]:
-    """Of each code that is due and was left, why."""
+    """Of each credential that is due and was left, why."""
     for each in report.targets:
         if each.reason in _POSTPONED and each.outcome is None:
             waits = each.reason == Reason.BACKING_OFF.value and each.error
@@ -115,7 +115,7 @@ def _held_back(report: Report) -> Iterator[str]:
 
 
 def show_check(report: Report, settings: Settings, output: Output) -> None:
-    """What the platform says of each stored code."""
+    """What the platform says of each stored credential."""
     rows = [
         [
             *_names(each, settings),
@@ -134,7 +134,7 @@ def show_check(report: Report, settings: Settings, output: Output) -> None:
 
 
 def dead(report: Report) -> Sequence[TargetReport]:
-    """Of a check: the targets whose stored code is refused, or will be soon because a newer one exists."""
+    """Of a check: the targets whose stored credential is refused, or will be soon because a newer one exists."""
     return [each for each in report.targets if each.reason in _DEAD and each.outcome is not Outcome.KEPT]
 
 
@@ -214,5 +214,5 @@ def _warn(report: Report, settings: Settings, output: Output) -> None:
                 output.note(each.trouble, Style.BAD)
     if report.in_danger:
         verb = "is" if len(report.in_danger) == 1 else "are"
-        how_many = f"{len(report.in_danger)} of {counted(len(report.targets), 'code')}"
+        how_many = f"{len(report.in_danger)} of {counted(len(report.targets), 'credential')}"
         output.note(f"{how_many} {verb} missing or nearly expired.", Style.BAD)

@@ -36,7 +36,7 @@ def why(error: OSError | ValueError) -> str:
 
 
 def settle(stream: TextIO) -> str:
-    """Write out what is buffered; where that fails, drop it, and return why. Python ends with code 120 otherwise."""
+    """Write out what is buffered; where that fails, drop it, and return why. Python would exit with 120."""
     try:
         stream.flush()
     except (OSError, ValueError) as error:

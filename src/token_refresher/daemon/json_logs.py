@@ -8,7 +8,7 @@
 | `message` | a sentence                                                                          |
 | `run_id`  | which run it belongs to; `extra={"run_id": ...}`                                    |
 | `report`  | what the run did, as an object; `extra={"report": ...}` (JSON only)                 |
-| `error`   | of an exception: its type, the place, and for our own tree the code and what to do  |
+| `error`   | of an exception: its type, the place, and for our own tree the error code and what to do  |
 
 Three things keep secrets out. Of loggers that are not ours only the template of a message is kept, because other
 people's arguments may be addresses and headers. Of an exception that is not ours only type and place are kept. And

@@ -118,7 +118,7 @@ class Scheduler:
         self._history.add(report, result)
         self._on_run(result, report)
         counts = report.summary()
-        done = f"{counted(counts['targets'], 'code')}, {counts['fetches']} fetched, {report.took_ms} ms"
+        done = f"{counted(counts['targets'], 'credential')}, {counts['fetches']} fetched, {report.took_ms} ms"
         message = str(error) if error else done
         level = logging.ERROR if error else logging.INFO
         _log.log(level, "%s", message, extra={"run_id": report.run_id, "report": report.as_dict()})

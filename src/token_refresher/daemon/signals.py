@@ -55,7 +55,7 @@ class GracefulShutdown:
     def watch(self, reload: Callable[[], None], wake: Callable[[], None], unsettled: Callable[[], bool]) -> None:
         """Read the signals, in a thread of its own: `reload` is called after SIGHUP, `wake` once `requested` is set.
 
-        `unsettled` says whether a process that ends now leaves a code unsettled.
+        `unsettled` says whether a process that ends now leaves a credential unsettled.
         """
         arguments = (reload, wake, unsettled)
         threading.Thread(target=self._watch, args=arguments, name="token-refresher-signals", daemon=True).start()
@@ -70,11 +70,11 @@ class GracefulShutdown:
         wake()
         again = signal.sigtimedwait(self._signals, self._timeout_s)
         why = signal.Signals(again.si_signo).name if again else f"{self._timeout_s:g} s are over"
-        left = "a code under way is left unsettled, which the next run heals"
+        left = "a credential under way is left unsettled, which the next run heals"
         if unsettled():
             _say(logging.WARNING, f"ended at once ({why}): {left}")
         else:
-            _say(logging.INFO, f"ended at once ({why}): no code was under way")
+            _say(logging.INFO, f"ended at once ({why}): no credential was under way")
         # Nothing is cleaned up, on purpose: the scripts in Redis leave nothing half-stored, whenever this happens.
         os._exit(0)
 

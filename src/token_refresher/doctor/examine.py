@@ -27,8 +27,14 @@ from token_refresher.store.redis_store import RedisStore
 
 # The whole examination, in seconds. One application takes one or two.
 _TIME_LIMIT_S = 60.0
-_OF_APPLICATIONS = ("platform reachable", "platform white list", "platform secret", "platform clock", "code accepted")
-_OF_CODES = ("code stored", "code writers", "run lease", "run timer")
+_OF_APPLICATIONS = (
+    "platform reachable",
+    "platform white list",
+    "platform secret",
+    "platform clock",
+    "credential accepted",
+)
+_OF_CREDENTIALS = ("credential stored", "credential writers", "run lease", "run timer")
 
 
 def examine(
@@ -113,13 +119,13 @@ def _read(context: CheckContext) -> list[credentials.Stored]:
             if isinstance(loaded, Snapshot):
                 found.append(credentials.Stored(loaded, callers[target.app_id]))
             else:
-                check = Check("code stored", f"{target.app_id} {target.kind.value}")
+                check = Check("credential stored", f"{target.app_id} {target.kind.value}")
                 findings.append(check.red(loaded.what, loaded.advice))
         for each in found:
             findings += [credentials.stored(each, policy), credentials.writers(each), credentials.lease(each, policy)]
         return findings + list(credentials.timer(found, policy))
 
-    context.run(_OF_CODES, look)
+    context.run(_OF_CREDENTIALS, look)
     return found
 
 
@@ -143,7 +149,9 @@ def _examine_platform(context: CheckContext, targets: Sequence[credentials.Store
 
     context.run(_OF_APPLICATIONS, ask, of_redis=False)
     if not targets:
-        context.found.append(Check("code accepted").grey(f"not examined: {context.gone or 'no code was read'}"))
+        context.found.append(
+            Check("credential accepted").grey(f"not examined: {context.gone or 'no credential was read'}")
+        )
 
 
 def _asked(context: CheckContext, of_app: Mapping[str, Sequence[credentials.Stored]]) -> list[platform.Answers]:

@@ -26,7 +26,7 @@ class Finding:
     """One thing that was looked at.
 
     `name` is one of CHECKS and begins with its group; `says` is a sentence; `fix` says what to do (empty: nothing).
-    `about` is the application, and the kind where it is about one code; empty for what concerns all.
+    `about` is the application, and the kind where it is about one credential; empty for what concerns all.
     """
 
     name: str
@@ -77,9 +77,9 @@ CHECKS = {
     "platform white list": "the platform serves this address",
     "platform secret": "the platform accepts the application's secret",
     "platform clock": "Redis and the platform agree on the time",
-    "code stored": "a readable credential is stored, with time left",
-    "code accepted": "the platform accepts the stored credential, until the expected instant",
-    "code writers": "only this program writes these keys and fetches credentials",
+    "credential stored": "a readable credential is stored, with time left",
+    "credential accepted": "the platform accepts the stored credential, until the expected instant",
+    "credential writers": "only this program writes these keys and fetches credentials",
     "run lease": "no attempt hangs, is unsettled, or keeps failing",
     "run timer": "the timer fires",
     "run time-out": "the function's own time-out leaves time to fetch",
@@ -87,7 +87,7 @@ CHECKS = {
 
 
 def red_groups(findings: Sequence[Finding]) -> set[str]:
-    """The groups of CHECKS in which something is red: settings, redis, platform, code, run."""
+    """The groups of CHECKS in which something is red: settings, redis, platform, credential, run."""
     return {each.name.partition(" ")[0] for each in findings if each.severity is Severity.RED}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from token_refresher.domain.errors import CommandError
 from token_refresher.domain.model import Kind, Target
 
-# So much of a wrong value is quoted: a name is known by it, and of a code pasted by mistake it is a fraction.
+# So much of a wrong value is quoted: a name is known by it, and of a credential pasted by mistake it is a fraction.
 _SHOWN = 20
 
 
@@ -20,7 +20,7 @@ class Action(str, Enum):
     """What a run is asked to do."""
 
     REFRESH = "refresh"
-    AUDIT = "audit"  # refresh, and ask checkCode about every stored code
+    AUDIT = "audit"  # refresh, and ask checkCode about every stored credential
     STATUS = "status"  # only read
     CHECK = "check"  # only ask checkCode; change nothing
 

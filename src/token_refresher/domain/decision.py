@@ -1,7 +1,8 @@
 """Decide what is due, and why: ordered lists of named checks over what was read. Pure.
 
 Two questions, and the first depends on nothing of the second. `question`: is checkCode to be asked about the stored
-code? It needs no lease, no token and no secret, and waits for no back-off. `decide`: is a new code to be fetched?
+credential? It needs no lease, no token and no secret, and waits for no back-off. `decide`: is a new credential to be
+fetched?
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do about one target, and why. `ask` means: checkCode is asked about the stored code first."""
+    """What to do about one target, and why. `ask` means: checkCode is asked about the stored credential first."""
 
     target: Target
     reason: Reason
@@ -43,10 +44,10 @@ class Decision:
 
 
 def question(snapshot: Snapshot, policy: Policy, command: Command, caller: str) -> Verdict | None:
-    """Why checkCode is to be asked about the stored code now; None when it is not.
+    """Why checkCode is to be asked about the stored credential now; None when it is not.
 
-    A code younger than `audit_min_age_s` is never asked about: the platform's own replicas may lag. After a question
-    without a definite answer the same `caller` waits; others do not.
+    A credential younger than `audit_min_age_s` is never asked about: the platform's own replicas may lag. After a
+    question without a definite answer the same `caller` waits; others do not.
     """
     if snapshot.code is None:
         return None
@@ -56,7 +57,7 @@ def question(snapshot: Snapshot, policy: Policy, command: Command, caller: str) 
         return None
     asked_s = _since(snapshot.lease.caller(caller).asked_at, snapshot)
     if _complained(snapshot, policy) and asked_s >= policy.complaint_interval_s:
-        return Verdict(Reason.REFUSED, "a reader says that the platform refused the stored code")
+        return Verdict(Reason.REFUSED, "a reader says that the platform refused the stored credential")
     if command.action is Action.AUDIT:
         return Verdict(Reason.FRESH, "asked for by hand")
     if _denied_to_another(snapshot, caller):
@@ -79,7 +80,7 @@ def _since(instant_ms: int, snapshot: Snapshot) -> float:
 
 
 def _complained(snapshot: Snapshot, policy: Policy) -> bool:
-    """Whether a reader complained of the stored code, and no word of checkCode is younger than a complaint may be."""
+    """Whether a reader complained of the stored credential, and no recent word of checkCode answers it."""
     mine = snapshot.complaint is not None and snapshot.complaint == snapshot.fingerprint
     return mine and _since(snapshot.lease.audited_at, snapshot) >= policy.complaint_interval_s
 
@@ -95,19 +96,19 @@ def _unsettled(snapshot: Snapshot) -> Verdict | None:
     if snapshot.lease.settled:
         return None
     known = snapshot.lease.mark != UNKNOWN_ORIGIN
-    what = "an earlier attempt had no definite end: a newer code may exist"
-    return Verdict(Reason.UNSETTLED, what if known else "nothing is known of how the code came here")
+    what = "an earlier attempt had no definite end: a newer credential may exist"
+    return Verdict(Reason.UNSETTLED, what if known else "nothing is known of how the credential came here")
 
 
 def _impossible(snapshot: Snapshot, policy: Policy) -> Verdict | None:
     if snapshot.seconds_left <= policy.longest_life_s:
         return None
-    return Verdict(Reason.UNSETTLED, "its expiry is further ahead than a code can live: a clock has stepped")
+    return Verdict(Reason.UNSETTLED, "its expiry is further ahead than a credential can live: a clock has stepped")
 
 
 def _endless(snapshot: Snapshot) -> Verdict | None:
     unreadable = isinstance(snapshot.record, Unreadable) and snapshot.record.code is not None
-    return Verdict(Reason.UNSETTLED, "readers take a code whose end cannot be read") if unreadable else None
+    return Verdict(Reason.UNSETTLED, "readers take a credential whose end cannot be read") if unreadable else None
 
 
 def _next_question_s(snapshot: Snapshot, policy: Policy) -> float:
@@ -125,8 +126,8 @@ def _next_question_s(snapshot: Snapshot, policy: Policy) -> float:
 def _audit_wait_s(snapshot: Snapshot, policy: Policy) -> float:
     """How old the last word of checkCode may be (s).
 
-    The first audit after an issue comes up to three quarters of the interval earlier, by the target's name: codes that
-    were all fetched together are not all asked about in the same run.
+    The first audit after an issue comes up to three quarters of the interval earlier, by the target's name: credentials
+    that were all fetched together are not all asked about in the same run.
     """
     live = snapshot.live
     first = live and live.issued_at is not None and snapshot.lease.audited_at < (live.issued_at + 2) * 1000
@@ -138,21 +139,21 @@ def _share(target: Target) -> float:
     return zlib.crc32(f"{target.app_id}/{target.kind.value}".encode()) % 1000 / 1000
 
 
-# -- is a new code to be fetched? ------------------------------------------------------------
+# -- is a new credential to be fetched? ------------------------------------------------------------
 
 Check = Callable[[Snapshot, Policy, Command, "Word | None"], "Verdict | None"]
 
 
 def _without_code(snapshot: Snapshot, _: Policy, __: Command, word: Word | None) -> Verdict | None:
     if word is Word.REFUSED and snapshot.code is None:
-        return Verdict(Reason.REFUSED, "the platform refuses the stored code")
+        return Verdict(Reason.REFUSED, "the platform refuses the stored credential")
     if word is Word.DENIED and snapshot.code is None:
-        return Verdict(Reason.REFUSED, "the platform twice denied the application of the stored code")
+        return Verdict(Reason.REFUSED, "the platform twice denied the application of the stored credential")
     if snapshot.record is None:
         return Verdict(Reason.MISSING, "nothing is stored")
     if isinstance(snapshot.record, Unreadable):
         return Verdict(Reason.UNREADABLE, f"the stored value is {snapshot.record.why}; it will be replaced")
-    return None if snapshot.live else Verdict(Reason.EXPIRED, "the stored code has expired")
+    return None if snapshot.live else Verdict(Reason.EXPIRED, "the stored credential has expired")
 
 
 def _in_doubt(snapshot: Snapshot, policy: Policy, _: Command, word: Word | None) -> Verdict | None:
@@ -166,7 +167,7 @@ def _near_expiry(snapshot: Snapshot, policy: Policy, _: Command, word: Word | No
     if snapshot.seconds_left >= margin_s:
         return None
     if shortened(snapshot, policy):
-        what = f"a newer code exists; the platform ends this one in {snapshot.seconds_left} s"
+        what = f"a newer credential exists; the platform ends this one in {snapshot.seconds_left} s"
         return Verdict(Reason.SUPERSEDED, what)
     return Verdict(Reason.NEAR_EXPIRY, f"{snapshot.seconds_left} s left, less than the margin of {margin_s:g} s")
 
@@ -194,7 +195,8 @@ def decide(
 ) -> Decision:
     """What to do about one target; `word` is what checkCode said of it in this run, `at_once` leaves out own waits.
 
-    A code that is in doubt is fetched only where checkCode gave no word: asking is harmless, fetching shortens a life.
+    A credential that is in doubt is fetched only where checkCode gave no word: asking is harmless, fetching shortens a
+    life.
     """
     target = snapshot.target
     asks = word is None and question(snapshot, policy, command, caller) is not None
@@ -206,7 +208,7 @@ def decide(
 
 
 def needless(decision: Decision, snapshot: Snapshot) -> bool:
-    """Whether the fetch that is due makes a question before it needless: its code is stored whatever the answer is."""
+    """Whether the fetch that is due makes a question needless: it replaces the credential whatever the answer is."""
     return decision.due and snapshot.complaint is None and (snapshot.lease.settled or snapshot.live is None)
 
 
@@ -228,7 +230,7 @@ def _held_back(
     why = verdict.reason.value
     age_s = _young(snapshot, policy.cooldown_s)
     if age_s is not None:
-        return Verdict(Reason.COOLING_DOWN, f"{why}, but the code is only {age_s:.0f} s old")
+        return Verdict(Reason.COOLING_DOWN, f"{why}, but the credential is only {age_s:.0f} s old")
     if _by_hand(snapshot, command) or at_once:
         return None
     wait_s = own_wait_s(snapshot, policy, caller)
@@ -236,7 +238,7 @@ def _held_back(
         code = snapshot.lease.caller(caller).code or "an attempt"
         return Verdict(Reason.BACKING_OFF, f"{why}, but waits {wait_s:.0f} s after: {code}")
     if _yields(snapshot, policy, caller):
-        return Verdict(Reason.YIELDING, f"{why}, but the copy that last brought a code goes first for a tick")
+        return Verdict(Reason.YIELDING, f"{why}, but the copy that last brought a credential goes first for a tick")
     return None
 
 
@@ -251,14 +253,14 @@ def after_limit(snapshot: Snapshot, decision: Decision, caller: str) -> bool:
 
 
 def can_wait(snapshot: Snapshot, policy: Policy) -> bool:
-    """Whether a question about the stored code may come after fetches that wait: an audit that is not long overdue."""
+    """Whether a question may come after fetches that wait: it is an audit, and not long overdue."""
     lease = snapshot.lease
     calm = lease.settled and snapshot.complaint is None and not lease.denied
     return calm and _since(lease.audited_at, snapshot) < 1.5 * policy.question_interval_s
 
 
 def _yields(snapshot: Snapshot, policy: Policy, caller: str) -> bool:
-    """Whether, after an attempt without an end, another copy goes first: the one that last brought a code.
+    """Whether, after an attempt without an end, another copy goes first: the one that last brought a credential.
 
     So a copy that dies in each attempt cannot hold the lease against a healthy one for ever.
     """
@@ -275,7 +277,7 @@ def _ahead(instant_ms: int, snapshot: Snapshot, at_most_s: float) -> float:
 
 
 def _young(snapshot: Snapshot, below_s: float) -> float | None:
-    """The age of the live code in seconds, if that is below `below_s`. An issue in the future has no age."""
+    """The age of the live credential in seconds, if that is below `below_s`. An issue in the future has no age."""
     age_s = age_of(snapshot)
     return age_s if age_s is not None and 0 <= age_s < below_s else None
 
@@ -284,7 +286,7 @@ def retry_delay_s(target: Target, failures: int, policy: Policy, left_s: float =
     """How long to wait after the `failures`-th definite no in a row (from 1): doubling, capped, up to 10 % longer.
 
     The jitter comes from the app id, so that applications spread out and a target's own delays stay reproducible. Never
-    longer than a quarter of what is left of a live code (`left_s`): the last minutes are no time to wait.
+    longer than a quarter of what is left of a live credential (`left_s`): the last minutes are no time to wait.
     """
     base: float = min(policy.retry_base_s * 2.0 ** min(failures - 1, 30), policy.retry_cap_s)
     wait_s = base * (1 + _share(target) / 10)

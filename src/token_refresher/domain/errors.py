@@ -74,7 +74,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "no_permission": Entry(False, "give the application the permission on the platform's console", of_caller=True),
     "not_added": Entry(False, "ask the user to add the application first"),
     "token_invalid": Entry(True, "wait for the next run: it fetches a new access_token, and then the ticket"),
-    "code_invalid": Entry(False, "use a code that is still valid; a login-free code works only once"),
+    "code_invalid": Entry(False, "use a credential that is still valid; a login-free code works only once"),
     "no_token": Entry(True, "see why the access_token failed: a js_ticket needs a live one"),
     "rate_limited": Entry(
         True, "wait: the next runs try again; if it lasts, ask less often or have the limit raised", of_caller=True
@@ -235,7 +235,7 @@ class PlatformError(TokenRefresherError):
 
 
 class RefusedError(PlatformError):
-    """A definite no: the platform did not issue a code for this request and will not.
+    """A definite no: the platform did not issue a credential for this request and will not.
 
     `retry_after_s` (float or None) is the duration in seconds, 0 to 300, that the answer asks the caller to wait.
     `of_caller` (bool): a copy with another configuration, address or network may succeed.
@@ -262,7 +262,7 @@ class NotSentError(RefusedError):
 
 
 class UnknownOutcomeError(PlatformError):
-    """No definite answer: the platform may have issued a code, or may still do so."""
+    """No definite answer: the platform may have issued a credential, or may still do so."""
 
     default_code = "no_answer"
 
@@ -290,7 +290,7 @@ class InvokeError(TokenRefresherError):
 
 
 class RefreshFailedError(TokenRefresherError):
-    """After a run some code is missing, or has less than `alarm_below_s` left."""
+    """After a run some credential is missing, or has less than `alarm_below_s` left."""
 
     default_code = "credentials_in_danger"
 

@@ -21,8 +21,8 @@ def time_out_warning(timeout_s: float, policy: Policy) -> str:
     window_s = timeout_s - RESERVE_S - policy.request_total_s - policy.redis_timeout_s
     if window_s > _COMMANDS_BEFORE * policy.redis_timeout_s:
         return ""
-    what = "no code is ever fetched"
+    what = "no credential is ever fetched"
     if window_s > 0:
-        what = f"a code is fetched only if Redis answers within {window_s:g} s"
+        what = f"a credential is fetched only if Redis answers within {window_s:g} s"
     advice = f"set the function's time-out to {needed_s(policy):g} s or more"
     return f"the function's time-out of {timeout_s:g} s is too short: {what}; {advice}"

@@ -21,16 +21,16 @@ class Kind(str, Enum):
 
 
 class Outcome(str, Enum):
-    """What came of the work on one target. Only after `issued` and `lost` a code was issued."""
+    """What came of the work on one target. Only after `issued` and `lost` a credential was issued."""
 
     meaning: str
 
-    ISSUED = "issued", "a new code was fetched and is stored"
-    KEPT = "kept", "checkCode says that the stored code is alive; nothing was fetched"
+    ISSUED = "issued", "a new credential was fetched and is stored"
+    KEPT = "kept", "checkCode says that the stored credential is alive; nothing was fetched"
     REFUSED = "refused", "the platform said no; it issued nothing"
     NOT_SENT = "not_sent", "the platform could not be reached; no request was sent"
-    UNKNOWN = "unknown", "a request was sent and got no usable answer; the code stays locked until its effect is over"
-    LOST = "lost", "a new code was fetched and could not be stored: another run took over, or Redis failed"
+    UNKNOWN = "unknown", "a request was sent and got no usable answer; the lock stays until its effect is over"
+    LOST = "lost", "a new credential was fetched and could not be stored: another run took over, or Redis failed"
     DEFERRED = "deferred", "not tried: no time or no access_token was there, a limit held it back, or Redis failed"
 
     def __new__(cls, value: str, meaning: str) -> Outcome:
@@ -45,17 +45,17 @@ class Outcome(str, Enum):
 
 
 class Word(str, Enum):
-    """What checkCode said of a stored code."""
+    """What checkCode said of a stored credential."""
 
     ALIVE = "alive"  # it is accepted until its recorded end, give or take the tolerance
     ENDS = "ends"  # it is accepted, and ends earlier than recorded
     REFUSED = "refused"  # it is not accepted
-    DENIED = "denied"  # a definite no about the application: neither the code's fault nor the caller's
-    SILENT = "silent"  # nothing definite, or nothing about the code
+    DENIED = "denied"  # a definite no about the application: neither the credential's fault nor the caller's
+    SILENT = "silent"  # nothing definite, or nothing about the credential
 
 
 def fingerprint(code: str) -> str:
-    """The only form in which a code may be shown: the first 8 hex digits of its SHA-256."""
+    """The only form in which a credential may be shown: the first 8 hex digits of its SHA-256."""
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
@@ -122,12 +122,12 @@ class Lease:
     """The control hash of a target. Instants are unix milliseconds of Redis's clock; 0 means none.
 
     `exists` is False when Redis holds no such hash. `mark` is empty when the target is settled: its last attempt ended
-    definitely, so that the stored code is the newest there is; else it is the attempt that left this open, since
+    definitely, so that the stored credential is the newest there is; else it is the attempt that left this open, since
     `mark_since`. `before` is the mark that the current attempt found. `finished` is the last attempt that ended, `by`
-    the caller of the current attempt, `issued_by` the one that last brought a code. `denied` is the fingerprint of a
-    code for whose application checkCode gave a definite no, since `denied_at`. `life_s` (duration) is what the platform
-    gave the last code. `value` is a digest of the value that was settled last: of another one the lease knows nothing,
-    and reads as `UNKNOWN_ORIGIN`.
+    the caller of the current attempt, `issued_by` the one that last brought a credential. `denied` is the fingerprint
+    of a credential for whose application checkCode gave a definite no, since `denied_at`. `life_s` (duration) is what
+    the platform gave the last credential. `value` is a digest of the value that was settled last: of another one the
+    lease knows nothing, and reads as `UNKNOWN_ORIGIN`.
     """
 
     exists: bool = False
@@ -157,7 +157,7 @@ class Lease:
 
     @property
     def ended(self) -> bool:
-        """Whether the last attempt came to an end, be it with or without a code."""
+        """Whether the last attempt came to an end, be it with or without a credential."""
         return self.attempt == self.finished
 
     def caller(self, name: str) -> Caller:
@@ -165,7 +165,7 @@ class Lease:
         return next((each for each in self.callers if each.name == name), Caller(name))
 
     def in_vain(self, name: str) -> bool:
-        """Whether this caller's last question about the stored code brought no word of the platform."""
+        """Whether this caller's last question about the stored credential brought no word of the platform."""
         return self.caller(name).asked_at > self.audited_at and not self.denied
 
 
@@ -174,8 +174,8 @@ class Snapshot:
     """A target as Redis shows it at `now_ms` (instant, unix milliseconds, Redis's clock).
 
     `raw` is the stored value as it is, None when there is none, or none that could be a record. `ttl_ms` is the key's
-    TTL (duration, milliseconds), None when it has none. `complaint` is the fingerprint of a code with which a reader
-    was refused.
+    TTL (duration, milliseconds), None when it has none. `complaint` is the fingerprint of a credential with which a
+    reader was refused.
     """
 
     target: Target
@@ -194,7 +194,7 @@ class Snapshot:
 
     @cached_property
     def code(self) -> str | None:
-        """What readers take: the code of the live record, or of a value whose end cannot be read."""
+        """What readers take: the credential of the live record, or of a value whose end cannot be read."""
         if isinstance(self.record, Unreadable):
             return self.record.code
         return self.live.code if self.live else None
@@ -206,12 +206,12 @@ class Snapshot:
 
     @cached_property
     def seconds_left(self) -> int:
-        """Duration until the recorded end (s); 0 when there is no live code."""
+        """Duration until the recorded end (s); 0 when there is no live credential."""
         return (self.live.expires_at * 1000 - self.now_ms) // 1000 if self.live else 0
 
     @cached_property
     def readable_s(self) -> int:
-        """Duration for which readers still find the code (s): until its recorded end or its TTL, what comes first."""
+        """Duration for which readers still find the credential (s): until its recorded end or its TTL ends."""
         left_s = self.seconds_left
         return left_s if self.ttl_ms is None else min(left_s, max(self.ttl_ms, 0) // 1000)
 

@@ -48,7 +48,7 @@ def traced_at(snapshot: Snapshot, policy: Policy) -> int:
 def quiet_s(snapshot: Snapshot, policy: Policy) -> float:
     """How long (s) runs may leave no trace of themselves in a lease.
 
-    They ask about fresh codes at every audit interval; without audits there is nothing to do before the margin.
+    They ask about fresh credentials at every audit interval; without audits there is nothing to do before the margin.
     """
     wait_s = policy.audit_interval_s or policy.lifetime_s - policy.margin_s
     if any(each.failures for each in snapshot.lease.callers):

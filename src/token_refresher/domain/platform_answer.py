@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Issued:
-    """A new code.
+    """A new credential.
 
     `lifetime_s` is a duration in seconds, counted from `sent_at` (instant of the client's clock, just before
     the request left). `server_time` is the platform's clock when it answered (unix seconds; None: not said).
@@ -22,7 +22,7 @@ class Issued:
 
 @dataclass(frozen=True)
 class Checked:
-    """Whether the platform accepts a code, and until when (`expires_at`: unix seconds of its clock)."""
+    """Whether the platform accepts a credential, and until when (`expires_at`: unix seconds of its clock)."""
 
     valid: bool
     expires_at: int | None

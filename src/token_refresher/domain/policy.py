@@ -16,11 +16,11 @@ def _number(default: float, meaning: str) -> Any:
 class Policy:
     """All durations are in seconds. Smaller values scale the whole system down, which is how it is tested."""
 
-    # What the platform promises: a code's life, and how long a superseded code is still accepted.
-    lifetime_s: float = _number(7200, "how long the platform lets a code live, in seconds")
-    grace_s: float = _number(600, "how long the platform still accepts a superseded code, in seconds")
+    # What the platform promises: a credential's life, and how long a superseded credential is still accepted.
+    lifetime_s: float = _number(7200, "how long the platform lets a credential live, in seconds")
+    grace_s: float = _number(600, "how long the platform still accepts a superseded credential, in seconds")
     # Refresh when less than this is left: a quarter of the life, so that half an hour of outage goes unnoticed.
-    margin_s: float = _number(1800, "a code is refreshed when less than this is left, in seconds")
+    margin_s: float = _number(1800, "a credential is refreshed when less than this is left, in seconds")
     # From the start of an attempt, no request is sent later than this ...
     work_s: float = _number(30, "no request is sent later than this after an attempt began, in seconds")
     # ... and none that was sent is still under way this long after.
@@ -37,31 +37,31 @@ class Policy:
     )
     # One command to Redis. Redis answers within milliseconds; a frozen one must not eat the run.
     redis_timeout_s: float = _number(3, "limit of one command to Redis, in seconds")
-    # How often checkCode is asked about a stored code; 0 turns it off.
+    # How often checkCode is asked about a stored credential; 0 turns it off.
     audit_interval_s: float = _number(
-        240, "how often the platform is asked about a stored code, in seconds; 0 turns it off"
+        240, "how often the platform is asked about a stored credential, in seconds; 0 turns it off"
     )
     # checkCode and our own reckoning of an expiry may differ by this much.
     audit_tolerance_s: float = _number(
         60, "by how much the platform's expiry may differ from the stored one, in seconds"
     )
-    # A code younger than this is not audited: the platform's own replicas may lag.
-    audit_min_age_s: float = _number(10, "a code younger than this is not asked about, in seconds")
+    # A credential younger than this is not audited: the platform's own replicas may lag.
+    audit_min_age_s: float = _number(10, "a credential younger than this is not asked about, in seconds")
     # Complaints of readers lead to at most one question in this time, for each target.
     complaint_interval_s: float = _number(
         60, "readers' complaints lead to at most one question in this time, in seconds"
     )
-    # Not even force renews a code younger than this.
-    cooldown_s: float = _number(30, "not even force renews a code younger than this, in seconds")
-    # A run raises an alarm when some code has less than this left.
-    alarm_below_s: float = _number(600, "a run fails when a code has less than this left, in seconds")
+    # Not even force renews a credential younger than this.
+    cooldown_s: float = _number(30, "not even force renews a credential younger than this, in seconds")
+    # A run raises an alarm when some credential has less than this left.
+    alarm_below_s: float = _number(600, "a run fails when a credential has less than this left, in seconds")
     # After a definite no: 30, 60, 120, 240, 300, 300 ... seconds; five attempts and more fit into the margin.
     retry_base_s: float = _number(30, "first wait after the platform refused, in seconds; it doubles each time")
     retry_cap_s: float = _number(300, "longest wait after the platform refused, in seconds")
     # Control hashes of applications that are gone disappear after a day.
     lease_ttl_s: float = _number(86400, "how long Redis keeps the leases of an application that is gone, in seconds")
     # How old a reader's own copy may be; the process-local cache of the library.
-    reader_cache_s: float = _number(5, "how old a reader's own copy of a code may be, in seconds")
+    reader_cache_s: float = _number(5, "how old a reader's own copy of a credential may be, in seconds")
     # Applications worked on at once: bounds threads, sockets and the load on the platform. At 50 ms this many keep a
     # whole core busy; a tenth of a core is busy with six.
     concurrency: int = _number(64, "how many applications are worked on at once, 1 to 256")
@@ -81,10 +81,10 @@ class Policy:
 
     @property
     def denial_s(self) -> float:
-        """How far two denials of an application are apart (s) before its code is removed.
+        """How far two denials of an application are apart (s) before its credential is removed.
 
         An audit, or as long as the next run of each other copy takes: after the first denial it asks, and one that is
-        told of a good code comes in between.
+        told of a good credential comes in between.
         """
         return max(self.question_interval_s, self.tick_s + 2 * self.work_s)
 
@@ -95,7 +95,7 @@ class Policy:
 
     @property
     def longest_life_s(self) -> float:
-        """No code lives longer from now on, whatever a value claims."""
+        """No credential lives longer from now on, whatever a value claims."""
         return self.lifetime_s + self.audit_tolerance_s
 
     @property
@@ -104,16 +104,16 @@ class Policy:
         return self.work_s + self.flight_s + self.tick_s + self.work_s
 
     def longest_own_wait_s(self, left_s: float) -> float:
-        """How long a caller waits at most (s) after an attempt without an end, while `left_s` are left of the code.
+        """How long a caller waits at most (s) after an attempt without an end; `left_s` are left of the credential.
 
         A quarter of what is left, as after a refusal; two ticks at least, so that other copies get their turn.
         """
         return min(self.grace_s, max(left_s / 4, 2 * self.tick_s))
 
     def margin_for(self, life_s: float) -> float:
-        """The margin (s) of a code that the platform gave `life_s` (0: not known): the same share of a shorter life.
+        """The margin (s) of a credential that lives `life_s` (0: not known): the same share of a shorter life.
 
-        Not so short that one lost run would cost readers the code, unless that were more than half the life.
+        Not so short that one lost run would cost readers the credential, unless that were more than half the life.
         """
         if not 0 < life_s < self.lifetime_s:
             return self.margin_s
@@ -121,7 +121,7 @@ class Policy:
         return min(self.margin_s, max(self.margin_s * life_s / self.lifetime_s, min(life_s / 2, lost_run_s)))
 
     def alarm_for(self, life_s: float) -> float:
-        """`alarm_below_s` for a code that the platform gave `life_s` (0: not known): as much less as its life is."""
+        """`alarm_below_s` for a credential that lives `life_s` (0: not known): as much less as its life is."""
         return self.alarm_below_s * min(life_s or self.lifetime_s, self.lifetime_s) / self.lifetime_s
 
     def problems(self) -> list[str]:

@@ -38,7 +38,7 @@ def quotable(
 ) -> str | None:
     """The text on one line of at most `longest` printable characters; None if it repeats a part of a secret.
 
-    What `looks_secret` matches is masked, whatever it is: it may be a code that we do not know.
+    What `looks_secret` matches is masked, whatever it is: it may be a credential that we do not know.
     """
     text = text[: longest * _LOOKED_AT]
     if repeats(text, secrets):

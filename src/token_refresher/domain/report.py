@@ -1,4 +1,4 @@
-"""What a run did, as values that go out as JSON. Holds fingerprints, never codes."""
+"""What a run did, as values that go out as JSON. Holds fingerprints, never credentials."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """One target after a run: why it was due or not, what came of it, and how long its code lasts.
+    """One target after a run: why it was due or not, what came of it, and how long its credential lasts.
 
     `seconds_left` is for how long readers have the code: `expires_at` is its recorded end, and while a fetch may be out
-    the TTL is shorter. `fetches` counts codes that were issued, `questions` requests to checkCode. `in_danger`: missing
-    or nearly expired; if nothing happens, that begins in `safe_for_s` (duration, below 0: it has). `superseded_at` are
-    instants (unix seconds) at which another program's refresh was noticed. `life_s` is what the platform gave the code
-    (0: not known), with less than `margin_s` left it is renewed. `refreshed_at` is when a run last left a trace in
-    Redis, the next one does by `refresh_by` (instants, unix seconds, 0: none known). `would`: what a refresh would do
-    now ("ask", "fetch", "wait for its token", "nothing"); empty in the report of one that did it.
+    the TTL is shorter. `fetches` counts credentials that were issued, `questions` requests to checkCode. `in_danger`:
+    missing or nearly expired; if nothing happens, that begins in `safe_for_s` (duration, below 0: it has).
+    `superseded_at` are instants (unix seconds) at which another program's refresh was noticed. `life_s` is what the
+    platform gave the credential (0: not known), with less than `margin_s` left it is renewed. `refreshed_at` is when a
+    run last left a trace in Redis, the next one does by `refresh_by` (instants, unix seconds, 0: none known). `would`:
+    what a refresh would do now ("ask", "fetch", "wait for its token", "nothing"); empty in the report of one that did
+    it.
     """
 
     target: Target
@@ -68,19 +69,19 @@ class TargetReport:
     refresh_by: int = 0
 
     def in_danger_after(self, age_s: float) -> bool:
-        """Whether the code is in danger this long (duration) after the report, if nothing happened since."""
+        """Whether the credential is in danger this long (duration) after the report, if nothing happened since."""
         return self.in_danger or (self.safe_for_s is not None and age_s > self.safe_for_s)
 
     def cut_at(self, at: int) -> bool:
-        """Whether readers have less time than was recorded, at the report's instant: a newer code may exist."""
+        """Whether readers have less time than was recorded, at the report's instant: a newer credential may exist."""
         return not self.settled and self.expires_at is not None and self.expires_at - at > self.seconds_left + 2
 
     @property
     def error(self) -> str:
         """The error code of the failure that counts: this run's own, else the last attempt's; "" when there is none.
 
-        While nothing is to be done about the code, how an earlier attempt ended is no failure of it: that was another
-        copy's, or one by hand, and the code is as good as before.
+        While nothing is to be done about the credential, how an earlier attempt ended is no failure of it: that was
+        another copy's, or one by hand, and the credential is as good as before.
         """
         if self.failure:
             return self.failure.code
@@ -95,7 +96,7 @@ class TargetReport:
 
     @property
     def trouble(self) -> str:
-        """Which code is in trouble, how long it lasts and why, in one sentence."""
+        """Which credential is in trouble, how long it lasts and why, in one sentence."""
         why = f"{self.failure.code}: {self.failure.message}" if self.failure else self.sentence
         return f"{self.target.app_id} {self.target.kind.value}: {self.seconds_left} s left, {why}"
 
@@ -129,7 +130,7 @@ class Report:
         return tuple(each for each in self.targets if each.in_danger)
 
     def alarm(self) -> RefreshFailedError | None:
-        """The error to raise when a code is missing or about to expire, or this program itself failed; else None."""
+        """The error to raise when a credential is missing or expires soon, or this program itself failed; else None."""
         defects = tuple(each for each in self.targets if each.failure and each.failure.code == "internal_error")
         bad = self.in_danger or defects
         if not bad:

@@ -44,10 +44,10 @@ def initialize(context: Any) -> None:
 
 
 def handler(event: bytes, context: Any) -> dict[str, Any]:
-    """Do what a timer's event or a manual invocation asks for, and return the report (JSON-able, no codes).
+    """Do what a timer's event or a manual invocation asks for, and return the report (JSON-able, no credentials).
 
     Raises CommandError and SettingsError for bad input (nothing was fetched), StoreError when Redis cannot be read
-    (nothing was fetched), RefreshFailedError when after the run some code is missing or about to expire.
+    (nothing was fetched), RefreshFailedError when after the run some credential is missing or about to expire.
     """
     settings, refresher = _program()
     command = read_event(event, {app.app_id for app in settings.apps})

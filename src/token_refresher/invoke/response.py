@@ -1,6 +1,6 @@
 """What Function Compute answers to an invocation, and everything that can be wrong with it, as one error.
 
-| what came | code |
+| what came | error code |
 |---|---|
 | no name, no connection, no TLS, a proxy that fails | invoke_unreachable |
 | nothing in time, a connection that broke | invoke_no_answer |

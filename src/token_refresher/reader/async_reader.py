@@ -54,7 +54,7 @@ class AsyncReader(BaseReader):
         return (await self.record(app_id, Kind.JS_TICKET)).code
 
     async def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
-        """The code of a kind with all that is known of it. Raises NoCredentialError, ValueError for an unknown kind."""
+        """The credential of a kind and all that is known of it. Raises NoCredentialError, ValueError (unknown kind)."""
         kind = kind_of(kind)
         fresh = self._cache.get_fresh(kind, app_id)
         if fresh:
@@ -90,7 +90,7 @@ class AsyncReader(BaseReader):
         return self._cache.put(target, found, asked_at)
 
     async def _load(self, key: str) -> StoredValue:
-        # The life before the value: if a new code comes in between, the copy only lives too short.
+        # The life before the value: if a new credential comes in between, the copy only lives too short.
         async with self._client.pipeline(transaction=False) as pipe:
             return StoredValue(*await self._in_time(pipe.pttl(key).get(key).execute()))
 
@@ -150,7 +150,7 @@ class AsyncReader(BaseReader):
         call: Callable[[str], Awaitable[T]],
         refused: type[Exception] | tuple[type[Exception], ...],
     ) -> T:
-        """The result of `await call(code)`; when it raises `refused`, once more with the code that came instead.
+        """The result of `await call(credential)`; when it raises `refused`, once more with the newer credential.
 
         Raises what `call` raises, and NoCredentialError.
         """

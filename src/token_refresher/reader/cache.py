@@ -19,13 +19,13 @@ from token_refresher.store.record_json import read_record
 
 _log = logging.getLogger("token_refresher.reader")
 
-# After Redis failed, the last good code is served for this long (seconds) before it is asked again.
+# After Redis failed, the last good credential is served for this long (seconds) before it is asked again.
 _RETRY_S = 1.0
-# How long a complaint waits in Redis for the refresher's next run: as long as a superseded code lives.
+# How long a complaint waits in Redis for the refresher's next run: as long as a superseded credential lives.
 COMPLAINT_TTL_MS = 600_000
-# One complaint about a code in this time (seconds); the refresher asks no more often either.
+# One complaint about a credential in this time (seconds); the refresher asks no more often either.
 _COMPLAIN_EVERY_S = 60.0
-# An outage in which nothing was asked for this long (seconds) is logged again; after it no code is left anyway.
+# An outage in which nothing was asked for this long (seconds) is logged again; after it no credential is left anyway.
 _OUTAGE_S = Policy.lifetime_s
 # While Redis is down it is unknown which ids exist. The failures of so many ids without a copy are remembered, so that
 # the log says when the outage ends.
@@ -38,8 +38,8 @@ class CachedCredential:
     """A credential as a reader holds it.
 
     `expires_at` and `issued_at` are instants (unix seconds, Redis's clock; `issued_at` None where another tool stored
-    the code), `fence` grows with every new code. `stale` is True when Redis did not answer and this is the last code
-    that it gave.
+    the credential), `fence` grows with every new credential. `stale` is True when Redis did not answer and this is the
+    last credential that it gave.
     """
 
     code: str = field(repr=False)
@@ -82,7 +82,7 @@ class CredentialCache:
 
     `max_age_s` (seconds) is how old a copy may be; `clock` is steady, `wall` unix time (seconds). `policy` is the
     refresher's. With `only_within_grace` a copy is served for the grace after it was read, and no longer. Raises
-    ValueError for a `max_age_s` with which a superseded code could outlive its grace.
+    ValueError for a `max_age_s` with which a superseded credential could outlive its grace.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class CredentialCache:
         life_s = found.life_ms / 1000 if found.life_ms >= 0 else recorded_s
         if life_s <= 0:
             self._forget(target)
-            raise self.no_credential(target, "the stored code has expired")
+            raise self.no_credential(target, "the stored credential has expired")
         credential = CachedCredential(record.code, record.expires_at, record.issued_at, record.fence)
         dies_at = asked_at + self._served_s(life_s, recorded_s)
         fresh_until = min(asked_at + self._max_age_s, dies_at)
@@ -148,14 +148,14 @@ class CredentialCache:
         return credential
 
     def _served_s(self, life_s: float, recorded_s: float) -> float:
-        """How long (seconds) after a read the platform certainly accepts the code, even if Redis never answers again.
+        """How long (seconds) after a read the platform surely accepts the credential, even if Redis stays silent.
 
         `life_s` is the life left of the key, `recorded_s` what the value says is left, by this machine's clock. A
-        code lives on for the grace after a newer one was fetched. It was the newest when it was read, and the
+        credential lives on for the grace after a newer one was fetched. It was the newest when it was read, and the
         refresher fetches the next one when less than the margin is left. So it lives for the grace from the read, or
         for the grace from when the margin begins, whichever is later; but never longer than its key. A key that was
         cut, because a fetch is out or the platform named an earlier end, has at most its own end. The margin begins
-        before the earlier of the two ends: a key may have been written to live longer than its code, and a wrong
+        before the earlier of the two ends: a key may have been written to live longer than its credential, and a wrong
         clock on this machine can only shorten this, down to the grace. Only `force`, or someone else who fetches,
         comes before the margin.
         """
@@ -172,15 +172,15 @@ class CredentialCache:
         now, logged_until = self.clock(), self._down_until
         self._down_until = now + _OUTAGE_S
         if now >= logged_until:
-            serving = "serving the last codes that were read, until the platform may refuse them"
+            serving = "serving the last credentials that were read, until the platform may refuse them"
             if not any(now < copy.dies_at for of_kind in self._entries.values() for copy in list(of_kind.values())):
-                serving = "no code was read before, so there is none to serve"
+                serving = "no credential was read before, so there is none to serve"
             _log.warning("%s (%s): %s. What to do: %s", error.what, error.code, serving, error.advice)
         credential = self._last_good(target)
         if credential is not None or len(self._retry_at) < _MOST_UNKNOWN:
             self._retry_at[target] = now + _RETRY_S
         if credential is None:
-            raise self.no_credential(target, f"{error.what}, and no code is left from before", error)
+            raise self.no_credential(target, f"{error.what}, and no credential is left from before", error)
         return credential
 
     def _forget(self, target: Target) -> None:
@@ -201,7 +201,7 @@ class CredentialCache:
             self._forget(target)
 
     def may_complain(self, target: Target, code: str) -> bool:
-        """Whether a complaint about this code is due; counts as made."""
+        """Whether a complaint about this credential is due; counts as made."""
         mine, key = _Complaint(self.clock()), (target, fingerprint(code))
         made = self._complained.get(key)
         if made is not None and mine.at - made.at < _COMPLAIN_EVERY_S:
@@ -217,7 +217,7 @@ class CredentialCache:
         return self._complained.setdefault(key, mine) is mine
 
     def no_credential(self, target: Target, what: str, error: StoreError | None = None) -> NoCredentialError:
-        """The error that says what was found where a code should be; `error` where Redis could not be read."""
+        """The error that says what was found where a credential should be; `error` where Redis could not be read."""
         key = self.keys_of(target).value
         what = f"{what} under the key {key}"
         return NoCredentialError(what, key=key, app_id=target.app_id, kind=target.kind.value, store_error=error)

@@ -70,7 +70,7 @@ class Reader(BaseReader):
         return (self._cache.get_fresh(Kind.JS_TICKET, app_id) or self._slow(app_id, Kind.JS_TICKET)).code
 
     def record(self, app_id: str, kind: Kind | str) -> CachedCredential:
-        """The code of a kind with all that is known of it. Raises NoCredentialError, ValueError for an unknown kind."""
+        """The credential of a kind and all that is known of it. Raises NoCredentialError, ValueError (unknown kind)."""
         kind = kind_of(kind)
         return self._cache.get_fresh(kind, app_id) or self._slow(app_id, kind)
 
@@ -117,7 +117,7 @@ class Reader(BaseReader):
         return self._cache.put(target, found, asked_at)
 
     def _load(self, key: str) -> StoredValue:
-        # The life before the value: if a new code comes in between, the copy only lives too short.
+        # The life before the value: if a new credential comes in between, the copy only lives too short.
         with self._client.pipeline(transaction=False) as pipe:
             return StoredValue(*pipe.pttl(key).get(key).execute())
 
@@ -165,7 +165,7 @@ class Reader(BaseReader):
         call: Callable[[str], T],
         refused: type[Exception] | tuple[type[Exception], ...],
     ) -> T:
-        """The result of `call(code)`; when it raises `refused`, once more with the code that came instead, if any.
+        """The result of `call(credential)`; when it raises `refused`, once more with the newer credential, if any.
 
         Raises what `call` raises, and NoCredentialError.
         """

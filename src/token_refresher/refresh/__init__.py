@@ -1,1 +1,1 @@
-"""Keep the codes in Redis fresh: `watch` takes away what the platform rejects, `renew` fetches what is due."""
+"""Keep the credentials in Redis fresh: `watch` takes away what the platform rejects, `renew` fetches what is due."""

@@ -1,4 +1,4 @@
-"""One application in one run: watch both of its codes, then renew the access_token before its js_ticket."""
+"""One application in one run: watch both of its credentials, then renew the access_token before its js_ticket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A target is not looked at more often than this in one run, whatever it waits for.
 _LOOKS = 30
-# After these a request was sent that may have issued a code.
+# After these a request was sent that may have issued a credential.
 _SENT = (Outcome.ISSUED, Outcome.UNKNOWN, Outcome.LOST)
 
 
@@ -143,7 +143,7 @@ class Application:
         return target in self._results and self._results[target].decision.due
 
     def _lost(self, target: Target) -> bool:
-        """Whether checkCode has just taken the code away."""
+        """Whether checkCode has just taken the credential away."""
         result = self._results.get(target)
         return result is not None and result.asked and result.snapshot.code is None
 

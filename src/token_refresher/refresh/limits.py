@@ -18,7 +18,7 @@ from token_refresher.domain.model import App, Kind
 # So many applications that are limited in a row, and a platform may limit all of them.
 _IN_A_ROW = 2
 # So many others then try, one after the other, before all pause (s), each time for twice as long: one that is limited
-# by itself must not keep others from their codes, and a platform that limits all is not to be asked by all.
+# by itself must not keep others from their credentials, and a platform that limits all is not to be asked by all.
 _TRIES, _PAUSE_S = 5, 5.0
 _LONGEST_POWER = 10
 # How long (s) it is remembered who was limited, after the limit is over.
@@ -33,7 +33,7 @@ class Interface(NamedTuple):
 
 
 def fetching(app: App, kind: Kind) -> Interface:
-    """The interface that gives out codes of this kind to this application."""
+    """The interface that gives out credentials of this kind to this application."""
     url = app.endpoints.token_url if kind is Kind.ACCESS_TOKEN else app.endpoints.ticket_url
     return Interface(_origin(url), kind.value)
 

@@ -32,8 +32,8 @@ class Store(Protocol):
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         """Take the target's lease for `attempt` (unique text), as long as value and mark are those of `snapshot`.
 
-        Cuts the value's TTL to the grace: the fetch to come may end its code. Not held when another attempt is locked
-        or the target has changed.
+        Cuts the value's TTL to the grace: the fetch to come may end its credential. Not held when another attempt is
+        locked or the target has changed.
         """
 
     def finish(
@@ -52,7 +52,7 @@ class Store(Protocol):
     ) -> str:
         """End the attempt of a lease that was acquired.
 
-        Returns "done", "lost" (another attempt has the lease) or "orphan" (stored, but a newer code may exist).
+        Returns "done", "lost" (another attempt has the lease) or "orphan" (stored, but a newer credential may exist).
         `outcome` is "issued", "refused" or "unknown". `record` is what was issued, `sent_ms` the instant before its
         request was sent (unix milliseconds, the store's clock), `life_s` the duration that the platform gave it (s).
         `wait_s` (duration, s) is how long this caller waits before its next attempt, None to forget that it failed.
@@ -75,11 +75,11 @@ class Store(Protocol):
         superseded: bool = False,
         code: str = "",
     ) -> Snapshot | None:
-        """Enter what checkCode said of the code of `snapshot`, read before the question.
+        """Enter what checkCode said of the credential of `snapshot`, read before the question.
 
-        `ends_at` (instant, unix seconds, the store's clock) is when the code ends, None: as recorded. `superseded`
-        enters a refresh elsewhere, `code` the error code of a question without a useful answer. Returns the target as
-        it is now, None when another value is stored by now.
+        `ends_at` (instant, unix seconds, the store's clock) is when the credential ends, None: as recorded.
+        `superseded` enters a refresh elsewhere, `code` the error code of a question without a useful answer. Returns
+        the target as it is now, None when another value is stored by now.
         """
 
     def rest(self) -> None:
@@ -110,10 +110,10 @@ class Platform(Protocol):
         """Fetch a new access_token."""
 
     def fetch_js_ticket(self, app: App, access_token: str, until: float) -> Issued:
-        """Fetch a new js_ticket with a live access_token. RefusedError has the code token_invalid when it is dead."""
+        """Fetch a new js_ticket with a live access_token. RefusedError token_invalid: it is dead."""
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
-        """Ask whether the platform accepts a code; to ask changes nothing there.
+        """Ask whether the platform accepts a credential; to ask changes nothing there.
 
-        RefusedError has the code app_denied when the no is about the application or the code.
+        RefusedError app_denied: the no is about the application or the credential.
         """

@@ -1,4 +1,4 @@
-"""Renew: fetch one new code under the lease, and store it. See docs/explanation/design.md."""
+"""Renew: fetch one new credential under the lease, and store it. See docs/explanation/design.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from token_refresher.domain.platform_answer import Issued
     from token_refresher.refresh.ports import Platform, Store
 
-# Seconds between repeats of the one command that must not be lost: storing a code that was fetched.
+# Seconds between repeats of the one command that must not be lost: storing a credential that was fetched.
 _STORE_PAUSES = (0.0, 0.2, 1.0, 2.0)
 # A limit that ends so soon (s) is waited for in the run: the platform says it in whole seconds, rounded up.
 _SOON_S = 5.0
@@ -38,7 +38,7 @@ _AT_ONCE_S = 0.01
 
 
 class Renew:
-    """Fetches codes, one call each; safe to be used by several threads at once.
+    """Fetches credentials, one call each; safe to be used by several threads at once.
 
     `clock` is steady (seconds) and goes on while the process is stopped, `until` its instant by which the run has to be
     over. `new_attempt` makes a text that is never made again. `callers` names this copy for each application id.
@@ -67,11 +67,11 @@ class Renew:
     def attempt(
         self, app: App, result: Result, token: Result | None = None, *, at_once: bool = False, force: bool = False
     ) -> float | None:
-        """Fetch a code for one target, if that is due; failures of the platform are values in the result.
+        """Fetch a credential for one target, if that is due; failures of the platform are values in the result.
 
         `token` is the application's access_token, for a ticket. `at_once` leaves out this copy's own wait, `force`
-        renews a code that looks fresh. Returns the seconds after which to look at the target again in this run (0: it
-        has changed), None when all is done that can be done now. Raises StoreError.
+        renews a credential that looks fresh. Returns the seconds after which to look at the target again in this run
+        (0: it has changed), None when all is done that can be done now. Raises StoreError.
         """
         command = replace(self._command, force=True, kinds=()) if force else self._command
         result.decision = decide(
@@ -200,7 +200,7 @@ class Renew:
         return asked_s if self._limits.several(interface) else max(wait_s, asked_s)
 
     def _ask_what_became(self, app: App, result: Result) -> None:
-        """After a request without a definite answer: it may have ended the stored code at once. Raises StoreError."""
+        """Ask after a request without a definite answer, which may have ended the stored credential at once."""
         failed = result.outcome, result.failure
         result.see(self._store.read(result.snapshot.target), self._clock())
         decision = result.decision
@@ -209,7 +209,7 @@ class Renew:
         result.decision = decision
 
     def _finish(self, app: App, result: Result, ending: str, wait_s: float | None = None) -> None:
-        """Enter in the lease how an attempt ended that brought no code. Raises StoreError."""
+        """Enter in the lease how an attempt ended that brought no credential. Raises StoreError."""
         failure, held = result.failure, result.snapshot
         assert failure is not None  # noqa: S101 - callers have failed the result
         called = result.outcome.value if result.outcome else ending
@@ -225,7 +225,7 @@ class Renew:
             result.snapshot = replace(held, lease=lease)
 
     def _store_issued(self, app: App, result: Result, issued: Issued) -> None:
-        """Store a code that came; its life counts from before the request was sent."""
+        """Store a credential that came; its life counts from before the request was sent."""
         held, stored = result.snapshot, result.snapshot.live
         issued_at = held.now_ms / 1000 + max(0.0, issued.sent_at - result.read_at)
         record = Record(issued.code, int(issued_at + issued.lifetime_s), int(issued_at), held.lease.fence)
@@ -236,8 +236,8 @@ class Renew:
             wait_s = min(self._policy.retry_cap_s, max(1.0, (record.expires_at - issued_at) / 5))
             # What it gave now is the rest of a life, which makes the margin no shorter.
             life_s = held.lease.life_s
-            note = "issued: the platform handed out the same code again"
-            result.warn(["the platform handed out the same code again"])
+            note = "issued: the platform handed out the same credential again"
+            result.warn(["the platform handed out the same credential again"])
         try:
             ended = self._store.finish(
                 held,
@@ -260,7 +260,7 @@ class Renew:
         return None
 
     def _same_again(self, app: App, result: Result, stored: Record, claimed: Record) -> Record:
-        """The record of a code that was handed out twice: it ends as checkCode says, else at the earlier claim."""
+        """The record of a credential handed out twice: it ends as checkCode says, else at the earlier claim."""
         known = stored.expires_at
         try:
             checked = self._watch.ask(app, result)

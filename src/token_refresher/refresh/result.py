@@ -20,9 +20,9 @@ class Result:
     """What came of one target so far.
 
     `snapshot` is the newest knowledge of it, `read_at` the instant of the steady clock (seconds) right after it came.
-    `word` is what checkCode said of its code in this run, and `asked` whether it was asked about that very code.
-    `fetches` counts codes that were issued, `questions` requests to checkCode. `would` is what a refresh would do.
-    `limited`: it came again in this run after a limit of the platform.
+    `word` is what checkCode said of its credential in this run, and `asked` whether it was asked about that very
+    credential. `fetches` counts credentials that were issued, `questions` requests to checkCode. `would` is what a
+    refresh would do. `limited`: it came again in this run after a limit of the platform.
     """
 
     snapshot: Snapshot

@@ -1,4 +1,4 @@
-"""Watch: ask checkCode about stored codes, and take away at once what the platform does not accept any more.
+"""Watch: ask checkCode about stored credentials, and take away at once what the platform does not accept any more.
 
 It needs Redis and checkCode and nothing else: no lease, no token, no secret, no back-off, and no fetch that succeeds.
 """
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from token_refresher.refresh.ports import Platform, Store
 
 _AT_ISSUE = (
-    "the code was superseded as it was issued: something on the way executes each request twice, or another program "
-    "fetches at the same moment"
+    "the credential was superseded as it was issued: something on the way executes each request twice, or another "
+    "program fetches at the same moment"
 )
 
 
@@ -33,8 +33,8 @@ _AT_ISSUE = (
 class Answer:
     """What checkCode said; nothing is changed yet.
 
-    `ends_at` is when the code ends (unix seconds, Redis's clock; None: as recorded), `superseded` whether that shows a
-    refresh elsewhere, `code` the error code of a question that brought nothing, `warnings` are sentences.
+    `ends_at` is when the credential ends (unix seconds, Redis's clock; None: as recorded), `superseded` whether that
+    shows a refresh elsewhere, `code` the error code of a question that brought nothing, `warnings` are sentences.
     """
 
     word: Word
@@ -45,7 +45,7 @@ class Answer:
 
 
 class Watch:
-    """Asks about stored codes, and notes the answers; safe to be used by several threads at once.
+    """Asks about stored credentials, and notes the answers; safe to be used by several threads at once.
 
     `clock` is steady (seconds), `until` its instant at which the run has to be over; `wall` is the machine's (unix
     seconds), heard only as a witness for the platform's. `callers` names this copy for each application id.
@@ -69,7 +69,7 @@ class Watch:
         self._clock, self._wall, self._until = clock, wall, until
 
     def look(self, app: App, result: Result) -> None:
-        """Ask about the code of a target and note the answer, whatever else the target's state is.
+        """Ask about the credential of a target and note the answer, whatever else the target's state is.
 
         Raises StoreError.
         """
@@ -100,7 +100,7 @@ class Watch:
             snapshot = replace(snapshot, record=replace(live, expires_at=answer.ends_at))
         result.decision = decide(snapshot, self._policy, self._command, self._callers[app.app_id], answer.word)
         if answer.word is Word.ENDS and shortened(snapshot, self._policy):
-            what = f"a newer code exists; the platform ends this one in {snapshot.seconds_left} s"
+            what = f"a newer credential exists; the platform ends this one in {snapshot.seconds_left} s"
             result.decision = Decision(snapshot.target, Reason.SUPERSEDED, what)
 
     def _note(self, app: App, result: Result, answer: Answer) -> None:
@@ -147,7 +147,7 @@ class Watch:
         self._limits.answered(interface, in_vain)
         self._limits.passed(interface, app.app_id)
         if not checked.valid or checked.expires_at is None:
-            # Of an unsettled target the newer code may be our own.
+            # Of an unsettled target the newer credential may be our own.
             return Answer(Word.REFUSED, superseded=result.snapshot.lease.settled)
         return self._alive(result, checked)
 
@@ -156,7 +156,7 @@ class Watch:
         return Answer(word, code=code, warnings=(f"checkCode: {error.code}: {error.what}",))
 
     def ask(self, app: App, result: Result) -> Checked:
-        """What checkCode says of the code that readers hold. Raises PlatformError."""
+        """What checkCode says of the credential that readers hold. Raises PlatformError."""
         code = result.snapshot.code
         assert code is not None  # noqa: S101 - callers look first
         result.questions += 1
@@ -179,8 +179,8 @@ class Watch:
         return Answer(Word.ENDS, corrected, superseded, warnings=(_AT_ISSUE,) if at_issue else ())
 
     def end_of(self, result: Result, checked: Checked) -> tuple[float, int]:
-        """When the code ends, as checkCode says (unix seconds, Redis's clock): not before, and by its Date header."""
-        assert checked.expires_at is not None  # noqa: S101 - a code that is accepted has an end
+        """When checkCode says the credential ends (unix seconds, Redis's clock): not before, and by its Date header."""
+        assert checked.expires_at is not None  # noqa: S101 - a credential that is accepted has an end
         redis_now = result.snapshot.now_ms / 1000 + self._clock() - result.read_at
         skew_s, apart_s = 0.0, None
         if checked.server_time is not None:

@@ -34,7 +34,7 @@ _SAMPLE_PROXY = "http://user:password@host:port"
 
 @dataclass(frozen=True)
 class RedisSettings:
-    """Where the codes are kept; `key_prefix` (str) goes before every key."""
+    """Where the credentials are kept; `key_prefix` (str) goes before every key."""
 
     url: RedisUrl
     key_prefix: str = ""

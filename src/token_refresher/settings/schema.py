@@ -38,7 +38,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "APP_ID": Setting("the application's id on the platform; instead of CONFIG_FILE"),
         "APP_SECRET": Setting("the application's secret", secret=True),
         "APP_NAME": Setting("what to call the application in reports"),
-        "REDIS_URL": Setting("where the codes are kept: redis://[user]:[password]@host:port/db", secret=True),
+        "REDIS_URL": Setting("where the credentials are kept: redis://[user]:[password]@host:port/db", secret=True),
         "REDIS_KEY_PREFIX": Setting("put before every key in Redis"),
         "PLATFORM_BASE_URL": Setting("where the platform's /OAuth2/... addresses begin", _ROOT),
         "PLATFORM_HTTP_PROXY": Setting("proxy for http:// addresses of the platform", secret=True),

@@ -15,7 +15,7 @@ _LONGEST = 65536  # bytes; a value of ours has about 200
 def read_record(kind: Kind, raw: bytes) -> Record | Unreadable:
     """The record in `raw` (bytes as Redis holds them), or why there is none. Raises nothing.
 
-    Values of other tools are records too, as long as they hold the code and an expiry (number or numeric text).
+    Values of other tools are records too, as long as they hold the credential and an expiry (number or numeric text).
     """
     if len(raw) > _LONGEST:
         return Unreadable(f"longer than {_LONGEST} bytes")

@@ -96,8 +96,8 @@ class RedisStore:
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         """Take the target's lease for `attempt` (unique text), as long as value and mark are those of `snapshot`.
 
-        Cuts the value's TTL to the grace: the fetch to come may end its code. Not held, when another attempt is locked
-        or the target has changed.
+        Cuts the value's TTL to the grace: the fetch to come may end its credential. Not held, when another attempt is
+        locked or the target has changed.
         """
         policy, target = self._policy, snapshot.target
         fence = snapshot.record.fence if isinstance(snapshot.record, Record) else 0
@@ -157,7 +157,7 @@ class RedisStore:
     def see(self, snapshot: Snapshot, caller: str) -> Snapshot | None:
         """Give the stored value the TTL that it must have, whatever the platform says; None as `note` does.
 
-        A value that cannot be read keeps no longer than a superseded code lives.
+        A value that cannot be read keeps no longer than a superseded credential lives.
         """
         recorded = isinstance(snapshot.record, Record)
         return self._note(snapshot, "seen", caller, None if recorded else snapshot.now_ms + _ms(self._policy.grace_s))
@@ -172,11 +172,11 @@ class RedisStore:
         superseded: bool = False,
         code: str = "",
     ) -> Snapshot | None:
-        """Enter what checkCode said of the code of `snapshot`, read before the question; `note.lua` says how.
+        """Enter what checkCode said of the credential of `snapshot`, read before the question; `note.lua` says how.
 
-        `ends_at` (unix seconds, Redis's clock) is when the code ends, None: as recorded. `superseded` enters a refresh
-        elsewhere, `code` the error code of a question without a useful answer. Returns the target as it is now, None
-        when another value is stored by now.
+        `ends_at` (unix seconds, Redis's clock) is when the credential ends, None: as recorded. `superseded` enters a
+        refresh elsewhere, `code` the error code of a question without a useful answer. Returns the target as it is now,
+        None when another value is stored by now.
         """
         return self._note(snapshot, word.value, caller, None if ends_at is None else ends_at * 1000, superseded, code)
 
@@ -206,7 +206,7 @@ class RedisStore:
         return replace(snapshot, now_ms=now_ms, lease=lease, ttl_ms=_ttl(ttl_ms))
 
     def _believed(self, snapshot: Snapshot, ends_ms: int) -> int:
-        """The end (unix ms) of a value: no code lives longer than any is issued for, whatever is claimed."""
+        """The end (unix ms) of a value: no credential lives longer than any is issued for, whatever is claimed."""
         return min(ends_ms, snapshot.now_ms + _ms(self._policy.longest_life_s))
 
     def _run(self, name: str, target: Target, n_keys: int, *args: Any, pauses: Sequence[float] = (0.0,)) -> Any:

@@ -1,7 +1,7 @@
 """The runs so far: the latest report, a day of samples of each target, and whether all is well. Thread-safe.
 
 The scheduler writes, everything that is served reads; nothing in here can start a run. Holds what reports hold, so
-fingerprints and never codes, and of the settings only names and policy.
+fingerprints and never credentials, and of the settings only names and policy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from token_refresher.domain.model import Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
 
-# How a run ended: all is well; some code is in danger; Redis could not be read; a defect of this program stopped it.
+# How a run ended: all is well; some credential is in danger; Redis could not be read; a defect of this program stopped
+# it.
 OK, DANGER, REDIS, DEFECT = RESULTS = ("ok", "danger", "redis", "defect")
 
 _DAY_S = 86400
@@ -32,7 +33,7 @@ _REASONS = 10
 class Sample(NamedTuple):
     """One target after one run. `at` (instant, unix seconds) is by Redis's clock; `outcome` and `error` may be "".
 
-    `error` is a key of CATALOGUE. Another `fence` or `fingerprint` is another code.
+    `error` is a key of CATALOGUE. Another `fence` or `fingerprint` is another credential.
     """
 
     at: int
@@ -48,7 +49,7 @@ class Sample(NamedTuple):
 class Run(NamedTuple):
     """One run. `at` (instant, unix seconds) is by this machine's clock; `result` is one of RESULTS.
 
-    `fetches` counts codes that were issued.
+    `fetches` counts credentials that were issued.
     """
 
     at: int
@@ -66,7 +67,7 @@ class Latest(NamedTuple):
     age_s: float
 
     def seconds_left(self, target: TargetReport) -> int:
-        """How long this target's code lasts from now on (duration, seconds); 0 when there is none, or no longer."""
+        """How long this target's credential lasts from now on (duration, seconds); 0 when there is none."""
         return max(0, int(target.seconds_left - self.age_s))
 
     @property
@@ -183,7 +184,8 @@ class RunHistory:
     def warnings(self) -> tuple[str, ...]:
         """What ought to be looked at although all may be well, as sentences: the page's, besides danger.
 
-        Settings that are refused, what fails although its code is good for a while, and the warnings of the last run.
+        Settings that are refused, what fails although its credential is good for a while, and the warnings of the last
+        run.
         """
         with self._lock:
             report = self._report[0] if self._report else None
@@ -200,8 +202,8 @@ class RunHistory:
     def unhealthy_reasons(self) -> tuple[str, ...]:
         """Why not all is well, as sentences; empty when it is.
 
-        It is when Redis was read within the last two ticks and no code is in danger, now and not only when the latest
-        report was made.
+        It is when Redis was read within the last two ticks and no credential is in danger, now and not only when the
+        latest report was made.
         """
         with self._lock:
             read_ago_s = None if self._read_at is None else self._clock() - self._read_at

@@ -47,7 +47,7 @@ class Metrics:
             ["kind", "outcome", "error"],
             registry=one,
         )
-        waits = "Runs that found a code locked, by another run or by an attempt without an end."
+        waits = "Runs that found a credential locked, by another run or by an attempt without an end."
         self._waits = Counter(f"{name}_lease_waits", waits, ["kind"], registry=one)
         others = "Refreshes by another program that were noticed."
         self._supersessions = Counter(f"{name}_supersessions", others, ["kind"], registry=one)
@@ -120,11 +120,13 @@ class _Known:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "token_refresher_seconds_to_expiry",
-            "How long readers have the stored code; 0 when there is none.",
+            "How long readers have the stored credential; 0 when there is none.",
             labels=["app_id", "kind"],
         )
         danger = GaugeMetricFamily(
-            "token_refresher_in_danger", "1 when the code is missing or nearly expired.", labels=["app_id", "kind"]
+            "token_refresher_in_danger",
+            "1 when the credential is missing or nearly expired.",
+            labels=["app_id", "kind"],
         )
         latest = self._history.latest
         for each in latest.report.targets if latest else ():

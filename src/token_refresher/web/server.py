@@ -6,7 +6,7 @@
 
 | path       | answer                                                                                     |
 |------------|--------------------------------------------------------------------------------------------|
-| `/healthz` | 200 when Redis was read within two ticks and no code is in danger, else 503 with reasons   |
+| `/healthz` | 200 when Redis was read within two ticks and no credential is in danger, else 503 with reasons   |
 | `/livez`   | 200 while the loop turns, else 503: only a restart helps                                   |
 | `/metrics` | the metrics, for Prometheus; where there are any                                           |
 """

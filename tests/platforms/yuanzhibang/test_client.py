@@ -744,7 +744,7 @@ def test_an_answer_slower_than_one_read_may_take_is_not_waited_for(
 def test_a_question_is_heard_as_long_as_a_call_may_take(
     sim: Simulator, connect: Callable[..., YuanzhibangPlatform]
 ) -> None:
-    """What comes late still shows that a code was superseded; nothing at all shows nothing."""
+    """What comes late still shows that a credential was superseded; nothing at all shows nothing."""
     sim.script(CHECK_PATH, Fault.latency(0.2), times=None)
     platform = connect(policy=Policy(read_timeout_s=0.1, request_total_s=_WAIT_S))
     assert not platform.check_code(_app(sim.url), Kind.JS_TICKET, _CODE, _never()).valid

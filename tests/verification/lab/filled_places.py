@@ -58,14 +58,14 @@ class ManyApps(Place):
 
 
 class Stored(NamedTuple):
-    """A code that is stored from the beginning, how long it lives and its key stays (seconds; None: for ever)."""
+    """A credential that is stored from the beginning, how long it lives and its key stays (seconds; None: for ever)."""
 
     left_s: float
     ttl_s: float | None = None
 
 
 class Filled(ManyApps):
-    """Every application has values of another tool; the platform issued the codes, and may be `away` at first."""
+    """Every application has values of another tool; the platform issued the credentials, and may be `away` at first."""
 
     away = False
 
@@ -91,14 +91,14 @@ class Filled(ManyApps):
 
 
 class WithoutTtl(Filled):
-    """The codes live for another 50 minutes, their keys for ever."""
+    """The credentials live for another 50 minutes, their keys for ever."""
 
     def stored(self, number: int) -> Stored:
         return Stored(3000)
 
 
 class TooLongTtl(Filled):
-    """The codes live for another 50 minutes, their keys for a day."""
+    """The credentials live for another 50 minutes, their keys for a day."""
 
     def stored(self, number: int) -> Stored:
         return Stored(3000, 86400)
@@ -117,7 +117,7 @@ class TooLongTtlAway(TooLongTtl):
 
 
 class EndAsDate(Filled):
-    """The values call the codes' end a date in words, for which readers do not care; the codes live for 30 s.
+    """The values call the credentials' end a date in words, for which readers do not care; they live for 30 s.
 
     No fetch succeeds until the faults of the simulator are cleared.
     """
@@ -152,7 +152,7 @@ class GoodEndAsDate(EndAsDate):
 
 
 class LastOnesUrgent(Filled):
-    """Of 60 applications the last ten have codes for another 400 s, the others for nearly two hours.
+    """Of 60 applications the last ten have credentials for another 400 s, the others for nearly two hours.
 
     A run may take so little time that it cannot wait for many questions without an answer.
     """
@@ -213,7 +213,7 @@ class SeventyBehindWire(BehindWire):
 
 
 class ShortLives(Place):
-    """The platform issues codes for 300 s."""
+    """The platform issues credentials for 300 s."""
 
     simulator_options: ClassVar = {"lifetime_s": 300.0, "grace_s": 60.0}
 
@@ -231,7 +231,7 @@ class NoTokenGrace(Place):
 
 
 class NoGrace(Place):
-    """A newer code ends the older one at once."""
+    """A newer credential ends the older one at once."""
 
     simulator_options: ClassVar = {"grace_s": 0.0}
 

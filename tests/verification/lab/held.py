@@ -26,7 +26,7 @@ _ANSWERED_S = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class HeldRun(Trouble):
-    """The next run that fetches a code of `kind` is caught at `point`: killed, or frozen for `frozen_s` seconds.
+    """The next run that fetches a credential of `kind` is caught at `point`: killed, or frozen for `frozen_s` seconds.
 
     `meanwhile`: another run starts at that moment. `dies`: it is killed after all, when its request is out.
     `clock_jumps_s`: it is not frozen, but its time of day jumps. `alone`: there is no other run ever after.

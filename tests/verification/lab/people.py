@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def end_all_codes(stage: Stage) -> None:
-    """Every code that the platform has issued dies now."""
+    """Every credential that the platform has issued dies now."""
     for app_id in stage.place.app_ids:
         for kind in KINDS:
             for issued in stage.simulator.issued(app_id, kind):
@@ -33,7 +33,8 @@ def end_all_codes(stage: Stage) -> None:
 class SecretReset(Trouble):
     """The secret is changed on the console; the function gets the new one at the end, where it is `deployed` at all.
 
-    `hard`: the old codes die at once. `operator_after_s`: so long after it the operator fetches both codes by hand.
+    `hard`: the old credentials die at once. `operator_after_s`: so long after it the operator fetches both credentials
+    by hand.
     """
 
     hard: bool = False
@@ -42,7 +43,7 @@ class SecretReset(Trouble):
 
     @property
     def name(self) -> str:
-        return "secret reset" + (", codes die" if self.hard else "")
+        return "secret reset" + (", credentials die" if self.hard else "")
 
     def begin(self, stage: Stage) -> None:
         secret = plant("reset-secret")
@@ -62,7 +63,7 @@ class SecretReset(Trouble):
 
 @dataclass(frozen=True, kw_only=True)
 class Disabled(Trouble):
-    """The application is disabled on the console: its codes die, and each interface answers that it is unknown."""
+    """The application is disabled on the console: its credentials die; each interface answers that it is unknown."""
 
     @property
     def name(self) -> str:
@@ -139,10 +140,10 @@ class Withdrawn(Trouble):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredByOthers(Trouble):
-    """Another tool fetches both codes and stores them over what is there, with no TTL unless `ttl_s` says so.
+    """Another tool fetches both credentials and stores them over what is there, with no TTL unless `ttl_s` says so.
 
     `expires_in` is what it calls their end: `claimed_s` from now, times `factor`, or the text in `says`. `outdated`: it
-    stores the codes that it had before these. `left_s`: so long do they live, where the platform cuts it.
+    stores the credentials that it had before these. `left_s`: so long do they live, where the platform cuts it.
     """
 
     claimed_s: float = 7200
@@ -154,7 +155,7 @@ class StoredByOthers(Trouble):
 
     @property
     def name(self) -> str:
-        return "another tool stores its codes"
+        return "another tool stores its credentials"
 
     def begin(self, stage: Stage) -> None:
         client = stage.place.world.redis.client()

@@ -39,7 +39,7 @@ class Place:
     def __init__(self, **policy: float) -> None:
         self.world = self._new_world()
         self.more: list[RedisServer] = []
-        # Codes that the platform issued before the beginning, to others.
+        # Credentials that the platform issued before the beginning, to others.
         self.planted: set[str] = set()
         self._pausing = threading.Lock()
         try:

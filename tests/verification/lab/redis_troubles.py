@@ -129,7 +129,7 @@ class Flushed(_OfRedis):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored(Trouble):
-    """A snapshot is taken, a person forces new codes, and Redis dies and comes back with the snapshot."""
+    """A snapshot is taken, a person forces new credentials, and Redis dies and comes back with the snapshot."""
 
     @property
     def name(self) -> str:

@@ -23,9 +23,9 @@ from .timeline import Held, Timeline, as_plain, refused_stretches
 class Result:
     """The measures. Seconds (virtual, except `took_s`) count for both kinds together, and so do fetches.
 
-    `ideal` is how many fetches the life of a code and the system's margin need over that time. `heal_s` None: never.
-    `calm_runs`: runs that ended well although readers found no code after it. `unfinished`: faults that never came or
-    never ended. `foreign`: fetches by others.
+    `ideal` is how many fetches the life of a credential and the system's margin need over that time. `heal_s` None:
+    never. `calm_runs`: runs that ended well although readers found no credential after it. `unfinished`: faults that
+    never came or never ended. `foreign`: fetches by others.
     """
 
     scenario: str
@@ -108,12 +108,12 @@ def broken(scenario: Scenario, result: Result) -> list[str]:
     bounds = scenario.bounds
     found = [f"the fault {name!r} never came or never ended" for name in result.unfinished]
     checks: Sequence[tuple[float | None, float | None, Callable[[], str]]] = (
-        (result.refused_s, bounds.refused_s, lambda: f"{result.refused_s:g} s with a refused code"),
-        (result.none_s, bounds.none_s, lambda: f"{result.none_s:g} s without a code"),
+        (result.refused_s, bounds.refused_s, lambda: f"{result.refused_s:g} s with a refused credential"),
+        (result.none_s, bounds.none_s, lambda: f"{result.none_s:g} s without a credential"),
         (result.extra, bounds.fetches, lambda: f"{result.extra} fetches beyond the ideal {result.ideal}"),
         (result.questions, bounds.questions, lambda: f"{result.questions} questions"),
         (result.failed_runs, bounds.failed_runs, lambda: f"{result.failed_runs} failed runs"),
-        (result.calm_runs, bounds.calm_runs, lambda: f"{result.calm_runs} runs that called a missing code well"),
+        (result.calm_runs, bounds.calm_runs, lambda: f"{result.calm_runs} runs that called a missing credential well"),
         (
             math.inf if result.heal_s is None else result.heal_s,
             bounds.heal_s,
@@ -126,5 +126,5 @@ def broken(scenario: Scenario, result: Result) -> list[str]:
         if value is not None and bound is not None and value > bound
     ]
     if scenario.inside and bounds.refused_s != 0:
-        found.append("inside the assumptions no second with a refused code may be allowed")
+        found.append("inside the assumptions no second with a refused credential may be allowed")
     return found + [each for each in result.refused if bounds.refused_s == 0]

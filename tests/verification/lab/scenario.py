@@ -62,9 +62,9 @@ class Trouble:
 class Bounds:
     """What may come of a scenario, for our system. Seconds count for both kinds together.
 
-    `refused_s`, `none_s`: with a refused code, with none. `fetches`: beyond the ideal number, both kinds together.
-    `heal_s`: until all is as before, after the last fault ended. `questions` to checkCode, `failed_runs` of all copies,
-    `calm_runs`: runs that ended well although readers found no code after it. None: whatever.
+    `refused_s`, `none_s`: with a refused credential, with none. `fetches`: beyond the ideal number, both kinds
+    together. `heal_s`: until all is as before, after the last fault ended. `questions` to checkCode, `failed_runs` of
+    all copies, `calm_runs`: runs that ended well although readers found no credential after it. None: whatever.
     """
 
     refused_s: float | None = 0.0

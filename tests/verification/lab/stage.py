@@ -25,7 +25,7 @@ from .timeline import Band, Fetch, Held, Look, Timeline, worst
 SAMPLE_S = 20.0
 # The recorded expiry may be later than the real one by so much (seconds): as long as checkCode may be off.
 _ABOUT_S = 60.0
-# A code that is due waits for the next tick, and a tick may fall out: not yet stale (ticks, seconds).
+# A credential that is due waits for the next tick, and a tick may fall out: not yet stale (ticks, seconds).
 _OVERDUE_TICKS, _OVERDUE_S = 2, 10.0
 # At the same instant readers look first, then faults begin or end, then the timer fires.
 _LOOK, _TROUBLE, _TIMER = range(3)
@@ -35,8 +35,8 @@ class Stage:
     """Everything that faults may touch while a scenario plays. Instants are seconds since the beginning.
 
     The last of `starts` gives, for each time the timer fires, after how many seconds runs begin; `foreign` holds the
-    codes that somebody else fetched. `stand_in`, where set, does the next runs in place of the crew. `calm_runs`: runs
-    that ended well although readers found no code after it.
+    credentials that somebody else fetched. `stand_in`, where set, does the next runs in place of the crew. `calm_runs`:
+    runs that ended well although readers found no credential after it.
     """
 
     def __init__(self, scenario: Scenario, system: System, place: Place, seed: int) -> None:
@@ -217,7 +217,7 @@ class Stage:
         return Held.ACCEPTED if self.simulator.valid(app_id, kind, code) else Held.REFUSED
 
     def _healthy(self, held: dict[str, Held]) -> bool:
-        """Whether every code is accepted, fresh, and dies no sooner than recorded, and the system is settled."""
+        """Whether every credential is accepted, fresh, and dies no sooner than recorded, and the system is settled."""
         if any(state is not Held.ACCEPTED for state in held.values()):
             return False
         now = self.place.now()

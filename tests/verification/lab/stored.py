@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-# The member that holds the code, by kind.
+# The member that holds the credential, by kind.
 MEMBERS = {"access_token": "server_access_token", "js_ticket": "js_ticket"}
 
 
@@ -23,7 +23,7 @@ def expiry_in(raw: bytes) -> float:
 
 
 def code_in(raw: bytes, kind: str) -> str | None:
-    """The code; None where there is none."""
+    """The credential; None where there is none."""
     try:
         return str(json.loads(raw)[MEMBERS[kind]])
     except (ValueError, TypeError, KeyError):

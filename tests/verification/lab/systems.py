@@ -26,7 +26,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel shows it; not
 
 
 class System(Protocol):
-    """One way to keep codes fresh. `margin_s` (seconds): with less left it fetches."""
+    """One way to keep credentials fresh. `margin_s` (seconds): with less left it fetches."""
 
     name: str
     margin_s: float

@@ -16,7 +16,7 @@ from .timeline import Held
 
 # A scenario's results by the system's name, and the scenarios' by name, in the order of printing.
 Results = Mapping[str, Mapping[str, Result]]
-_HEADS = ("refused s", "no code s", "fetches", "healed s")
+_HEADS = ("refused s", "no credential s", "fetches", "healed s")
 _SYSTEMS = ("ours", "baseline")
 _HELD = (Held.REFUSED, Held.NONE)
 
@@ -65,7 +65,7 @@ def markdown(scenarios: Mapping[str, Scenario], results: Results) -> list[str]:
 
 
 def figures(results: Results) -> list[str]:
-    """What readers of ours held, and what it cost, as a table for a page: each kind of code apart."""
+    """What readers of ours held, and what it cost, as a table for a page: each kind of credential apart."""
     heads = ["scenario", "refused s (token, ticket)", "none s (token, ticket)", "fetches", "questions"]
     rows = [[*heads, "failed runs", "calm runs"], ["---", *["---:"] * (len(heads) + 1)]]
     for name, by_system in results.items():

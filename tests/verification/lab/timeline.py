@@ -57,7 +57,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Fetch:
-    """A code that the platform issued, at an instant (seconds since the beginning). `ours`: to the system looked at."""
+    """A credential that the platform issued at an instant (seconds since the beginning). `ours`: to this system."""
 
     at_s: float
     kind: str
@@ -115,7 +115,7 @@ class Timeline:
 
 
 def refused_stretches(timeline: Timeline) -> list[str]:
-    """Every stretch with a refused code, as sentences."""
+    """Every stretch with a refused credential, as sentences."""
     return [
         f"{kind} refused from {s.begin_s:.0f} to {s.end_s:.0f} s"
         for kind in KINDS

@@ -121,7 +121,7 @@ class SomebodyElse(Trouble):
 
 @dataclass(frozen=True, kw_only=True)
 class Shortened(Trouble):
-    """The platform ends the newest code earlier than it said, and tells nobody."""
+    """The platform ends the newest credential earlier than it said, and tells nobody."""
 
     left_s: float
     kinds: tuple[str, ...] = KINDS
@@ -139,7 +139,7 @@ class Shortened(Trouble):
 
 @dataclass(frozen=True, kw_only=True)
 class Complaints(Trouble):
-    """So many readers say, every minute, that the platform refused their code; or only when it really does."""
+    """So many readers say, every minute, that the platform refused their credential; or only when it really does."""
 
     readers: int = 1000
     true_ones: bool = False

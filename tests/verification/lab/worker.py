@@ -32,7 +32,7 @@ from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
 from token_refresher.store.redis_store import RedisStore
 
-# What starts a run: the timer, or a person who wants new codes.
+# What starts a run: the timer, or a person who wants new credentials.
 EVENTS = {
     "run": json.dumps({"triggerTime": "2026-01-01T00:00:00Z", "triggerName": "lab", "payload": ""}).encode(),
     "force": b'{"force": true}',
@@ -48,7 +48,7 @@ POINTS = (
     "before finish",
 )
 _PATHS = {Kind.ACCESS_TOKEN.value: "/token", Kind.JS_TICKET.value: "/ticket"}
-# A code of either kind, at those points that need not know which.
+# A credential of either kind, at those points that need not know which.
 ANY = "any"
 _FETCHES = {Kind.ACCESS_TOKEN.value: "fetch_access_token", Kind.JS_TICKET.value: "fetch_js_ticket"}
 
@@ -119,7 +119,7 @@ def _ahead_s() -> float:
 
 
 def _wanted() -> tuple[str, str]:
-    """The point at which to be held, and the kind of the code that is fetched there; empty for none."""
+    """The point at which to be held, and the kind of the credential that is fetched there; empty for none."""
     place, _, kind = os.environ.get("LAB_HOLD", "").partition("/")
     return place, kind
 

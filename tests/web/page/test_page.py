@@ -96,7 +96,7 @@ def test_every_application_and_kind_is_shown_with_all_that_is_known_of_it() -> N
         assert app_id in text
         assert name in text
     assert text.count("access_token</span>") == text.count("js_ticket</span>") == 3
-    assert "All 6 codes are fine" in text
+    assert "All 6 credentials are fine" in text
     assert "1 h 56 min" in text
     assert text.count("0a1b2c3d") == 6
     assert str((NOW - 2200) * 1000) in text
@@ -130,7 +130,7 @@ def test_what_another_copy_met_is_a_warning_for_page_and_health_and_no_failure_o
     sick = "another copy (0a1b2c3d4e5f) is refused: wrong_secret (application 100027)"
     known = state_of([target_report(last_outcome="refused: wrong_secret")], warnings=(sick,))
     text = html_of(client_of(known))
-    assert "No code is in danger, with a warning" in text
+    assert "No credential is in danger, with a warning" in text
     assert "Failing" not in text
     assert "Trying again will not help" not in text
     assert "refused: wrong_secret" in text, "the last outcome of any copy stays in its column"
@@ -141,7 +141,7 @@ def test_health_warns_of_what_fails_while_its_code_is_good() -> None:
     waits: dict[str, Any] = {"reason": "BACKING_OFF", "sentence": "NEAR_EXPIRY, but waits 200 s"}
     known = state_of([target_report("100027", left_s=1700, last_outcome="refused: wrong_secret", **waits)])
     assert known.warnings() == ("100027 access_token: wrong_secret",)
-    assert "1 of 1 code needs you" in html_of(client_of(known))
+    assert "1 of 1 credential needs you" in html_of(client_of(known))
     many = state_of([target_report(f"app{n:02}", left_s=1700, last_outcome="refused: wrong_secret", **waits)
                      for n in range(12)])  # fmt: skip
     assert many.warnings()[-1] == "and 2 more"
@@ -204,8 +204,8 @@ def test_before_the_first_run_the_page_says_so() -> None:
     ("each", "severity", "word"),
     [
         (target_report(), Severity.GOOD, "Fresh"),
-        (target_report(left_s=0, reason="MISSING"), Severity.BAD, "No code"),
-        (target_report(left_s=0, reason="LOCKED"), Severity.BAD, "No code"),
+        (target_report(left_s=0, reason="MISSING"), Severity.BAD, "No credential"),
+        (target_report(left_s=0, reason="LOCKED"), Severity.BAD, "No credential"),
         (target_report(left_s=3000, reason="LOCKED"), Severity.CALM, "Waiting"),
         (target_report(left_s=700, reason="YIELDING"), Severity.CALM, "Waiting"),
         (target_report(left_s=500, expires_at=NOW + 5000, safe_for_s=200, in_danger=False), Severity.GOOD, "Fresh"),
@@ -222,7 +222,7 @@ def test_before_the_first_run_the_page_says_so() -> None:
         (target_report(last_outcome="refused: wrong_secret"), Severity.GOOD, "Fresh"),
         (target_report(reason="SUPERSEDED"), Severity.SOON, "Superseded"),
         (target_report(superseded_at=(NOW - 4000,)), Severity.GOOD, "Fresh"),
-        (target_report(warnings=("the platform handed out the same code again",)), Severity.SOON, "Look"),
+        (target_report(warnings=("the platform handed out the same credential again",)), Severity.SOON, "Look"),
         (target_report(reason="NOT_READ"), Severity.BAD, "Not read"),
     ],
 )
@@ -816,11 +816,11 @@ def test_a_sample_shows_what_another_process_stored(redis_server: RedisServer, s
     program = refresher(settings)
     known = RunHistory({"app0007": "<i>shop</i>"}, settings.policy, Clock())
     read_once(known, program)
-    assert "2 of 2 codes need you" in html_of(client_of(known))
+    assert "2 of 2 credentials need you" in html_of(client_of(known))
     program.run_once(Command(Action.REFRESH))
     read_once(known, program)
     text = html_of(client_of(known))
-    assert "All 2 codes are fine" in text
+    assert "All 2 credentials are fine" in text
     assert "&lt;i&gt;shop" in text
     assert simulator.fetches("app0007", "access_token") == 1
 
@@ -854,5 +854,5 @@ def test_a_defect_is_shown_without_its_words_and_ends_nothing() -> None:
 
 def test_the_view_is_made_from_a_source_and_nothing_else() -> None:
     known = state_of(on_fire())
-    assert page_of(known).headline.text == "3 of 6 codes need you"
+    assert page_of(known).headline.text == "3 of 6 credentials need you"
     assert page_of(known, "100044").found == 1

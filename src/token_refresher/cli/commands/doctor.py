@@ -19,7 +19,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
 
 
 DOCTOR = CommandSpec(
-    help="examine settings, Redis, platform, codes and timer, and say what to do",
+    help="examine settings, Redis, platform, credentials and timer, and say what to do",
     run=_run,
     add_options=add_quiet,
     examples=(

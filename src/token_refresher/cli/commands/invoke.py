@@ -43,7 +43,7 @@ INVOKE = CommandSpec(
     run=_run,
     add_options=_add_options,
     examples=(
-        ("invoke --app 100027 --kind js_ticket --force", "have the deployed function renew one code"),
+        ("invoke --app 100027 --kind js_ticket --force", "have the deployed function renew one credential"),
         ("invoke --async", "start it and do not wait for the report"),
     ),
 )

@@ -61,7 +61,7 @@ def _refresh(options: argparse.Namespace, environ: Mapping[str, str], output: Ou
 
 
 def _in_vain(report: Report) -> bool:
-    """Whether codes were asked for and none came. A timer tries again; a person by hand, or a script, has to know."""
+    """Whether credentials were asked for and none came. A timer tries again; a person or a script has to know."""
     failed = any(each.failure and each.outcome in _WITHOUT_CODE for each in report.targets)
     return failed and not any(each.fetches for each in report.targets)
 
@@ -164,12 +164,12 @@ def _exit_code(report: Report) -> int:
 # -- the commands ------------------------------------------------------------------------------------------------------
 
 REFRESH = CommandSpec(
-    help="fetch the codes that are due",
+    help="fetch the credentials that are due",
     run=_refresh,
     add_options=_add_refresh_options,
     examples=(
         ("refresh", "what the timer does: fetch what is due, and nothing else"),
-        ("refresh --app 100027 --kind js_ticket --force", "one code by hand, even a fresh one"),
+        ("refresh --app 100027 --kind js_ticket --force", "one credential by hand, even a fresh one"),
         ("refresh --shard 2/8 --json", "the second of eight parts; the report as JSON"),
         ("refresh --config /etc/token-refresher.yaml --quiet", "under cron, which mails what is printed"),
     ),
@@ -179,7 +179,7 @@ PLAN = CommandSpec(
     run=_plan,
     add_options=_add_plan_options,
     examples=(
-        ("plan", "which codes are due, and why; nothing is fetched"),
+        ("plan", "which credentials are due, and why; nothing is fetched"),
         ("plan --app 100027 --force", "what `refresh --force` would do"),
     ),
 )
@@ -188,17 +188,17 @@ STATUS = CommandSpec(
     run=_status,
     add_options=_add_status_options,
     examples=(
-        ("status", "every code that is stored, and its time left"),
+        ("status", "every credential that is stored, and its time left"),
         ("status --app 100027 100028 --json", "the same of two applications, for a program"),
         ("status --serve", "the same as a page on http://127.0.0.1:8081, until Ctrl-C"),
     ),
 )
 CHECK = CommandSpec(
-    help="ask the platform whether it still accepts the stored codes",
+    help="ask the platform whether it still accepts the stored credentials",
     run=_check,
     add_options=_add_check_options,
     examples=(
-        ("check", "ask the platform about every stored code; changes nothing"),
+        ("check", "ask the platform about every stored credential; changes nothing"),
         ("check --repair", "ask, and renew at once what is dead or superseded"),
     ),
 )

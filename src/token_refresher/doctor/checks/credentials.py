@@ -38,8 +38,8 @@ class Stored:
 
 
 def stored(each: Stored, policy: Policy) -> Finding:
-    """Whether there is a code, and for how long."""
-    check, snapshot = Check("code stored", each.about), each.snapshot
+    """Whether there is a credential, and for how long."""
+    check, snapshot = Check("credential stored", each.about), each.snapshot
     if snapshot.record is None:
         return check.red("nothing is stored", _RUN)
     if isinstance(snapshot.record, Unreadable):
@@ -59,8 +59,8 @@ def stored(each: Stored, policy: Policy) -> Finding:
 
 
 def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
-    """What checkCode says of the stored code."""
-    check, live, policy = Check("code accepted", each.about), each.snapshot.live, context.settings.policy
+    """What checkCode says of the stored credential."""
+    check, live, policy = Check("credential accepted", each.about), each.snapshot.live, context.settings.policy
     kind = each.snapshot.target.kind
     said = answers.checked.get(kind)
     if live is None or said is None:
@@ -83,8 +83,8 @@ def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
 
 
 def writers(each: Stored) -> Finding:
-    """Traces of other programs: what only we write is missing or out of order, or codes were superseded."""
-    check, snapshot = Check("code writers", each.about), each.snapshot
+    """Traces of other programs: what only we write is missing or out of order, or credentials were superseded."""
+    check, snapshot = Check("credential writers", each.about), each.snapshot
     live, lease = snapshot.live, snapshot.lease
     superseded_at, now_s = tuple(at // 1000 for at in lease.superseded), snapshot.now_ms // 1000
     repeatedly = elsewhere(superseded_at, now_s)
@@ -105,7 +105,7 @@ def writers(each: Stored) -> Finding:
 
 
 def _is_overwritten(live: Record, lease: Lease) -> bool:
-    """After an attempt that issued a code and ended, value and lease carry the same fence.
+    """After an attempt that issued a credential and ended, value and lease carry the same fence.
 
     Of a value that it did not settle the lease knows nothing.
     """

@@ -1,8 +1,8 @@
 """The platform, application by application: is it reached, does it serve this address, is the secret right.
 
-Nothing is fetched. checkCode is asked about the stored codes, or about a code made up for this; and a login-free code
-made up for this is offered for exchange, which the platform can only refuse: by its word for the code when the secret
-is right, by another one when it is not.
+Nothing is fetched. checkCode is asked about the stored credentials, or about a credential made up for this; and a
+login-free code made up for this is offered for exchange, which the platform can only refuse: by its word for the
+credential when the secret is right, by another one when it is not.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def asked(app: App, snapshots: list[Snapshot], platform: YuanzhibangPlatform, cl
 
 
 def _made_up() -> str:
-    """A code that the platform never issued."""
+    """A credential that the platform never issued."""
     return f"doctor{os.urandom(8).hex()}"
 
 
@@ -140,7 +140,7 @@ def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
 
 
 def clock(context: CheckContext, answers: Answers) -> Finding:
-    """The platform's clock by its Date header, against Redis's, by whose clock codes expire."""
+    """The platform's clock by its Date header, against Redis's, by whose clock credentials expire."""
     check, one = Check("platform clock", answers.app.app_id), "the platform's clock"
     if not answers.ahead_s:
         return check.grey("not known: no answer with a Date header came")

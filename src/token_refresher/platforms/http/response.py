@@ -130,7 +130,7 @@ def _parse(body: bytes, http_status: int) -> Any:
             parse_constant=_constant,
         )
     except (ValueError, RecursionError):
-        # from None: the exception quotes the answer, which may hold a code.
+        # from None: the exception quotes the answer, which may hold a credential.
         raise unusable_response(f"no valid JSON (HTTP {http_status})") from None
 
 

@@ -128,7 +128,7 @@ class YuanzhibangPlatform:
     def fetch_js_ticket(self, app: App, access_token: str, until: float) -> Issued:
         """Fetch a new js_ticket with a live access_token.
 
-        Raises RefusedError (code token_invalid: the token is dead), NotSentError or UnknownOutcomeError.
+        Raises RefusedError (error code token_invalid: the token is dead), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "access_token": access_token, "type": Kind.JS_TICKET.value}
         with self._about(app, Kind.JS_TICKET, app.endpoints.ticket_url):
@@ -136,11 +136,11 @@ class YuanzhibangPlatform:
             return self._issued(reply, _data(reply, app, fields, "token_invalid"), "ticket")
 
     def check_code(self, app: App, kind: Kind, code: str, until: float) -> Checked:
-        """Ask whether the platform accepts a code; asking changes nothing there.
+        """Ask whether the platform accepts a credential; asking changes nothing there.
 
         Its answer is waited for as long as the call may take: a late word is worth more than none. Raises RefusedError
-        (code app_denied: it speaks of the application or the code, with another status than 4102; other codes say
-        nothing about either), NotSentError or UnknownOutcomeError.
+        (error code app_denied: it speaks of the application or the credential, with another status than 4102; other
+        error codes say nothing about either), NotSentError or UnknownOutcomeError.
         """
         fields = {"app_id": app.app_id, "type": kind.value, "code": code}
         with self._about(app, kind, app.endpoints.check_code_url):
@@ -153,7 +153,7 @@ class YuanzhibangPlatform:
     def exchange_login_code(self, app: App, code: str, until: float) -> User:
         """Exchange a page's login-free code, good for one use, for its user.
 
-        Raises RefusedError (code code_invalid: unknown or used up), NotSentError or UnknownOutcomeError.
+        Raises RefusedError (error code code_invalid: unknown or used up), NotSentError or UnknownOutcomeError.
         """
         secret = app.secret.reveal()
         fields = {"app_id": app.app_id, "secret": secret, "grant_type": "authorization_code", "code": code}

@@ -116,7 +116,7 @@ def parse_response(reply: HttpResponse) -> ApiResponse:
     if refused is not None and not success and not (no and refused.code != "rate_limited"):
         raise refused
     if not no and (envelope.status != _OK or http_status >= 400):
-        # A success inside an HTTP error counts as unknown too: a code may have been issued.
+        # A success inside an HTTP error counts as unknown too: a credential may have been issued.
         raise unusable_response(f"status {envelope.status} with HTTP {http_status}")
     return envelope
 
@@ -145,7 +145,7 @@ def whole(leaf: object) -> int | None:
 
 
 def read_credential(data: Mapping[str, Any], name: str) -> tuple[str, tuple[str, ...]]:
-    """The code under `name`, and warnings. Raises UnknownOutcomeError (bad_answer)."""
+    """The credential under `name`, and warnings. Raises UnknownOutcomeError (bad_answer)."""
     code = data.get(name)
     if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE:
         raise unusable_response(f"no usable {name}")

@@ -8,8 +8,8 @@
 --   finished already (a late duplicate). Only 'held' writes.
 -- Idempotent: the attempt that holds the lease gets the same lease again.
 -- Races prevented: two attempts at once; a fetch that Redis would not know of (this write comes before it); a fetch for
---   what another run has renewed or judged meanwhile; a process that dies after its request: the code that it may have
---   ended leaves Redis before the platform rejects it; a lock that a clock set back would make eternal.
+--   what another run has renewed or judged meanwhile; a process that dies after its request: the credential that it
+--   may have ended leaves Redis before the platform rejects it; a lock that a clock set back would make eternal.
 local work_until = now + tonumber(ARGV[5])
 local locked_until = work_until + tonumber(ARGV[6])
 local function answer(word)
@@ -32,7 +32,7 @@ if held() ~= ARGV[3] or mark ~= ARGV[4] then return answer('changed') end
 begin()
 local last = fence(field('fence'))
 local _, failures, asked = caller(ARGV[2])
--- Who last brought a code loses its precedence with an attempt of its own that did not end.
+-- Who last brought a credential loses its precedence with an attempt of its own that did not end.
 if old ~= finished and by and by == field('issued_by') then redis.call('HDEL', KEYS[2], 'issued_by') end
 -- The caller's own wait is written ahead: a process that dies has it too.
 local ahead = math.min(tonumber(ARGV[8]) * 2 ^ math.min(failures, 30), tonumber(ARGV[9]))

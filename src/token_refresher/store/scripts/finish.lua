@@ -7,9 +7,9 @@
 -- Returns: 'done' | 'lost' (the lease is no longer this attempt's: nothing was stored; a target for which something may
 --   have been issued is marked) | 'orphan' (lease and value are both gone: stored for the grace, and marked).
 -- Idempotent: an attempt that was finished answers 'done' again and changes nothing.
--- Races prevented: a late process storing an older code over a newer one; a reader seeing the value of one attempt with
---   the lease of another; a definite no that restores the TTL of a code which an earlier attempt, or a late one, may
---   have ended; an unlocked target while its request may still be executed.
+-- Races prevented: a late process storing an older credential over a newer one; a reader seeing the value of one
+--   attempt with the lease of another; a definite no that restores the TTL of a credential which an earlier attempt, or
+--   a late one, may have ended; an unlocked target while its request may still be executed.
 local issued, expires, sent, grace = ARGV[3] == 'issued', tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[13])
 if field('finished') == ARGV[1] then return 'done' end
 local value, before, own_mark = held(), field('before') or 'none', mark == ARGV[1]
@@ -22,7 +22,7 @@ local ahead, failures, asked = caller(ARGV[2])
 if mine and ARGV[3] == 'unknown' then
   remember(ARGV[2], ahead, failures, asked, ARGV[9])
 elseif mine then
-  -- A caller that has nothing to wait for is forgotten; only when it asked in vain, about the same code, is kept.
+  -- A caller that has nothing to wait for is forgotten; only when it asked in vain, about the same credential, is kept.
   local wait = tonumber(ARGV[8])
   local till = wait >= 0 and now + wait or not issued and asked > 0 and 0
   remember(ARGV[2], till, (issued or wait < 0) and 0 or failures, asked, ARGV[9])

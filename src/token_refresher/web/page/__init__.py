@@ -1,4 +1,4 @@
-"""The status page: every code with its state, the time that is left, and its last day. Shows fingerprints, never codes.
+"""The status page: every credential with its state, time left and last day. Shows fingerprints, never credentials.
 
 Needs Flask, Jinja2 and waitress (the extra "daemon").
 
@@ -7,8 +7,8 @@ Needs Flask, Jinja2 and waitress (the extra "daemon").
 | `routes`     | the page as a Flask blueprint                                          |
 | `auth`       | token, sessions, forms, headers                                        |
 | `throttle`   | how long an address that sent wrong tokens waits                       |
-| `severity`   | how bad it is: of one code, and of all together                        |
-| `chart`      | the history of a code as lines                                         |
+| `severity`   | how bad it is: of one credential, and of all together                        |
+| `chart`      | the history of a credential as lines                                         |
 | `view`       | all of it together, in the words that the template shows               |
 | `standalone` | the page without the daemon                                            |
 | `assets/`    | templates, style, script, icon                                         |

@@ -44,7 +44,7 @@ def chart(
 ) -> Chart | None:
     """The chart of `width_s` until `now` (unix seconds); None when there is nothing to show.
 
-    Life and margin are those of the code, where they are known.
+    Life and margin are those of the credential, where they are known.
     """
     shown = [each for each in samples if 0 <= now - each.at <= width_s]
     if not shown:
@@ -79,7 +79,7 @@ class _Scale(NamedTuple):
 
 
 def _corners(samples: Sequence[Sample], now: int, scale: _Scale) -> list[tuple[float, float]]:
-    """Between two samples a code has only aged: it falls by a second each second, and then jumps to what was seen."""
+    """Between two samples a credential has only aged: its time falls by a second each second, then jumps."""
     corners: list[tuple[float, float]] = []
     before: Sample | None = None
     for sample in samples:

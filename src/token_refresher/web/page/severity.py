@@ -1,4 +1,4 @@
-"""How bad is it: of a single code, in one word, and of all together, in a headline. Pure."""
+"""How bad is it: of a single credential, in one word, and of all together, in a headline. Pure."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def reason_meaning(reason: str) -> str:
 
 
 def seconds_left(each: TargetReport, age_s: float) -> int:
-    """How long a code lasts from now on, `age_s` after it was reported."""
+    """How long a credential lasts from now on, `age_s` after it was reported."""
     return max(0, int(each.seconds_left - age_s))
 
 
 def recorded_left(each: TargetReport, at: int, age_s: float) -> int:
-    """How long a code lasts by its record, `age_s` after it was reported at `at`; readers may have it for less."""
+    """How long a credential lasts by its record, `age_s` after the report at `at`; readers may have it for less."""
     return max(0, int((each.expires_at or 0) - at - age_s))
 
 
@@ -79,17 +79,17 @@ def failure_trouble(failure: Failure) -> Trouble:
 
 
 def recent(each: TargetReport, at: int) -> tuple[int, ...]:
-    """When, within the hour before `at`, another program's refresh of this code was noticed (instants)."""
+    """When, within the hour before `at`, another program's refresh of this credential was noticed (instants)."""
     return life.recent(each.superseded_at, at)
 
 
 def status_of(each: TargetReport, at: int, age_s: float) -> CredentialStatus:
-    """The status of one code, `age_s` after it was reported at `at`."""
+    """The status of one credential, `age_s` after it was reported at `at`."""
     left_s, failed = seconds_left(each, age_s), trouble_of(each)
     if each.reason == Reason.NOT_READ.value:
         return CredentialStatus(Severity.BAD, "Not read")
     if each.in_danger_after(age_s):
-        return CredentialStatus(Severity.BAD, "Expires soon" if left_s else "No code")
+        return CredentialStatus(Severity.BAD, "Expires soon" if left_s else "No credential")
     if failed:
         return CredentialStatus(Severity.SOON if failed.retryable else Severity.BAD, "Failing")
     if each.reason in (Reason.SUPERSEDED.value, Reason.REFUSED.value) and not each.outcome:
@@ -107,7 +107,7 @@ def status_of(each: TargetReport, at: int, age_s: float) -> CredentialStatus:
 
 
 class Refreshed(NamedTuple):
-    """When codes were last refreshed (`at`, unix seconds, 0: not known), and whether that is too long ago."""
+    """When credentials were last refreshed (`at`, unix seconds, 0: not known), and whether that is too long ago."""
 
     at: int
     overdue: bool
@@ -154,7 +154,9 @@ def headline(
         return Headline(Severity.CALM, "Waiting for the first run", "waiting")
     if bad:
         need = "needs" if bad == 1 else "need"
-        return Headline(Severity.BAD, f"{bad} of {counted(len(statuses), 'code')} {need} you", f"{bad} in trouble")
+        return Headline(
+            Severity.BAD, f"{bad} of {counted(len(statuses), 'credential')} {need} you", f"{bad} in trouble"
+        )
     if failed:
         return Headline(Severity.BAD, "The last run failed", "run failed")
     if age_s is not None and age_s > silent_s(policy):
@@ -162,9 +164,9 @@ def headline(
     if dead_s is not None:
         return Headline(Severity.BAD, f"No refresh for {duration(dead_s)}", "no refresh")
     if soon or warned:
-        what = f"{counted(soon, 'code')} to keep an eye on" if soon else "with a warning"
-        return Headline(Severity.SOON, f"No code is in danger, {what}", "keep an eye on it")
-    every = "The code is" if len(statuses) == 1 else f"All {len(statuses)} codes are"
+        what = f"{counted(soon, 'credential')} to keep an eye on" if soon else "with a warning"
+        return Headline(Severity.SOON, f"No credential is in danger, {what}", "keep an eye on it")
+    every = "The credential is" if len(statuses) == 1 else f"All {len(statuses)} credentials are"
     return Headline(Severity.GOOD, f"{every} fine", "all fine")
 
 

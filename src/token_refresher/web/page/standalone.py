@@ -1,4 +1,4 @@
-"""The page alone, without the daemon: `token-refresher status --serve`. It reads Redis, and never fetches a code."""
+"""The page without the daemon: `token-refresher status --serve`. It reads Redis, and never fetches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def serve(
     """Serve the page on `listen` ("HOST:PORT"; port 0: any free one) until `stop` or KeyboardInterrupt.
 
     `hosts` are names under which the page is asked for, besides addresses and the one it listens on. `started` is
-    called with the page's address. In every tick the stored codes are read; nothing is fetched or changed.
+    called with the page's address. In every tick the stored credentials are read; nothing is fetched or changed.
     Raises CommandError for an address that cannot be had, or that others can reach while there is no token.
     """
     host, port = address(listen)
@@ -65,7 +65,7 @@ def create_app(history: RunHistory, token: Secret | None, hosts: Collection[str]
 
 
 def read_once(history: RunHistory, refresher: Refresher) -> None:
-    """Read all stored codes once. What goes wrong is shown on the page, and ends nothing."""
+    """Read all stored credentials once. What goes wrong is shown on the page, and ends nothing."""
     try:
         report = refresher.run_once(Command(Action.STATUS))
     except TokenRefresherError as error:

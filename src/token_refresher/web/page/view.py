@@ -41,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class CredentialView:
-    """One code as it is shown. `sentence` is "" where it would only repeat the reason's `meaning`.
+    """One credential as it is shown. `sentence` is "" where it would only repeat the reason's `meaning`.
 
     `expires` is when readers lose it; `cut` says why that is before its recorded end, where it is. `renewed`: by the
     run reported, and the reason says why.
@@ -71,7 +71,7 @@ class CredentialView:
 
 @dataclass(frozen=True)
 class ApplicationView:
-    """An application with its codes."""
+    """An application with its credentials."""
 
     id: str
     app_id: str
@@ -125,7 +125,7 @@ class Page:
 
 @dataclass(frozen=True)
 class PageContext:
-    """What every code of one page shares.
+    """What every credential of one page shares.
 
     `now` is an instant (unix seconds, Redis's clock). The latest report was made `age_s` before it, and charts begin
     `span_s` before it (durations, seconds).
@@ -182,7 +182,7 @@ _Codes = list[tuple[TargetReport, CredentialStatus]]
 def _groups(
     targets: Sequence[TargetReport], statuses: Sequence[CredentialStatus], history: RunHistory, query: str
 ) -> list[tuple[str, _Codes]]:
-    """The codes by application, those in trouble first, else in the order of the settings."""
+    """The credentials by application, those in trouble first, else in the order of the settings."""
     wanted, found = query.casefold(), dict[str, _Codes]()
     for each, status in zip(targets, statuses, strict=True):
         found.setdefault(each.target.app_id, []).append((each, status))
@@ -226,7 +226,7 @@ def _readable(warning: str, now: int) -> str:
 
 
 def _credential(each: TargetReport, status: CredentialStatus, context: PageContext) -> CredentialView:
-    """The code that `each` reports, in the given status."""
+    """The credential that `each` reports, in the given status."""
     left_s = severity.seconds_left(each, context.age_s)
     meaning, at = severity.reason_meaning(each.reason), context.now - int(context.age_s)
     recorded_s = severity.recorded_left(each, at, context.age_s)

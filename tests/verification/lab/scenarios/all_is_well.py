@@ -1,4 +1,4 @@
-"""What a run says of itself: a missing code is never well, and a fresh one raises no alarm."""
+"""What a run says of itself: a missing credential is never well, and a fresh one raises no alarm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LASTING_S = 15 * MINUTE_S
 def _scenario(name: str, sentence: str, *troubles: Trouble, **more: object) -> Scenario:
     base = Scenario(
         name=f"all is well: {name}",
-        sentence=f"Redis is emptied, and {sentence}: each run says that codes are missing.",
+        sentence=f"Redis is emptied, and {sentence}: each run says that credentials are missing.",
         duration_s=75 * MINUTE_S,
         troubles=(*troubles, Flushed(start=_AT)),
         bounds=Bounds(none_s=2 * (_LASTING_S + 400), fetches=None, heal_s=400, calm_runs=0),
@@ -57,11 +57,11 @@ SCENARIOS = (
     ),
     Scenario(
         name="all is well: the platform issues 300 s",
-        sentence="The platform issues codes that live for 300 s: margin and alarm go by that life.",
+        sentence="The platform issues credentials that live for 300 s: margin and alarm go by that life.",
         duration_s=HOUR_S,
         bounds=Bounds(fetches=2 * 20, heal_s=None, failed_runs=0),
         baseline=False,
-        outside="the platform issues codes for two hours",
+        outside="the platform issues credentials for two hours",
         place=ShortLives,
     ),
 )

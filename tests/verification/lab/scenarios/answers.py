@@ -20,16 +20,16 @@ _BACKED_OFF_S = 400.0
 # After no definite answer the lock ends within 90 s, and this copy's own wait 120 s later; then all is fetched.
 _LOCKED_S = 270.0
 _GRACE_S = 600.0
-# Between the end of a code that lives for one tick and the next one a run takes its time.
+# Between the end of a credential that lives for one tick and the next one a run takes its time.
 _BETWEEN_S = 2.0
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One way to answer. `unknown`: nobody can tell whether a code was issued; `issued`: one was, and is lost.
+    """One way to answer. `unknown`: nobody can tell whether a credential was issued; `issued`: one was, and is lost.
 
-    `life_s`: of the codes that are issued meanwhile. `extra`: fetches allowed beyond the natural ones for each minute
-    that it lasts, both kinds together.
+    `life_s`: of the credentials that are issued meanwhile. `extra`: fetches allowed beyond the natural ones for each
+    minute that it lasts, both kinds together.
     """
 
     faults: tuple[Fault, ...]
@@ -51,7 +51,7 @@ def _unknown(*faults: Fault, hangs: bool = False) -> _Case:
 
 
 def _lost(*faults: Fault, hangs: bool = False) -> _Case:
-    """A code is issued, and nobody gets it: tried again whenever a lock of 90 s has ended."""
+    """A credential is issued, and nobody gets it: tried again whenever a lock of 90 s has ended."""
     return _Case(faults, unknown=True, issued=True, extra=1.2, hangs=hangs)
 
 
@@ -97,10 +97,10 @@ CASES = {
     "expiry 7201 s": _Case((Fault.expiry(7201),)),
     "expiry 1e12 s": _Case((Fault.expiry(1e12),)),
     "expiry as a word": _Case((Fault.expiry("7200"),)),
-    "the same code again": _Case((Fault.same_code(),)),
-    "the same code with a full life": _Case((Fault.same_code(full_life=True),)),
-    "a code of 512 characters": _Case((Fault.code_length(512),)),
-    "a code outside ASCII": _Case((Fault.unicode_code(),)),
+    "the same credential again": _Case((Fault.same_code(),)),
+    "the same credential with a full life": _Case((Fault.same_code(full_life=True),)),
+    "a credential of 512 characters": _Case((Fault.code_length(512),)),
+    "a credential outside ASCII": _Case((Fault.unicode_code(),)),
 }
 # The rest of the matrix differs in nothing from these but in length.
 _ALWAYS = ("once", "28 min")
@@ -108,9 +108,9 @@ _ALL_LENGTHS = ("http 500", "html, executed", "no answer, executed", "status 400
 
 
 def _bounds(case: _Case, lasting_s: float) -> Bounds:
-    """Without an issue that somebody gets, no code outlives its grace; no refresher can help that."""
+    """Without an issue that somebody gets, no credential outlives its grace; no refresher can help that."""
     minutes, again_s = lasting_s / MINUTE_S, _LOCKED_S if case.unknown else _BACKED_OFF_S
-    # The margin begins with a tick, and the first attempt after the end may come after the code's.
+    # The margin begins with a tick, and the first attempt after the end may come after the credential's.
     gone_s = lasting_s + again_s - (_GRACE_S if case.issued else Policy.margin_s - TICK_S)
     gone_s = max(0.0, gone_s) if lasting_s else 0.0
     fetches = int(case.extra * minutes) + (len(KINDS) if case.extra else 0)
@@ -142,7 +142,7 @@ def _late(delay_s: float) -> Scenario:
         duration_s=_DURATION_S,
         troubles=(LateExecution(start=Due(), delay_s=delay_s),),
         policy=_SHORT_WAITS,
-        # A code that is superseded as it was issued is used nearly to its end.
+        # A credential that is superseded as it was issued is used nearly to its end.
         bounds=Bounds(fetches=2, heal_s=480),
     )
 
@@ -176,7 +176,7 @@ SCENARIOS = (
     *(_scenario(name, case, length) for name, case in CASES.items() for length in _LASTING),
     Scenario(
         name="answer: every wrong type in its turn",
-        sentence="At every refresh another answer of the wrong shape; both codes, all shapes.",
+        sentence="At every refresh another answer of the wrong shape; both credentials, all shapes.",
         duration_s=(len(WRONG_TYPES) + 1) * 2 * HOUR_S,
         troubles=tuple(
             Answers(start=Due(number * 2 * HOUR_S), faults=(Fault.wrong_types(variant),), label=variant)

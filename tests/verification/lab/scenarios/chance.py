@@ -16,7 +16,7 @@ def _random(name: str, duration_s: float, *, full_only: bool = False) -> Scenari
         duration_s=duration_s,
         troubles=(Chance(start=At(30), lasting_s=duration_s - HOUR_S),),
         policy=_SHORT_WAITS,
-        # A code goes out for nothing with about every second fault; none is missing for longer than a lock.
+        # A credential goes out for nothing with about every second fault; none is missing for longer than a lock.
         bounds=Bounds(none_s=None, fetches=int(duration_s / 600), heal_s=400),
         full_only=full_only,
     )

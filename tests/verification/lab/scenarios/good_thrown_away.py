@@ -102,7 +102,7 @@ SCENARIOS = (
     ),
     _scenario(
         "readers complain without reason",
-        "readers complain of good codes",
+        "readers complain of good credentials",
         _calls_invalid(_DUE),
         Complaints(start=_DUE, lasting_s=_LASTING_S, readers=1),
     ),

@@ -35,7 +35,7 @@ SCENARIOS = (
     *(
         Scenario(
             name=f"idle connections: {way}, our own Reader",
-            sentence=f"Our own Reader's connections are {way}, while Redis is well: it finds its codes.",
+            sentence=f"Our own Reader's connections are {way}, while Redis is well: it finds its credentials.",
             duration_s=45 * MINUTE_S,
             troubles=tuple(OldConnections(start=At(m * MINUTE_S + 10), reset=reset) for m in (13, 21, 33)),
             bounds=Bounds(heal_s=60),

@@ -63,7 +63,7 @@ class _Many(ManyApps):
 
 
 def _fetches(name: str, fault: Fault, *more: Trouble, paths: tuple[str, ...] = FETCHES, tick_s: float = 60) -> Scenario:
-    """Nothing can be fetched for 40 minutes: readers may be left with no code, but never with a dead one."""
+    """Nothing can be fetched for 40 minutes: readers may be left with no credential, but never with a dead one."""
     hard = any(isinstance(each, Shortened) for each in more)
     told = any(isinstance(each, Complaints) for each in more)
     limited = Answers(start=Due(), lasting_s=40 * MINUTE_S, faults=(fault,), paths=paths, label="limited")
@@ -101,15 +101,15 @@ _FETCHES = (
     _fetches("fetches get 503 for 300 s, someone else refreshes", _limit("300", 503), _ELSE),
     _fetches("a slow timer, fetches get 429 for 300 s, someone else refreshes", _limit("300"), _ELSE, tick_s=300),
     _fetches("tickets alone get 429 for 300 s, someone else refreshes", _limit("300"), _ELSE, paths=(TICKET_PATH,)),
-    _fetches("tokens alone get 429 for 300 s, codes die", _limit("300"), _RESET, paths=(TOKEN_PATH,)),
+    _fetches("tokens alone get 429 for 300 s, credentials die", _limit("300"), _RESET, paths=(TOKEN_PATH,)),
     _fetches(
-        "fetches get 503 for 300 s, codes die, readers complain",
+        "fetches get 503 for 300 s, credentials die, readers complain",
         _limit("300", 503),
         _RESET,
         Complaints(start=At(95 * MINUTE_S), lasting_s=40 * MINUTE_S, readers=3, true_ones=True),
     ),
     _fetches(
-        "a daily limit of tokens, forced each minute, codes die",
+        "a daily limit of tokens, forced each minute, credentials die",
         _DAILY,
         Forced(start=Due(), lasting_s=40 * MINUTE_S, every_s=60),
         _RESET,
@@ -161,7 +161,7 @@ def _beside(
     superseded = At(trouble.start.at_s + 20 * MINUTE_S)
     return Scenario(
         name=f"limits: {name}, {concurrency} at once",
-        sentence=f"{name[0].upper()}{name[1:]}, {concurrency} at once; the codes of three others are superseded.",
+        sentence=f"{name[0].upper()}{name[1:]}, {concurrency} at once; the credentials of three others are superseded.",
         duration_s=superseded.at_s + 40 * MINUTE_S,
         troubles=(trouble, SomebodyElse(start=superseded, apps=(place.apps - 1, place.apps - 4, place.apps - 6))),
         policy={"concurrency": concurrency, **policy},
@@ -180,7 +180,7 @@ def _moved(how: Literal["refuses", "hangs", "limits"]) -> Moved:
     return Moved(start=At(20 * MINUTE_S), how=how)
 
 
-# Right before codes are due; and while they are fresh.
+# Right before credentials are due; and while they are fresh.
 _DUE_S, _FRESH_S = 89 * MINUTE_S, 20 * MINUTE_S
 _BROKEN, _CUT, _HANGS = Fault.status(500, b"oops"), Fault.cut(executed=False), Fault.no_answer(executed=False)
 

@@ -134,7 +134,7 @@ def _thirty(name: str, place: type[Place], hours: float) -> Scenario:
         duration_s=hours * HOUR_S,
         policy={"concurrency": 8},
         # To fetch all takes four minutes at that rate, and readers look every 20 s. The limit is just enough to ask
-        # about each code every four minutes.
+        # about each credential every four minutes.
         bounds=Bounds(none_s=2 * 360, heal_s=None, questions=int(120 * 20 * hours)),
         baseline=False,
         place=place,
@@ -156,7 +156,7 @@ def _few(words: str, place: type[Place], bounds: Bounds) -> Scenario:
 def _superseded(name: str, place: type[Place], fetches: int) -> Scenario:
     return Scenario(
         name=f"superseded for ever: {name}",
-        sentence=f"For three hours each code looks superseded: {name}.",
+        sentence=f"For three hours each credential looks superseded: {name}.",
         duration_s=_THREE_HOURS,
         bounds=Bounds(fetches=fetches, heal_s=None),
         baseline=False,
@@ -209,10 +209,11 @@ SCENARIOS = bounded_without(
         _superseded("the platform's clock is 65 s behind, without a Date", NoDateBehind, 10),
         _superseded("the platform's clock is 10 min behind, without a Date", NoDateFarBehind, 10),
         _superseded("the platform's clock is 65 s ahead, without a Date", NoDateAhead, 10),
-        # Each code is superseded at its issue and lives ten minutes, of which seven are used. Two of each fetch count.
+        # Each credential is superseded at its issue and lives ten minutes, of which seven are used. Two of each fetch
+        # count.
         _superseded("a gateway sends each fetch twice, the first answer counts", Twice, 110),
         _superseded("a gateway sends each fetch twice, the last answer counts", TwiceLast, 20),
-        # A code of the other ends the own one ten minutes later: that often each has to fetch, and no more.
+        # A credential of the other ends the own one ten minutes later: that often each has to fetch, and no more.
         _superseded("two prefixes on one application", TwoDeployments, 60),
     ),
 )

@@ -34,11 +34,11 @@ SCENARIOS = (
     *(_lasting(what, minutes) for what in _WAYS for minutes in (5, 28)),
     Scenario(
         name="certificate expired, 2 h",
-        sentence="The platform shows an expired certificate for 2 h: no code can be fetched before the last one ends.",
+        sentence="The platform shows an expired certificate for 2 h: none can be fetched before the last one ends.",
         duration_s=5 * 60 * MINUTE_S,
         troubles=(CertificateExpired(start=Due(), lasting_s=120 * MINUTE_S),),
         outside="the platform cannot be reached for longer than the margin of 30 min",
-        # Both codes are missing from their end until it is over and the next attempt comes; none is ever refused.
+        # Both credentials are missing from their end until it is over and the next attempt comes; none is ever refused.
         bounds=Bounds(none_s=2 * (95 * MINUTE_S + 400), heal_s=400),
         place=OverTls,
     ),

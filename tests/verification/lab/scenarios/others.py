@@ -1,4 +1,4 @@
-"""Others who refresh, platforms that end codes or lie about them, readers who complain, clocks that differ."""
+"""Others who refresh, platforms that end credentials or lie about them, readers who complain, clocks that differ."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _somebody(name: str, sentence: str, times: int, lasting_s: float = 0, every_
 def _shortened(left_s: float, refused_s: float, outside: str) -> Scenario:
     return Scenario(
         name=f"life cut to {left_s:g} s",
-        sentence=f"The platform cuts the life of both codes to {left_s:g} s, and tells nobody.",
+        sentence=f"The platform cuts the life of both credentials to {left_s:g} s, and tells nobody.",
         troubles=(Shortened(start=At(HOUR_S + 10), left_s=left_s),),
         outside=outside,
         bounds=Bounds(refused_s=refused_s, fetches=2, heal_s=_AUDITED_S),
@@ -79,10 +79,10 @@ _CHECKS = (
     _check("answers HTML", "answers a page", Fault.html(), 0, _LIES),
     _check("does not answer", "does not answer", Fault.no_answer(executed=True), 0, _LIES, request_total_s=0.2),
     _check("is slow", "takes its time, but answers", Fault.latency(0.1), 0),
-    _check("says yes to everything", "calls every code good", Fault.check_says(True), 0),
+    _check("says yes to everything", "calls every credential good", Fault.check_says(True), 0),
     # It asks every four minutes, and believes what it is told.
     # The first audit after an issue comes up to three quarters of the interval earlier.
-    _check("says no to everything", "calls every code dead", Fault.check_says(False), 2 * 22, _LIES),
+    _check("says no to everything", "calls every credential dead", Fault.check_says(False), 2 * 22, _LIES),
 )
 
 _LATE_WORDS = (
@@ -139,13 +139,13 @@ _CLOCKS = (
 _COMPLAINTS = (
     Scenario(
         name="a thousand readers complain without reason",
-        sentence="For ten minutes a thousand readers say every minute that good codes were refused.",
+        sentence="For ten minutes a thousand readers say every minute that good credentials were refused.",
         duration_s=HOUR_S,
         troubles=(Complaints(start=At(30 * MINUTE_S + 10), lasting_s=10 * MINUTE_S),),
     ),
     Scenario(
         name="a thousand readers complain with reason",
-        sentence="The platform ends both codes at once; a thousand readers are refused and say so.",
+        sentence="The platform ends both credentials at once; a thousand readers are refused and say so.",
         troubles=(
             Complaints(start=At(HOUR_S), lasting_s=30 * MINUTE_S, true_ones=True),
             Shortened(start=At(HOUR_S + 10), left_s=0),
@@ -170,14 +170,14 @@ SCENARIOS = (
     ),
     *(_shortened(left_s, 0, "") for left_s in (550, 400)),
     *(
-        _shortened(left_s, 2 * (310 - left_s), "less is left of a code than the 330 s in which an audit finds it")
+        _shortened(left_s, 2 * (310 - left_s), "less is left of a credential than the 330 s in which an audit finds it")
         for left_s in (120, 0)
     ),
     Scenario(
         name="the token dies when the ticket is due",
         sentence="The access_token dies right before a ticket has to be fetched with it.",
         troubles=(Shortened(start=Due(), left_s=0, kinds=(ACCESS_TOKEN,)),),
-        outside="a code that dies without notice: renewed in the run that finds it dead",
+        outside="a credential that dies without notice: renewed in the run that finds it dead",
         bounds=Bounds(refused_s=2 * 60, fetches=1, heal_s=_AUDITED_S),
     ),
     *_CHECKS,

@@ -46,7 +46,7 @@ _DURATION_S = 3 * HOUR_S
 def _scenario(
     name: str, sentence: str, *troubles: Trouble, outside: str = "", refused_s: float = 0, **more: object
 ) -> Scenario:
-    """What counts is that no code is refused; until all is well again readers may find none."""
+    """What counts is that no credential is refused; until all is well again readers may find none."""
     bounds = Bounds(refused_s=refused_s, none_s=None, fetches=None, heal_s=None)
     base = Scenario(
         name=f"presumed dead: {name}",
@@ -63,7 +63,7 @@ def _scenario(
 def _reset(name: str, sentence: str, start: At | Due, *more: Trouble, refused_s: float = _AUDITED_S) -> Scenario:
     return _scenario(
         f"secret reset, {name}",
-        f"The secret is reset on the console, the codes die, and the function never gets the new one: {sentence}.",
+        f"The secret is reset on the console, both credentials die; the function never gets the new one: {sentence}.",
         SecretReset(start=start, hard=True, deployed=False),
         *more,
         outside=_WITHOUT_NOTICE,
@@ -78,7 +78,7 @@ _NO_TOKEN = Lost(start=At(_FRESH.at_s + 1), kinds=(ACCESS_TOKEN,))
 _COMPLAINT = Complaints(start=At(HOUR_S), lasting_s=90 * MINUTE_S, readers=1, true_ones=True)
 
 _RESETS = (
-    _reset("codes are fresh", "the codes are an hour old", _FRESH),
+    _reset("codes are fresh", "the credentials are an hour old", _FRESH),
     _reset("codes are due", "a fetch is due", Due()),
     _reset("a reader complains", "a reader says so", _FRESH, _COMPLAINT),
     _reset("runs are forced", "a run is forced each minute", _FRESH, _FORCED),
@@ -90,7 +90,7 @@ _RESETS = (
     ),
     _scenario(
         "secret reset, deployed after 45 min",
-        "The secret is reset on the console, the codes die, and the function gets the new one after 45 minutes.",
+        "The secret is reset on the console, the credentials die, and the function gets the new one after 45 minutes.",
         SecretReset(start=_FRESH, hard=True, lasting_s=45 * MINUTE_S),
         outside=_WITHOUT_NOTICE,
         bounds=Bounds(refused_s=2 * _AUDITED_S, none_s=2 * 50 * MINUTE_S, fetches=2, heal_s=400),
@@ -101,7 +101,7 @@ _RESETS = (
 def _rotated(name: str, start: At | Due, operator_after_s: float, *more: Trouble, **settings: object) -> Scenario:
     found = _scenario(
         f"secret rotated softly, {name}",
-        "The secret is rotated, old codes live on; the operator fetches by hand with the new one, and the function "
+        "The secret is rotated, old credentials live on; the operator fetches by hand with the new one; the function "
         f"gets it 45 minutes later: {name}.",
         SecretReset(start=start, lasting_s=45 * MINUTE_S, operator_after_s=operator_after_s),
         *more,
@@ -181,7 +181,7 @@ _SAY_DISABLED = (
 def _refuses_to_say(name: str, fault: Fault, lasting_s: float = 3 * HOUR_S) -> Scenario:
     return _scenario(
         f"checkCode refuses, {name}",
-        f"For {lasting_s / MINUTE_S:g} minutes checkCode answers {name} about good codes, of which none goes.",
+        f"For {lasting_s / MINUTE_S:g} minutes checkCode answers {name} about good credentials, of which none goes.",
         Answers(start=At(30 * MINUTE_S), lasting_s=lasting_s, faults=(fault,), paths=(CHECK_PATH,), label=name),
         bounds=Bounds(heal_s=400),
         duration_s=4 * HOUR_S,
@@ -299,14 +299,14 @@ _OLD_VALUES = (
 _LOCKS = (
     _scenario(
         "killed under its lock while others fetch",
-        "A run is killed before its request leaves, and at that moment another deployment fetches both codes.",
+        "A run is killed before its request leaves, and at that moment another deployment fetches both credentials.",
         HeldRun(start=Due(), point="before send"),
         SomebodyElse(start=Due()),
         bounds=Bounds(fetches=2, heal_s=_AUDITED_S),
     ),
     _scenario(
         "killed under its lock while others fetch, slow timer",
-        "The timer fires every five minutes; a run is killed before its request leaves, and others fetch both codes.",
+        "The timer fires every five minutes; a run is killed before its request leaves; others fetch both credentials.",
         HeldRun(start=Due(), point="before send"),
         SomebodyElse(start=Due()),
         bounds=Bounds(fetches=2, heal_s=600),
@@ -315,7 +315,7 @@ _LOCKS = (
     ),
     _scenario(
         "killed again and again under its lock while others fetch",
-        "Each run that fetches within a quarter of an hour is killed under its lock, and others fetch both codes.",
+        "Each run that fetches within a quarter of an hour is killed under its lock; others fetch both credentials.",
         HeldRun(start=Due(), point="before send"),
         *(HeldRun(start=At(90 * MINUTE_S + 70 + 120 * number), point="before send") for number in range(8)),
         SomebodyElse(start=Due()),
@@ -323,13 +323,13 @@ _LOCKS = (
     ),
 )
 
-_NO_GRACE = "the platform leaves a superseded code no grace"
+_NO_GRACE = "the platform leaves a superseded credential no grace"
 
 
 def _at_once(name: str, paths: tuple[str, ...], fault: Fault, place: type[Place] = NoGrace) -> Scenario:
     return _scenario(
         f"no grace, {name}",
-        f"A new code ends the old one at once, and a fetch ends so: {name}.",
+        f"A new credential ends the old one at once, and a fetch ends so: {name}.",
         Answers(start=Due(), faults=(fault,), paths=paths),
         outside=_NO_GRACE,
         bounds=Bounds(none_s=2 * 240, fetches=4, heal_s=_AUDITED_S + 60),
@@ -373,13 +373,13 @@ _GRACELESS = (
 _READERS = (
     _scenario(
         "the library cut off from Redis over a refresh",
-        "Our own Reader reaches no Redis for two hours, from right before the codes are fetched.",
+        "Our own Reader reaches no Redis for two hours, from right before the credentials are fetched.",
         Refused(start=Due(), lasting_s=80 * MINUTE_S),
         place=LibraryBehindWire,
     ),
     _scenario(
         "the library cut off from Redis long before a refresh",
-        "Our own Reader reaches no Redis for two hours, from half an hour before the codes are fetched.",
+        "Our own Reader reaches no Redis for two hours, from half an hour before the credentials are fetched.",
         Refused(start=At(HOUR_S), lasting_s=110 * MINUTE_S),
         place=LibraryBehindWire,
     ),
@@ -404,7 +404,7 @@ _FULL = (
     "disabled, with a word of quotas",
     "disabled, as not added",
     "by hand",
-    "softly, codes are fresh",
+    "softly, credentials are fresh",
     "softly, a twin",
     "with a cut answer",
     "both with an error page",

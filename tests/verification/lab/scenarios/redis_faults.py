@@ -27,7 +27,7 @@ _SHORT_WAITS = {"redis_timeout_s": 0.3}
 _NEXT_TICK = Bounds(heal_s=75)
 # An attempt that could not be finished: the lock of 90 s, the tick after, and one fetch more of each kind.
 _UNFINISHED = Bounds(fetches=2, heal_s=200)
-# Redis is empty when it is back: no reader finds a code until the next tick, at most 60 s, of either kind.
+# Redis is empty when it is back: no reader finds a credential until the next tick, at most 60 s, of either kind.
 _EMPTY = Bounds(none_s=130, fetches=2, heal_s=130)
 # Where there is no baseline: a plain client waits for a frozen server for as long as it is frozen.
 
@@ -49,7 +49,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="redis killed, without an append-only file",
-        sentence="Redis is killed in the middle of the codes' life, and back after 5 min with nothing.",
+        sentence="Redis is killed in the middle of the credentials' life, and back after 5 min with nothing.",
         duration_s=_DURATION_S,
         troubles=(Killed(start=At(3000), lasting_s=_FIVE_S),),
         bounds=_EMPTY,
@@ -113,7 +113,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="redis flushed",
-        sentence="All keys are gone, in the middle of the codes' life.",
+        sentence="All keys are gone, in the middle of the credentials' life.",
         duration_s=_DURATION_S,
         troubles=(Flushed(start=At(3010)),),
         bounds=_EMPTY,
@@ -180,7 +180,7 @@ SCENARIOS = (
         duration_s=_DURATION_S,
         troubles=(Refused(start=Due(), lasting_s=40 * MINUTE_S),),
         outside="no healthy run for longer than the margin of 30 min",
-        # Both codes are missing from their end to the next tick after it is over; none is ever refused.
+        # Both credentials are missing from their end to the next tick after it is over; none is ever refused.
         bounds=Bounds(none_s=2 * 13 * MINUTE_S, heal_s=75),
         # The baseline's client takes seconds for each refusal.
         full_only=True,

@@ -25,7 +25,7 @@ from verification.lab.scenario import MINUTE_S, At, Bounds, Due, Scenario, Troub
 from verification.lab.troubles import Complaints, Forced, Shortened, SomebodyElse
 
 _DURATION_S = 150 * MINUTE_S
-# Until the codes have expired that the healthy copy would not have renewed.
+# Until the credentials have expired that the healthy copy would not have renewed.
 _SICK_FROM, _SICK_S = At(75 * MINUTE_S + 10), 60 * MINUTE_S
 _AUDITED_S = 330.0
 # With a lock in its way: its 90 s and two ticks.
@@ -55,9 +55,9 @@ _SICKNESSES = {
     "killed before send": _Sickness(
         "is killed at each start, before its request leaves", as_deployed, killed="before send"
     ),
-    # Each time it has its turn, a code is lost.
+    # Each time it has its turn, a credential is lost.
     "killed before store": _Sickness(
-        "is killed at each start, with a new code in its hand", as_deployed, killed="before store", fetches=4
+        "is killed at each start, with a new credential in its hand", as_deployed, killed="before store", fetches=4
     ),
 }
 

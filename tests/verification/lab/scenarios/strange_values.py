@@ -1,4 +1,4 @@
-"""Values that another tool stored over ours, or whose end cannot be read: readers take their codes all the same."""
+"""Values that another tool stored, or whose end cannot be read: readers take their credentials all the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _strange(
 ) -> Scenario:
     return Scenario(
         name=f"another tool's value, {name}",
-        sentence=f"Another tool fetches both codes and stores them over ours, {how}.",
+        sentence=f"Another tool fetches both credentials and stores them over ours, {how}.",
         duration_s=6 * HOUR_S if more else 2 * HOUR_S,
         troubles=(stored, *more),
         outside=outside,
@@ -69,12 +69,12 @@ _STORED = (
         "which die in ten minutes and claim two hours, and the platform is away for four hours",
         StoredByOthers(start=At(_STORED_AT), left_s=600),
         _AWAY,
-        outside="nothing at all is learned: silence keeps a code for 1800 s at most",
+        outside="nothing at all is learned: silence keeps a credential for 1800 s at most",
         refused_s=2 * (1800 + _TICK_S - 600),
     ),
     _strange("while all is well", "in their own form", StoredByOthers(start=At(_STORED_AT))),
     _strange(
-        "outdated codes",
+        "outdated credentials",
         "the last ones but one, with their end in milliseconds",
         StoredByOthers(start=At(_STORED_AT), outdated=True, factor=1000),
     ),
@@ -85,7 +85,7 @@ _STORED = (
         _AWAY,
     ),
     _strange(
-        "a date as the end of dying codes",
+        "a date as the end of dying credentials",
         "which die within 30 s, with a date in words as their end, and no fetch brings a new token",
         StoredByOthers(start=At(_STORED_AT), says="2030-01-01 00:00:00", left_s=30),
         _NO_FETCH,
@@ -112,8 +112,10 @@ SCENARIOS = bounded_without(
     ("with a TTL of a day", "for a day", "of ten minutes", "null"),
     (
         *_STORED,
-        _unreadable("a date", "a date as the end of codes that die within 30 s", EndAsDate, 2 * _TICK_S),
-        _unreadable("null", "null as the end of codes that die within 30 s", EndAsNull, 2 * _TICK_S),
-        _unreadable("a date, good codes", "a date as the end of codes that live for two hours", GoodEndAsDate),
+        _unreadable("a date", "a date as the end of credentials that die within 30 s", EndAsDate, 2 * _TICK_S),
+        _unreadable("null", "null as the end of credentials that die within 30 s", EndAsNull, 2 * _TICK_S),
+        _unreadable(
+            "a date, good credentials", "a date as the end of credentials that live for two hours", GoodEndAsDate
+        ),
     ),
 )

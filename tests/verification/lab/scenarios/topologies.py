@@ -17,7 +17,7 @@ _AUDITED = Bounds(fetches=4, heal_s=330)
 SCENARIOS = (
     Scenario(
         name="sentinel failover, nothing lost",
-        sentence="The primary dies right after new codes were stored, and the replica has them.",
+        sentence="The primary dies right after new credentials were stored, and the replica has them.",
         duration_s=_DURATION_S,
         troubles=(FailOver(start=Due()),),
         bounds=Bounds(heal_s=130),
@@ -25,14 +25,14 @@ SCENARIOS = (
     ),
     Scenario(
         name="sentinel failover, the last writes lost",
-        sentence="The primary dies right after new codes were stored, and the replica still has the old ones.",
+        sentence="The primary dies right after new credentials were stored, and the replica still has the old ones.",
         duration_s=_DURATION_S,
         troubles=(FailOver(start=Due(), loses=True),),
         bounds=_NEXT_TICK,
         place=SentinelPlace,
     ),
     Scenario(
-        name="sentinel failover, forced codes lost",
+        name="sentinel failover, forced credentials lost",
         sentence="Codes are forced in the middle of a life and lost: the replica's look good, and die in 10 min.",
         duration_s=_DURATION_S,
         troubles=(FailOver(start=At(3000), loses=True, forced=True),),
