@@ -86,12 +86,12 @@ lab: dev ## Show what readers hold while everything fails, beside a plain cron t
 lab-full: dev ## The same with whole days and longer matrices
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
-# Which files, and how much of them: make mutation MUTATION_ARGS='--sample 20'
+# Which mutants, and which scripts: make mutation MUTATION_ARGS='token_refresher.domain.life.* acquire.lua'
 MUTATION_ARGS ?=
 
 .PHONY: mutation
-mutation: slow ## Break the code in one place at a time, and count what no test notices; an hour
-	@$(BIN)/python tools/mutate.py $(MUTATION_ARGS)
+mutation: slow ## Break the code in one place at a time, and count what no test notices; hours
+	@PYTHONPATH=src:tests $(BIN)/python -m verification.mutation --workers $(PYTEST_WORKERS) $(MUTATION_ARGS)
 
 # Newer servers to test against; without them those tests are skipped and say so.
 .PHONY: servers
@@ -183,7 +183,7 @@ remove: ## Remove the deployed function and its timer, after asking
 
 .PHONY: clean
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) $(TOOLS) dist build .run src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(TOOLS) dist build .run mutants src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find src tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment holds what the function ships, and this program. It is made again when these change, or PYTHON does.

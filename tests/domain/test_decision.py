@@ -76,6 +76,18 @@ UNKNOWN = "nothing is known of how the credential came here"
 COMPLAINT = "a reader says that the platform refused the stored credential"
 DUE, BY_HAND = "its audit is due", "asked for by hand"
 AHEAD = "its expiry is further ahead than a credential can live: a clock has stepped"
+ENDS_NOWHERE = "readers take a credential whose end cannot be read"
+DENIED = "checkCode denied the application to another copy"
+WHY = {
+    DOUBT: Reason.UNSETTLED,
+    UNKNOWN: Reason.UNSETTLED,
+    AHEAD: Reason.UNSETTLED,
+    ENDS_NOWHERE: Reason.UNSETTLED,
+    DENIED: Reason.UNSETTLED,
+    COMPLAINT: Reason.REFUSED,
+    DUE: Reason.FRESH,
+    BY_HAND: Reason.FRESH,
+}
 
 
 class Question(NamedTuple):
@@ -91,7 +103,7 @@ QUESTIONS = {
     "nothing stored, by hand": Question(seen(None), None, CHECK),
     "an expired credential": Question(seen(left(0)), None, AUDIT),
     "a value that holds no record": Question(seen(UNREADABLE), None, AUDIT),
-    "a value whose end cannot be read": Question(seen(ENDLESS), "readers take a credential whose end cannot be read"),
+    "a value whose end cannot be read": Question(seen(ENDLESS), ENDS_NOWHERE),
     "such a value after a question without an answer": Question(seen(ENDLESS, asked(59)), None),
     "such a value of which readers complain": Question(seen(ENDLESS, complaint=GOOD.fingerprint), COMPLAINT),
     "such a value under another's lock": Question(seen(ENDLESS, dead(-40)), DOUBT),
@@ -154,6 +166,23 @@ QUESTIONS = {
     "while checkCode stays silent it asks each interval": Question(
         seen(lease=asked(240, audited_at=NOW - 500_000)), DUE
     ),
+    "checkCode is silent for two intervals": Question(seen(lease=asked(100, audited_at=NOW - 480_000)), None),
+    # a denial of the application, which another copy has to confirm
+    "denied to another copy": Question(seen(lease=leased(denied=GOOD.fingerprint, denied_at=NOW - 1000)), DENIED),
+    "denied after this copy asked": Question(
+        seen(lease=asked(2, denied=GOOD.fingerprint, denied_at=NOW - 1000)), DENIED
+    ),
+    "denied as this copy asked": Question(seen(lease=asked(1, denied=GOOD.fingerprint, denied_at=NOW - 1000)), None),
+    "denied before this copy asked": Question(
+        seen(lease=asked(0.5, denied=GOOD.fingerprint, denied_at=NOW - 1000)), None
+    ),
+    "denied of another credential": Question(seen(lease=leased(denied="00000000", denied_at=NOW - 1000)), None),
+    "denied to this copy, a minute later": Question(
+        seen(lease=asked(60, denied=GOOD.fingerprint, denied_at=NOW - 60_000, audited_at=NOW - 500_000)), DUE
+    ),
+    "denied of another credential, while checkCode stays silent": Question(
+        seen(lease=asked(100, denied="00000000", denied_at=NOW - 100_000, audited_at=NOW - 500_000)), None
+    ),
     "a doubt waits too": Question(seen(lease=asked(59, mark="dead", attempt="dead")), None),
     "a doubt after its wait": Question(seen(lease=asked(60, mark="dead", attempt="dead")), DOUBT),
     "a complaint waits a minute": Question(seen(lease=asked(59), complaint=GOOD.fingerprint), None),
@@ -169,6 +198,7 @@ def test_question(sentence: str) -> None:
     case = QUESTIONS[sentence]
     verdict = question(case.snapshot, case.policy, case.command, ME)
     assert (verdict and verdict.sentence) == case.sentence
+    assert verdict is None or verdict.reason is WHY[verdict.sentence]
     assert decide(case.snapshot, case.policy, case.command, ME).ask is (case.sentence is not None)
 
 
@@ -199,6 +229,9 @@ def test_a_later_audit_waits_the_whole_interval() -> None:
     # The name of this target would have its first audit brought forward by a third.
     first = replace(GOOD, issued_at=NOW_S - 200)
     assert question(seen(first, leased(audited_at=NOW - 200_000)), POLICY, REFRESH, ME)
+    # What checkCode said two seconds after the issue, or later, is a first audit.
+    assert question(seen(first, leased(audited_at=NOW - 198_001)), POLICY, REFRESH, ME)
+    assert question(seen(first, leased(audited_at=NOW - 198_000)), POLICY, REFRESH, ME) is None
 
 
 # -- is a new credential to be fetched? ------------------------------------------------------------
@@ -257,6 +290,21 @@ DECISIONS = {
     ),
     "a lock left by an attempt without an end is named as that": Case(
         seen(None, dead(-40)), Reason.LOCKED, "an attempt had no end; the next one may come in 40 s"
+    ),
+    "a lock left by an attempt without an end names this copy's own wait where it is longer": Case(
+        seen(None, dead(-40, callers=waits(70).callers)),
+        Reason.LOCKED,
+        "an attempt had no end; the next one may come in 40 s, this copy's in 70 s",
+    ),
+    "a lock left by an attempt without an end names no own wait that is as long": Case(
+        seen(None, dead(-40, callers=waits(40).callers)),
+        Reason.LOCKED,
+        "an attempt had no end; the next one may come in 40 s",
+    ),
+    "a lock left by an attempt without an end names no other copy's wait": Case(
+        seen(None, dead(-40, callers=waits(70, OTHER).callers)),
+        Reason.LOCKED,
+        "an attempt had no end; the next one may come in 40 s",
     ),
     "a millisecond before the lock's end it is LOCKED": Case(seen(None, leased(locked_until=NOW + 1)), Reason.LOCKED),
     "at the lock's end it is over": Case(seen(None, leased(locked_until=NOW)), Reason.MISSING),

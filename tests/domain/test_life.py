@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.tables import each_line
 from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide
 from token_refresher.domain.life import (
@@ -16,6 +17,7 @@ from token_refresher.domain.life import (
     in_danger,
     margin_of,
     reckoned_end,
+    safe_for_s,
     shortened,
     ttl_is_wrong,
 )
@@ -98,6 +100,10 @@ MARGINS = {
         seen(code(500, 3000), superseded=(NOW - 3_600_000, *THRICE[1:])),
         1800,
     ),
+    "a credential superseded three times in an hour and less than a second": (
+        seen(code(500, 3000), superseded=(NOW - 3_599_001, *THRICE[1:])),
+        1800,
+    ),
     "a credential that was superseded as it was issued": (seen(code(550, 50)), 180),
     "none": (seen(None), 1800),
 }
@@ -166,10 +172,16 @@ DANGER = {
 }
 
 
-@pytest.mark.parametrize("sentence", DANGER)
+@each_line("sentence", DANGER)
 def test_in_danger(sentence: str) -> None:
     snapshot, expected = DANGER[sentence]
     assert in_danger(snapshot, POLICY) is expected
+
+
+def test_who_knows_the_margin_need_not_have_it_reckoned_again() -> None:
+    """Below one tick a credential may end before the next run, so danger begins a tick before the end."""
+    assert safe_for_s(seen(code(5000), 5000), POLICY, POLICY.tick_s - 1) == 5000 - POLICY.tick_s
+    assert safe_for_s(seen(code(5000), 5000), POLICY) == 5000 - POLICY.alarm_for(0)
 
 
 # -- the TTL that a value must have ----------------------------------------------------------
@@ -187,7 +199,7 @@ TTLS = {
     "beyond its end within the grace": (seen(code(100), 102, mark="dead"), True),
     "none, of a value that holds no record": (seen(Unreadable("not JSON")), True),
     "the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 600), False),
-    "longer than the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 602), True),
+    "longer than the grace, of a value that holds no record": (seen(Unreadable("not JSON"), 601.001), True),
     "a credential past its end": (seen(code(-5), 5), True),
     "a credential whose end lies further ahead than any life": (seen(code(90_000), 7260), False),
     "longer than any life, of a credential whose end lies further ahead": (seen(code(90_000), 7261.001), True),
@@ -198,7 +210,7 @@ TTLS = {
 }
 
 
-@pytest.mark.parametrize("sentence", TTLS)
+@each_line("sentence", TTLS)
 def test_ttl_is_wrong(sentence: str) -> None:
     snapshot, expected = TTLS[sentence]
     assert ttl_is_wrong(snapshot, POLICY) is expected
@@ -226,7 +238,7 @@ ENDS_EARLY = {
 }
 
 
-@pytest.mark.parametrize("sentence", ENDS_EARLY)
+@each_line("sentence", ENDS_EARLY)
 def test_ends_early(sentence: str) -> None:
     later_s, skew_s, expected = ENDS_EARLY[sentence]
     assert ends_early(GOOD, reckoned_end(GOOD.expires_at + later_s, skew_s, POLICY), POLICY) is expected

@@ -11,6 +11,7 @@ import pytest
 
 from support.clients import client_of
 from support.redis_server import RedisServer
+from support.tables import each_line
 from support.tcp_proxy import Act, TcpProxy
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import (
@@ -147,18 +148,27 @@ class TestLoad:
         assert isinstance(found[1], StoreError)
         assert found[1].code == "redis_no_permission"
 
+    @pytest.mark.parametrize("targets", [[TOKEN], [TOKEN, TICKET]], ids=["one", "two"])
     def test_nothing_that_could_be_read_is_an_error_as_a_whole(
-        self, make_store: MakeStore, redis_server: RedisServer
+        self, targets: list[Target], make_store: MakeStore, redis_server: RedisServer
     ) -> None:
         client: Any = redis_server.client()
         client.execute_command("ACL", "SETUSER", "none", "on", ">secret", "+@all")
         try:
             store = make_store(url=f"redis://none:secret@127.0.0.1:{redis_server.port}/0")
             with pytest.raises(StoreError) as raised:
-                store.load([TOKEN, TICKET])
+                store.load(targets)
         finally:
             client.execute_command("ACL", "DELUSER", "none")
         assert raised.value.code == "redis_no_permission"
+
+    def test_of_several_errors_the_first_is_told(self, store: RedisStore) -> None:
+        """Which is what a log of the same failure shows each time."""
+        errors = [StoreError(word) for word in ("first", "second", "third")]
+        store._load_chunk = lambda _targets: list(errors)  # type: ignore[method-assign, assignment]
+        with pytest.raises(StoreError) as raised:
+            store.load([TOKEN, TICKET, TOKEN])
+        assert raised.value is errors[0]
 
     @pytest.mark.parametrize("act", [Act.CUT_BEFORE, Act.CUT_AFTER, Act.DROP_REPLY])
     def test_a_broken_connection_is_repeated_once(
@@ -231,7 +241,8 @@ class TestValuesOfOtherTools:
             b"[" * 60_000,
             b"x" * 1_000_000,
         ],
-        ids=lambda value: repr(value[:60]),
+        # Without backslashes: pytest escapes them once more each time that it collects in one process.
+        ids=lambda value: repr(value[:60]).replace("\\", ""),
     )
     def test_what_is_no_record_is_unreadable_and_says_why_without_quoting(
         self, value: bytes, store: RedisStore, redis_server: RedisServer
@@ -490,7 +501,7 @@ def test_every_field_of_a_lease_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_line(
     ("text", "number"), [("7", 7), ("9" * 15, 10**15 - 1), ("1" * 16, 0), ("", 0), ("-7", 0), ("7x", 0), ("²", 0)]
 )
 def test_a_number_of_a_lease_has_at_most_fifteen_digits(text: str, number: int) -> None:
@@ -525,7 +536,7 @@ def test_a_lease_that_does_not_say_so_is_not_settled() -> None:
     assert (lease.mark, lease.settled) == (UNKNOWN_ORIGIN, False)
 
 
-@pytest.mark.parametrize("text", ["", " ", "me", "me:1:2:3", "me:1:2:3:4:5", "you:1:2:3:x"])
+@each_line("text", ["", " ", "me", "me:1:2:3", "me:1:2:3:4:5", "you:1:2:3:x"])
 def test_of_a_caller_that_is_not_remembered_nothing_is_known(text: str) -> None:
     assert read_from(reply("callers", text, "fence", "7")).lease.caller("me") == Caller("me")
 

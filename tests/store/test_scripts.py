@@ -389,6 +389,9 @@ ROWS = {
     ),
     "silence shortens nothing": Row(DEAD, GRACE, "note", {"word": "silent", "mark": "dead"}, "noted", GRACE, "dead"),
     "silence changes no settled value": Row(SETTLED, 77, "note", {"word": "silent"}, "noted", 77, ""),
+    "silence changes no value that was settled just now": Row(
+        SETTLED | {"mark_since": NOW - 5}, 77, "note", {"word": "silent"}, "noted", 77, ""
+    ),
     "silence counts from now after a clock was set back": Row(
         DEAD, 77, "note", {"word": "silent", "mark": "dead", "q": NOW + 9_000}, "noted", GRACE, "dead"
     ),
@@ -714,6 +717,8 @@ class TestFinish:
             ("refused", -1, "not_sent", AHEAD, ""),
             # When it asked checkCode in vain is not forgotten with its failures.
             ("refused", -1, "not_sent", "me:5:3:77:x", "me:0:0:77:not_sent"),
+            # What no clock can have said is no instant at which it asked.
+            ("refused", -1, "not_sent", f"me:5:3:{'9' * 16}:x", ""),
             ("unknown", 9, "x", "you:1:2:3:y me:5:3:77:no_end", "you:1:2:3:y me:5:3:77:x"),
         ],
     )

@@ -1,1 +1,0 @@
-"""Mutants of the package and the Lua scripts, and the tests that have to find them."""
