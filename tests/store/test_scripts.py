@@ -940,7 +940,7 @@ class TestNote:
         place.put(DEAD, ttl=77)
         place.spoil(KEYS.refused)
         assert place.note(word, mark="dead")[0] == "noted"
-        assert place.redis.exists(KEYS.refused) is not gone
+        assert bool(place.redis.exists(KEYS.refused)) is not gone
 
     # the memory of callers
 
