@@ -1,4 +1,4 @@
-"""The tree of errors: as it is drawn, and with every credential known and used."""
+"""The tree of errors: as it is drawn, and with every error code known and used."""
 
 from __future__ import annotations
 

@@ -131,7 +131,9 @@ def test_the_doctor_names_the_attempt_without_an_end_and_no_run_at_work(deployme
     deployment.run()
     (token, _) = examined(deployment, "run lease")
     assert token.severity is Severity.YELLOW
-    assert re.fullmatch(r"an attempt had no end: locked for 1 min \d\d s more, then the next one may come", token.says)
+    assert re.fullmatch(
+        r"an attempt did not end: locked for 1 min \d\d s more, then the next one may begin", token.says
+    )
     assert {each.severity for each in examined(deployment, "credential stored")} == {Severity.RED}
 
 
@@ -415,7 +417,9 @@ def test_the_doctor_calls_its_own_copy_this_one(deployment: Deployment) -> None:
     deployment.simulator.rotate_secret(deployment.app_ids[0], plant("rotated"))
     deployment.run()
     (token, _) = examined(deployment, "run lease")
-    assert token.says == "this copy is refused: wrong_secret (1 failure in a row)"
+    assert re.fullmatch(
+        r"this copy is refused: wrong_secret \(1 failure in a row, last at \d\d:\d\d:\d\d UTC\)", token.says
+    )
 
 
 def test_a_copy_that_failed_long_ago_is_forgotten(deployment: Deployment) -> None:

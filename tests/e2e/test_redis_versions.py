@@ -538,7 +538,7 @@ WRITE, READ_HASH, ELSEWHERE = (
     "return redis.call('HGET', KEYS[1], 'field')",
     "return redis.call('GET', ARGV[1])",
 )
-# How the server is made so, and which credential the answer to a script that writes then has.
+# How the server is made so, and which error code the answer to a script that writes then has.
 STATES: dict[str, tuple[list[tuple[str, ...]], str]] = {
     "over its memory": ([("CONFIG", "SET", "maxmemory", "1")], "redis_out_of_memory"),
     "a replica": ([("REPLICAOF", "127.0.0.1", "1")], "redis_read_only"),

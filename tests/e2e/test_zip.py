@@ -145,9 +145,9 @@ def test_it_fits_into_the_function_with_room_to_spare(built: tuple[Path, str]) -
 # Runs with only the standard library and the zip's root on the path, as in the function.
 _RUNTIME = """
 import json, sys
-credential = sys.argv[1]
+code = sys.argv[1]
 standard = list(sys.path)
-sys.path.insert(0, credential)
+sys.path.insert(0, code)
 import index
 class Context:
     request_id = "request-1"
@@ -158,7 +158,7 @@ results = [index.handler(sys.argv[2].encode(), Context()) for _ in range(2)]
 import fc2, yaml  # what only some settings import is there, too
 strangers = [
     name for name, module in sys.modules.items()
-    if getattr(module, "__file__", None) and not module.__file__.startswith((credential + "/", *standard))
+    if getattr(module, "__file__", None) and not module.__file__.startswith((code + "/", *standard))
 ]
 print(json.dumps({"results": results, "strangers": strangers, "rich": "rich" in sys.modules}))
 """

@@ -351,8 +351,8 @@ def under_way():
 
 def reachable():
     port = os.environ["PLATFORM_BASE_URL"].rpartition(":")[2]
-    credential = f"import socket; socket.create_connection(('10.77.0.2', {port}), 1).close()"
-    return not subprocess.run([sys.executable, "-c", credential], stderr=subprocess.DEVNULL).returncode
+    code = f"import socket; socket.create_connection(('10.77.0.2', {port}), 1).close()"
+    return not subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL).returncode
 
 def wait_until(true):
     never = threading.Event()
@@ -425,7 +425,7 @@ def test_a_request_sent_into_a_cut_cable_is_not_delivered_when_it_is_mended(worl
     }
 
     def truth(child: Child) -> dict[str, Any]:
-        """By a file, because credentials must not stand in any output."""
+        """By a file, because codes must not stand in any output."""
         child.send(f"truth {tmp_path / 'truth'}")
         child.wait_for("done")
         told: dict[str, Any] = json.loads((tmp_path / "truth").read_text())

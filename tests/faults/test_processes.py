@@ -315,7 +315,7 @@ def test_frozen_before_its_last_look_it_sends_nothing_when_it_thaws(deployment: 
 
 def test_sent_after_the_lease_by_one_that_dies_with_the_answer_it_costs_one_renewal(deployment: Deployment) -> None:
     wraps = "wrap(Call, 'mark_sent', before=False, after=True, when=lambda *a, n=iter(range(9)): next(n) == 1)"
-    with deployment.child(f"{wraps}\n{holding('Store', 'finish', TICKET)}") as child:
+    with deployment.child(f"{wraps}\n{holding('RedisStore', 'finish', TICKET)}") as child:
         child.wait_for("after:mark_sent")
         child.freeze()
         # The next one fetches after two minutes and a half; the late one is carried out two minutes after that.

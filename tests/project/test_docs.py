@@ -55,7 +55,7 @@ def text_of(page: Path) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The credential blocks of a language, also those inside a list, without their indentation."""
+    """The code blocks of a language, also those inside a list, without their indentation."""
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text_of(page), re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
 
@@ -149,7 +149,7 @@ def words(text: str) -> int:
 
 
 def by_hand(page: Path) -> str:
-    """What a person wrote: without blocks of credential and the tables of the program."""
+    """What a person wrote: without blocks of code and the tables of the program."""
     return re.sub(r"<!-- ([a-z]+) -->.*?<!-- /\1 -->", "", prose(page), flags=re.DOTALL)
 
 

@@ -41,7 +41,7 @@ SOON_S = 15.0
 
 
 class DeadError(Exception):
-    """What a caller's own credential raises when the platform refused its credential."""
+    """What a caller's own code raises when the platform refused its credential."""
 
 
 class Clock:

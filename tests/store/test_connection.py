@@ -299,7 +299,7 @@ class TestBadUrls:
 
 
 class TestTranslation:
-    """Every error of a real server becomes a StoreError with the right credential, and no secret in its chain."""
+    """Every error of a real server becomes a StoreError with the right error code, and no secret in its chain."""
 
     def failure(self, action: Callable[[], object], no_secrets: Callable[[object], None]) -> StoreError:
         with pytest.raises(StoreError) as raised:

@@ -1,7 +1,7 @@
-"""The inside of an `fc_runtime.Instance`: what Function Compute's Python runtime does around a user's credential.
+"""The inside of an `fc_runtime.Instance`: what Function Compute's Python runtime does around a user's code.
 
 It is run as a program, by an interpreter that sees the standard library alone, so it imports nothing of ours.
-Arguments: the directory of the credential, what the function is (JSON), and two file descriptors, to read events
+Arguments: the directory of the code, what the function is (JSON), and two file descriptors, to read events
 from and to write answers to. A line is one event or one answer. Everything printed is the function's log.
 """
 

@@ -1,12 +1,12 @@
-"""Function Compute's Python runtime, as its documents describe it, around any directory of credential.
+"""Function Compute's Python runtime, as its documents describe it, around any directory of code.
 
-    with Instance(credential, environ) as instance:      # nothing runs yet: it starts with its first event
+    with Instance(code, environ) as instance:      # nothing runs yet: it starts with its first event
         answer = instance.invoke(b"...")           # import, initialize(context), handler(event, context)
         instance.frozen                            # between two events every thread of it stands still
         instance.begin(b"..."); instance.expire()  # the function's time-out: killed, wherever it was
 
 An instance is a real process of the interpreter that runs the tests, which sees the standard library and the
-credential, and nothing that is installed. It works on one event at a time. When its time-out is over the test says.
+code, and nothing that is installed. It works on one event at a time. When its time-out is over the test says.
 """
 
 from __future__ import annotations

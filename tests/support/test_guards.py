@@ -49,9 +49,9 @@ def redis(world):
     return world.redis.client()
 
 
-def test_clean(redis, credential, capsys):
-    redis.set(PUBLIC, json.dumps({"js_ticket": credential}), ex=60)
-    redis.set("prefix:" + PUBLIC, credential, ex=60)
+def test_clean(redis, code, capsys):
+    redis.set(PUBLIC, json.dumps({"js_ticket": code}), ex=60)
+    redis.set("prefix:" + PUBLIC, code, ex=60)
     redis.hset("{" + PUBLIC + "}:lease", mapping={"attempt": "1"})
     redis.expire("{" + PUBLIC + "}:lease", 60)
     print("nothing to see")
@@ -91,64 +91,64 @@ def test_guard_shut_out(start_redis):
     start_redis().client().config_set("requirepass", "changed")
 
 
-def test_code_in_a_private_string(redis, credential):
-    redis.set("{" + PUBLIC + "}:refused", credential, ex=60)
+def test_code_in_a_private_string(redis, code):
+    redis.set("{" + PUBLIC + "}:refused", code, ex=60)
 
 
 @pytest.mark.parametrize("command", ["hset", "rpush", "sadd", "zadd", "xadd"])
-def test_code_in_a_private_value(command, redis, credential):
+def test_code_in_a_private_value(command, redis, code):
     arguments = {
-        "hset": ("field", credential),
-        "rpush": ("x", credential),
-        "sadd": (credential,),
+        "hset": ("field", code),
+        "rpush": ("x", code),
+        "sadd": (code,),
         "zadd": ({code: 1},),
-        "xadd": ({"field": credential},),
+        "xadd": ({"field": code},),
     }
     getattr(redis, command)("key", *arguments[command])
     redis.expire("key", 60)
 
 
-def test_code_in_a_key_name(redis, credential):
-    redis.set("code:" + credential, "value", ex=60)
+def test_code_in_a_key_name(redis, code):
+    redis.set("code:" + code, "value", ex=60)
 
 
 def test_secret_in_a_public_value(redis):
     redis.set(PUBLIC, note(plant("a-secret")), ex=60)
 
 
-def test_code_printed(credential):
-    print("the credential is", credential, "indeed")
+def test_code_printed(code):
+    print("the code is", code, "indeed")
 
 
-def test_code_on_standard_error(credential):
-    print(credential, file=sys.stderr)
+def test_code_on_standard_error(code):
+    print(code, file=sys.stderr)
 
 
-def test_code_printed_and_read(credential, capsys):
-    print(credential)
-    assert credential in capsys.readouterr().out
+def test_code_printed_and_read(code, capsys):
+    print(code)
+    assert code in capsys.readouterr().out
 
 
-def test_code_printed_and_left_unread(credential, capsys):
-    print(credential)
+def test_code_printed_and_left_unread(code, capsys):
+    print(code)
 
 
-def test_code_logged_and_cleared(credential, caplog):
-    logging.getLogger("quiet").debug("got %s", credential)
+def test_code_logged_and_cleared(code, caplog):
+    logging.getLogger("quiet").debug("got %s", code)
     caplog.clear()
 
 
-def test_code_in_a_logged_traceback(credential):
+def test_code_in_a_logged_traceback(code):
     try:
-        raise ValueError(credential)
+        raise ValueError(code)
     except ValueError:
         logging.getLogger("quiet").exception("something happened")
 
 
-def test_code_in_an_expected_exception(credential):
+def test_code_in_an_expected_exception(code):
     with pytest.raises(ValueError):
         try:
-            raise KeyError(credential)
+            raise KeyError(code)
         except KeyError:
             raise ValueError("no luck")
 
@@ -207,14 +207,14 @@ def test_name_looked_up_swallowed():
         socket.create_connection(("oauth.yuanzhibang.com", 443), 0.1)
 
 
-def test_failing_by_itself_and_leaking(credential):
-    print(credential)
+def test_failing_by_itself_and_leaking(code):
+    print(code)
     assert False
 
 
 @pytest.mark.filterwarnings("default")
-def test_warning_lets_the_next_one_fail(credential):
-    warnings.warn(credential)
+def test_warning_lets_the_next_one_fail(code):
+    warnings.warn(code)
 
 
 def test_after_the_warning():
@@ -222,8 +222,8 @@ def test_after_the_warning():
 
 
 @pytest.mark.filterwarnings("default")
-def test_last_warning_lets_the_run_fail(credential):
-    warnings.warn("again " + credential)
+def test_last_warning_lets_the_run_fail(code):
+    warnings.warn("again " + code)
 """
 
 _INI = """
