@@ -195,8 +195,8 @@ def show_run(told: dict[str, Any]) -> None:
         print(f"   warning: {warning}")
     summary = told["summary"]
     hidden = f" ({told['not_listed']} more of them are not listed)" if told["not_listed"] else ""
-    fetches, codes = counted(summary["fetches"], "fetch", "fetches"), counted(summary["targets"], "code")
-    print(f"   => {fetches} for {codes}{hidden}, in {told['took_ms']} ms")
+    fetches, credentials = counted(summary["fetches"], "fetch", "fetches"), counted(summary["targets"], "credential")
+    print(f"   => {fetches} for {credentials}{hidden}, in {told['took_ms']} ms")
 
 
 def show_stored(redis_cli: str | None) -> list[str]:
@@ -210,7 +210,7 @@ def show_stored(redis_cli: str | None) -> list[str]:
                 value, ttl_s = client.get(key), client.ttl(key)
             except redis.RedisError as error:
                 raise translated(error) from None
-            masked = without_code(target.kind, value)
+            masked = masked_value(target.kind, value)
             if masked is None or ttl_s <= 0:
                 missing.append(f"nothing usable is stored under {key}")
                 continue
@@ -220,7 +220,7 @@ def show_stored(redis_cli: str | None) -> list[str]:
     return missing
 
 
-def without_code(kind: Kind, value: bytes | None) -> str | None:
+def masked_value(kind: Kind, value: bytes | None) -> str | None:
     """A stored value with the credential's fingerprint in place of the credential; None when it is not a usable one."""
     record = read_record(kind, value or b"")
     if not isinstance(record, Record):
