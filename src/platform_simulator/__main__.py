@@ -18,16 +18,16 @@ _EPILOG = f"""\
 It prints what to export so that token-refresher asks it. It serves, all by POST with a form:
   {TOKEN_PATH}      a server access_token (grant_type=client_credential), or a user's token (authorization_code)
   {TICKET_PATH}     a js_ticket (type=js_ticket, access_token)
-  {CHECK_PATH}  whether a code is valid, and until when (type, code)
+  {CHECK_PATH}  whether a credential is valid, and until when (type, code)
   {USER_COUNT_PATH}, {APP_ACCESS_PATH}: two interfaces that take an access_token
 
-Nothing is kept: after a restart, every code issued before is invalid. What goes wrong on demand (time-outs, refusals,
-broken answers) is for tests in Python: Simulator.script and Fault.
+Nothing is kept: after a restart, each credential issued before is invalid. Faults on demand (time-outs, refusals,
+broken answers) are for tests in Python: Simulator.script and Fault.
 
 examples:
   python -m platform_simulator
   python -m platform_simulator --port 0 --app 100027:demo-4f7a91c2d8 --app 100028:demo-b60e35d1a9
-  python -m platform_simulator --lifetime-s 300 --grace-s 30      codes that live five minutes
+  python -m platform_simulator --lifetime-s 300 --grace-s 30      credentials that live five minutes
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 1 cannot listen, 2 wrong usage. {_WARNING}"""
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ID:SECRET",
         help="an application that it knows; may be repeated (demo:demo)",
     )
-    add("--lifetime-s", type=_seconds, default=7200.0, metavar="S", help="how long a code lives (%(default)g s)")
+    add("--lifetime-s", type=_seconds, default=7200.0, metavar="S", help="how long a credential lives (%(default)g s)")
     add("--grace-s", type=_seconds, default=600.0, metavar="S", help="and once a newer one exists (%(default)g s)")
     add("--latency-ms", type=_seconds, default=0.0, metavar="MS", help="wait before each answer (%(default)g ms)")
     add(

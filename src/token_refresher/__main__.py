@@ -12,9 +12,14 @@ def main() -> int:
     except ImportError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    from token_refresher.cli.main import main
+    try:
+        from token_refresher.cli.main import main
 
-    return main()
+        return main()
+    except KeyboardInterrupt:
+        # Before the command line itself is ready to answer.
+        sys.stderr.write("interrupted\n")
+        return 130
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def test_a_node_of_a_cluster_is_told_by_the_keys_that_it_does_not_hold(
 @pytest.mark.parametrize(
     ("scheme", "name", "setting"),
     [
-        ("redis", "Redis", "host and port in REDIS_URL (storage_redis.host, port)"),
+        ("redis", "Redis", "host and port in REDIS_URL (or storage_redis.url, or host and port)"),
         ("redis+sentinel", "Redis Sentinel", "the hosts and ports of the sentinels in REDIS_URL (storage_redis.url)"),
         ("redis+cluster", "Redis Cluster", "the hosts and ports of the nodes in REDIS_URL (storage_redis.url)"),
     ],

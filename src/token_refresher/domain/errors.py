@@ -74,7 +74,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "no_permission": Entry(False, "give the application the permission on the platform's console", of_caller=True),
     "not_added": Entry(False, "ask the user to add the application first"),
     "token_invalid": Entry(True, "wait for the next run: it fetches a new access_token, and then the ticket"),
-    "code_invalid": Entry(False, "use a credential that is still valid; a login-free code works only once"),
+    "code_invalid": Entry(False, "use a login-free code that is still valid; each works only once"),
     "no_token": Entry(True, "see why the access_token failed: a js_ticket needs a live one"),
     "rate_limited": Entry(
         True, "wait: the next runs try again; if it lasts, ask less often or have the limit raised", of_caller=True

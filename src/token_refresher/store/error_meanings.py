@@ -31,7 +31,7 @@ COMMANDS = frozenset({
 UNKNOWN_COMMAND = re.compile("unknown (?:redis )?command(?: called from|,)?(?: [`'\"]?([a-z|]{2,20}))?")
 
 _DATABASE = "the end of REDIS_URL (storage_redis.db)"
-_AUTH = "REDIS_URL (storage_redis.auth)"
+_AUTH = "REDIS_URL (or storage_redis.url, or auth)"
 _WHOLE = "REDIS_URL (storage_redis.username and auth)"
 
 # -- by their classes, too
@@ -102,7 +102,7 @@ _ADDRESS = (
         "protected mode",
         "redis_not_white_listed",
         "{redis} serves only its own machine (protected mode)",
-        "set a password in Redis (requirepass), then write it in REDIS_URL (storage_redis.auth)",
+        "set a password in Redis (requirepass), then write it in REDIS_URL (or storage_redis.url, or auth)",
     ),
 )
 _FORM = (

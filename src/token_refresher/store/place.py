@@ -13,7 +13,7 @@ from token_refresher.domain.host_port import HostPort
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 # By topology: what is there, and which setting leads to it.
 _SHOWN = {
-    Topology.SERVER: ("Redis", "host and port in REDIS_URL (storage_redis.host, port)"),
+    Topology.SERVER: ("Redis", "host and port in REDIS_URL (or storage_redis.url, or host and port)"),
     Topology.SOCKET: ("Redis", "the path in REDIS_URL (storage_redis.url)"),
     Topology.SENTINEL: ("Redis Sentinel", "the hosts and ports of the sentinels in REDIS_URL (storage_redis.url)"),
     Topology.CLUSTER: ("Redis Cluster", "the hosts and ports of the nodes in REDIS_URL (storage_redis.url)"),

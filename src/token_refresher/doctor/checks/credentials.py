@@ -64,7 +64,11 @@ def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
     kind = each.snapshot.target.kind
     said = answers.checked.get(kind)
     if live is None or said is None:
-        return check.grey("not examined: no credential is stored" if live is None else "not examined: no time was left")
+        return check.grey(
+            "not examined: no credential is stored"
+            if live is None
+            else "not examined: the platform was not reached in time"
+        )
     if isinstance(said, PlatformError):
         return check.grey("not known: checkCode gave no answer about it")
     redis_ahead_s = context.redis_ahead_s or 0.0

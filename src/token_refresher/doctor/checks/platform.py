@@ -25,7 +25,7 @@ _FIXES = {
     "cut_answer": "check the network, the proxy, and that the address is the platform's: the connection broke",
     "bad_answer": "correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy: another program answers there",
     "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check this machine's clock and the proxy",
-    "not_sent_proxy": "correct address, user and password in PLATFORM_HTTPS_PROXY (proxies.https), or start the proxy",
+    "not_sent_proxy": "correct address, user and password in PLATFORM_HTTPS_PROXY or PLATFORM_HTTP_PROXY, or start it",
     "not_sent_dns": "correct the host in PLATFORM_BASE_URL (oauth_api in the file), or this machine's name server",
 }
 
