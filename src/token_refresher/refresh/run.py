@@ -255,21 +255,27 @@ class _Job:
 
     def sick_copies(self) -> tuple[str, ...]:
         """Warnings about other copies of this program that fail where they share a target with this one."""
-        policy, found = self.refresher.policy, dict[str, None]()
+        found = dict[str, None]()
         for target, result in self.results.items():
             snapshot, own = result.snapshot, self.refresher.callers[target.app_id]
-            (partner,) = partners([target])
-            other = self.results.get(partner)
             for each in snapshot.lease.callers:
-                # Its attempt may still end, or it is the platform that gave no answer.
-                excused = at_work(snapshot, policy) or unanswered(snapshot, policy)
-                excused = excused and each.name == snapshot.lease.by and each.code == "no_end"
-                excused = excused or bool(other and is_well_again(snapshot, each, other.snapshot, policy))
-                sick = each.code == "no_end" or (each.code in CATALOGUE and CATALOGUE[each.code].of_caller)
-                noted = bool(each.failures) and note_ends_at(snapshot, each, policy) > snapshot.now_ms
-                if each.name != own and sick and noted and not excused:
-                    found[_about_sick(each, snapshot, policy)] = None
+                if each.name != own and self._is_sick(each, snapshot):
+                    found[_about_sick(each, snapshot, self.refresher.policy)] = None
         return tuple(found)
+
+    def _is_sick(self, copy: Caller, snapshot: Snapshot) -> bool:
+        """Whether another copy failed a short while ago for a reason of its own."""
+        policy = self.refresher.policy
+        of_its_own = copy.code == "no_end" or (copy.code in CATALOGUE and CATALOGUE[copy.code].of_caller)
+        if not (of_its_own and copy.failures and note_ends_at(snapshot, copy, policy) > snapshot.now_ms):
+            return False
+        # Its attempt may still end, or it is the platform that gave no answer.
+        last = copy.code == "no_end" and copy.name == snapshot.lease.by
+        if last and (at_work(snapshot, policy) or unanswered(snapshot, policy)):
+            return False
+        (partner,) = partners([snapshot.target])
+        other = self.results.get(partner)
+        return not (other and is_well_again(snapshot, copy, other.snapshot, policy))
 
 
 def _about_sick(copy: Caller, snapshot: Snapshot, policy: Policy) -> str:
