@@ -26,6 +26,11 @@ class HostPort(NamedTuple):
         return host if self.port is None else f"{host}:{self.port}"
 
     @property
+    def is_address(self) -> bool:
+        """Whether the host is an address, and not a name."""
+        return bool(_ip_version(self.host))
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is certainly this machine."""
         return bool(_LOOPBACK.fullmatch(self.host))
@@ -39,7 +44,7 @@ class HostPort(NamedTuple):
         in_brackets, name, port = found.groups()
         if port and not lowest_port <= int(port) <= 65535:
             raise InvalidValueError(_NO_PORT)
-        if not (_is_ipv6(in_brackets) if in_brackets else _is_name(name)):
+        if not (_ip_version(in_brackets) == 6 if in_brackets else _is_name(name)):
             raise InvalidValueError(_NO_HOST)
         return cls(in_brackets or name, int(port) if port else None)
 
@@ -64,14 +69,14 @@ def _what_is_wrong(given: str) -> str:
     return _NO_HOST
 
 
-def _is_ipv6(text: str) -> bool:
-    from ipaddress import IPv6Address  # few addresses are
+def _ip_version(text: str) -> int:
+    """4 or 6; 0 for what is not an address."""
+    from ipaddress import ip_address  # few hosts are looked at so closely
 
     try:
-        IPv6Address(text)
+        return ip_address(text).version
     except ValueError:
-        return False
-    return True
+        return 0
 
 
 def _is_name(text: str) -> bool:

@@ -63,9 +63,9 @@ class _Held:
     tries: int = 0
     paused_until: float = 0.0
 
-    def ends(self, now: float) -> list[float]:
-        """When the limits in a row end that have not ended yet."""
-        return [self.until[app_id] for app_id in self.row if self.until[app_id] > now]
+    def limited(self, now: float) -> set[str]:
+        """Those in the row whose limits have not ended yet."""
+        return {app_id for app_id in self.row if self.until[app_id] > now}
 
     def forget(self, now: float) -> None:
         """Drop what is long over."""
@@ -117,7 +117,7 @@ class Limits:
             held = self._held[interface]
             while (wait_s := self._wait_s(held, app_id)) is None:
                 self._changed.wait()
-            tries = not wait_s and len(held.ends(self._clock())) >= _IN_A_ROW
+            tries = not wait_s and len(held.limited(self._clock())) >= _IN_A_ROW
             if tries:
                 held.trying = app_id
         try:
@@ -132,7 +132,7 @@ class Limits:
         own_s = held.until.get(app_id, 0.0) - now
         if own_s > 0:
             return own_s
-        if len(held.ends(now)) < _IN_A_ROW:
+        if len(held.limited(now)) < _IN_A_ROW:
             return 0.0
         if held.paused_until > now:
             return held.paused_until - now
@@ -154,7 +154,7 @@ class Limits:
             if held.trying == app_id:
                 held.tries += 1
                 pause_s = _PAUSE_S * 2 ** min(held.tries - _TRIES, _LONGEST_POWER) if held.tries >= _TRIES else 0.0
-                held.paused_until = min([now + pause_s, *held.ends(now)])
+                held.paused_until = min([now + pause_s, *(held.until[each] for each in held.limited(now))])
                 self._tried(held, app_id)
 
     def again(self, interface: Interface, app_id: str) -> bool:
@@ -167,7 +167,7 @@ class Limits:
         with self._changed:
             now = self._clock()
             here = [held for other, held in self._held.items() if other.platform == interface.platform]
-            return len({app_id for held in here for app_id in held.row if held.until[app_id] > now}) >= _IN_A_ROW
+            return len(set[str]().union(*(held.limited(now) for held in here))) >= _IN_A_ROW
 
     def crowd(self, interface: Interface) -> None:
         """A fetch waits in this run for the end of a limit: audits at that platform come after it."""

@@ -73,17 +73,7 @@ class Place:
         }
 
     def _host(self) -> str:
-        names = [each.host for each in self.hosts if not _is_ip(each.host)]
+        names = [each.host for each in self.hosts if not each.is_address]
         if not names:
             return "the host name"
         return f"the host name {names[0]}" if len(names) == 1 else f"one of the host names {', '.join(names)}"
-
-
-def _is_ip(host: str) -> bool:
-    from ipaddress import ip_address  # only a message needs it
-
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 Nothing is fetched. checkCode is asked about the stored credentials, or about a credential made up for this; and a
 login-free code made up for this is offered for exchange, which the platform can only refuse: by its word for the
-credential when the secret is right, by another one when it is not.
+code when the secret is right, by another one when it is not.
 """
 
 from __future__ import annotations
