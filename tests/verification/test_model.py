@@ -20,6 +20,8 @@ OUT = parts_out()
 # What the searches found before: so many states, and for a condition taken out so many steps to its counterexample.
 STATES = {
     "own fetches, one fault": 40_765,
+    "others store theirs over ours, a watch each 330 s": 74_639,
+    "what others store goes within a margin, checkCode silent": 56_049,
     "own fetches, three refreshers": 162_646,
     "own fetches, two faults": 2_343_487,
     "all but Redis's losses, a watch each 330 s": 6_287_671,
@@ -36,6 +38,7 @@ STEPS = {
     "the lock ends with unknown": 20,
     "no lock": 25,
     "a late process leaves its old mark": 20,
+    "another tool's value counts as settled": 32,
     "alive settles though locked when read": 19,
     "alive settles under another mark": 25,
     "alive under a lock restores": 19,
