@@ -235,7 +235,7 @@ def test_assistive_technology_is_told_the_same_at_every_width(
     for role, count in (("banner", 1), ("main", 1), ("navigation", 1), ("contentinfo", 1), ("table", 1), ("meter", 6)):
         assert roles.count(role) == count, role
     assert [name for role, name in told if role == "columnheader"] == [
-        *("Code", "Time left", "State and reason", "Last outcome", "Last 24 hours")
+        *("Credential", "Time left", "State and reason", "Last outcome", "Last 24 hours")
     ]
     # A row for the head, one for each application, each credential, and what to do about it.
     assert roles.count("row") == 1 + len(NAMES) + 6 + 5
@@ -282,13 +282,13 @@ def test_by_keyboard_alone_one_signs_in_asks_for_a_run_pauses_and_signs_out(
     assert complaints(browser) == []
 
 
-def test_the_first_stop_of_the_tab_key_skips_to_the_codes(browser: webdriver.Chrome, serving: Serve) -> None:
+def test_the_first_stop_of_the_tab_key_skips_to_the_credentials(browser: webdriver.Chrome, serving: Serve) -> None:
     browser.get(serving(burning()))
     press(browser, Keys.TAB)
     assert focused(browser) == "Skip to the credentials"
     assert browser.execute_script("return document.activeElement.getBoundingClientRect().left") >= 0
     press(browser, Keys.ENTER)
-    wait_for(browser, lambda driver: driver.execute_script("return document.activeElement.id") == "codes")
+    wait_for(browser, lambda driver: driver.execute_script("return document.activeElement.id") == "credentials")
 
 
 # -- keeping itself fresh --------------------------------------------------------------------
@@ -299,7 +299,7 @@ _UPDATE = "document.dispatchEvent(new Event('visibilitychange'))"
 def test_it_updates_itself_in_place_and_says_what_changed(browser: webdriver.Chrome, serving: Serve) -> None:
     known = with_history(healthy())
     browser.get(serving(known))
-    browser.execute_script("window.same = 1; document.getElementById('codes').focus()")
+    browser.execute_script("window.same = 1; document.getElementById('credentials').focus()")
     known.add(Report("a" * 16, "refresh", NOW, 5, tuple(on_fire())), "danger")
     browser.execute_script(_UPDATE)
     wait_for(browser, lambda driver: driver.title.startswith("3 in trouble"))
@@ -307,7 +307,7 @@ def test_it_updates_itself_in_place_and_says_what_changed(browser: webdriver.Chr
     assert browser.execute_script("return window.same") == 1
     assert browser.find_element(By.ID, "icon").get_attribute("href").endswith("icon-bad.svg")
     assert browser.find_element(By.ID, "announced").get_attribute("textContent") == "3 of 6 credentials need you"
-    assert browser.execute_script("return document.activeElement.id") == "codes"
+    assert browser.execute_script("return document.activeElement.id") == "credentials"
     assert complaints(browser) == []
 
 
@@ -344,21 +344,16 @@ def test_the_strict_policy_reached_the_browser(browser: webdriver.Chrome, servin
     assert browser.execute_script(read) == HEADERS["Content-Security-Policy"]
 
 
-# -- pictures for the documents --------------------------------------------------------------
+# -- the picture in the documents ------------------------------------------------------------
 
 
-def _pictures(folder: Path) -> None:
-    """The page on fire, light, and well on a phone, dark."""
-    with chromium() as driver, served(burning()) as fire, served(with_history(healthy())) as well:
-        for name, endpoint, scheme, width, height in (
-            ("status-page-on-fire", fire, "light", 1280, 900),
-            ("status-page-healthy-dark", well, "dark", 1280, 760),
-            ("status-page-phone", fire, "light", 360, 900),
-        ):
-            look(driver, scheme, width, height)
-            driver.get(endpoint.url)
-            driver.save_screenshot(str(folder / f"{name}.png"))
+def _picture(file: Path) -> None:
+    """The page with trouble, as docs/how-to/status-page.md shows it."""
+    with chromium() as driver, served(burning()) as fire:
+        look(driver, "light", 1280, 900)
+        driver.get(fire.url)
+        driver.save_screenshot(str(file))
 
 
 if __name__ == "__main__":
-    _pictures(Path(sys.argv[1]))
+    _picture(Path(sys.argv[1]))

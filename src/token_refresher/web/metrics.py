@@ -43,7 +43,7 @@ class Metrics:
         self._runs = Counter(f"{name}_runs", "Runs, by how they ended.", ["result"], registry=one)
         self._outcomes = Counter(
             f"{name}_outcomes",
-            "Codes that a run worked on, by what came of it: issued, kept, refused, not_sent, unknown, lost, deferred.",
+            "Credentials worked on, by what came of it: issued, kept, refused, not_sent, unknown, lost, deferred.",
             ["kind", "outcome", "error"],
             registry=one,
         )

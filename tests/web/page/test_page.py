@@ -132,7 +132,7 @@ def test_what_another_copy_met_is_a_warning_for_page_and_health_and_no_failure_o
     text = html_of(client_of(known))
     assert "No credential is in danger, with a warning" in text
     assert "Failing" not in text
-    assert "Trying again will not help" not in text
+    assert "Retries will keep failing" not in text
     assert "refused: wrong_secret" in text, "the last outcome of any copy stays in its column"
     assert (known.unhealthy_reasons(), known.warnings()) == (("Redis has not been read yet",), (sick,))
 

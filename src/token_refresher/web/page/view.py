@@ -163,7 +163,7 @@ def page(history: RunHistory, query: str = "") -> Page:
         failed=failed,
         silent=duration(age_s) if age_s > severity.silent_s(policy) else "",
         warnings=tuple(WarningView(_cut(_readable(each, now)), severity.advice(each)) for each in warnings),
-        applications=tuple(_application(app_id, codes, context) for app_id, codes in shown),
+        applications=tuple(_application(app_id, credentials, context) for app_id, credentials in shown),
         found=len(groups),
         configured=len(history.names),
         not_shown=len(groups) - len(shown),
@@ -176,46 +176,46 @@ def page(history: RunHistory, query: str = "") -> Page:
     )
 
 
-_Codes = list[tuple[TargetReport, CredentialStatus]]
+_Credentials = list[tuple[TargetReport, CredentialStatus]]
 
 
 def _groups(
     targets: Sequence[TargetReport], statuses: Sequence[CredentialStatus], history: RunHistory, query: str
-) -> list[tuple[str, _Codes]]:
+) -> list[tuple[str, _Credentials]]:
     """The credentials by application, those in trouble first, else in the order of the settings."""
-    wanted, found = query.casefold(), dict[str, _Codes]()
+    wanted, found = query.casefold(), dict[str, _Credentials]()
     for each, status in zip(targets, statuses, strict=True):
         found.setdefault(each.target.app_id, []).append((each, status))
     kept = [
-        (app_id, codes)
-        for app_id, codes in found.items()
+        (app_id, credentials)
+        for app_id, credentials in found.items()
         if wanted in app_id.casefold() or wanted in history.names.get(app_id, "").casefold()
     ]
     return sorted(kept, key=lambda group: _worst(group[1]).severity.rank)
 
 
-def _limited(groups: Sequence[tuple[str, _Codes]]) -> list[tuple[str, _Codes]]:
+def _limited(groups: Sequence[tuple[str, _Credentials]]) -> list[tuple[str, _Credentials]]:
     troubled = [group for group in groups if _worst(group[1]).severity.rank <= Severity.SOON.rank]
     return [*troubled[:_TROUBLED], *groups[len(troubled) :][:_OTHERS]]
 
 
-def _oldest(groups: Sequence[tuple[str, _Codes]], history: RunHistory) -> int | None:
+def _oldest(groups: Sequence[tuple[str, _Credentials]], history: RunHistory) -> int | None:
     """The instant of the oldest sample of any chart."""
-    kept = (history.samples(each.target) for _, codes in groups for each, _ in codes)
+    kept = (history.samples(each.target) for _, credentials in groups for each, _ in credentials)
     return min((samples[0].at for samples in kept if samples), default=None)
 
 
-def _worst(codes: _Codes) -> CredentialStatus:
-    return min((status for _, status in codes), key=lambda status: status.severity.rank)
+def _worst(credentials: _Credentials) -> CredentialStatus:
+    return min((status for _, status in credentials), key=lambda status: status.severity.rank)
 
 
-def _application(app_id: str, codes: _Codes, context: PageContext) -> ApplicationView:
+def _application(app_id: str, credentials: _Credentials, context: PageContext) -> ApplicationView:
     return ApplicationView(
         id=f"app-{_slug(app_id)}",
         app_id=app_id,
         name=_cut(context.history.names.get(app_id, ""), _LONGEST_NAME),
-        status=_worst(codes),
-        credentials=tuple(_credential(each, status, context) for each, status in codes),
+        status=_worst(credentials),
+        credentials=tuple(_credential(each, status, context) for each, status in credentials),
     )
 
 
@@ -238,7 +238,7 @@ def _credential(each: TargetReport, status: CredentialStatus, context: PageConte
     # This run's own outcome came about when the report was made.
     ended_at = context.history.latest.report.at if each.outcome and context.history.latest else each.last_outcome_at
     return CredentialView(
-        id=f"code-{_slug(each.target.app_id)}-{each.target.kind.value}",
+        id=f"credential-{_slug(each.target.app_id)}-{each.target.kind.value}",
         kind=each.target.kind.value,
         status=status,
         reason=each.reason,

@@ -14,7 +14,7 @@
     if (get("live-top").dataset.told !== top.dataset.told) get("announced").textContent = top.dataset.told;
     document.title = top.dataset.title;
     get("icon").href = top.dataset.icon;
-    for (const id of ["live-top", "live-codes"]) {
+    for (const id of ["live-top", "live-credentials"]) {
       const old = get(id);
       const held = old.contains(document.activeElement) ? document.activeElement.id : "";
       old.replaceWith(document.adoptNode(fresh.getElementById(id)));
