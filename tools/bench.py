@@ -3,8 +3,8 @@
     make bench                                             this tree; two to three minutes
     make bench BENCH_ARGS='--against /path/to/other/tree'  and how many times the other tree's cost it is
 
-All of it is CPU, which other programs disturb least. A cold start is a whole process, from its start to the end of a
-tick with nothing due; the rest is measured by pyperf (bench_warm.py).
+All rows but one are CPU, which other programs disturb least. A cold start is a whole process, from its start to the end
+of a tick with nothing due; the rest is measured by pyperf (bench_warm.py).
 Everything runs on the loopback, against a redis-server and the simulator of the platform.
 """
 
@@ -59,23 +59,25 @@ class Tree(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where everything runs: the folder for files, the server, and the platform's address."""
+    """Where everything runs: the folder for files, the server, and the platform's addresses, near and far."""
 
     folder: Path
     redis: RedisServer
     platform: str
+    far_platform: str
 
-    def config(self, apps: int, database: int) -> Path:
+    def config(self, apps: int, database: int, *, far: bool = False) -> Path:
         """A configuration file in the form that the platform publishes."""
+        platform = self.far_platform if far else self.platform
         lines = [
             f"storage_redis: {{host: 127.0.0.1, port: {self.redis.port}, db: {database}}}",
             "oauth_api:",
-            f"  get_server_access_token_url: '{self.platform}/OAuth2/token'",
-            f"  get_js_ticket_url: '{self.platform}/OAuth2/ticket'",
+            f"  get_server_access_token_url: '{platform}/OAuth2/token'",
+            f"  get_js_ticket_url: '{platform}/OAuth2/ticket'",
             "app_info:",
             *(f"- {{app_id: {_app_id(number)}, app_secret: {_SECRET}}}" for number in range(apps)),
         ]
-        path = self.folder / f"{apps}-{database}.yaml"
+        path = self.folder / f"{apps}-{database}{'-far' * far}.yaml"
         path.write_text("\n".join(lines) + "\n")
         return path
 
@@ -109,9 +111,10 @@ def _place() -> Iterator[Place]:
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         RedisServer() as redis,
-        Simulator(secrets) as simulator,
+        Simulator(secrets) as near,
+        Simulator(secrets, latency_s=0.05) as far,
     ):
-        yield Place(Path(folder), redis, simulator.url)
+        yield Place(Path(folder), redis, near.url, far.url)
 
 
 def _measured(place: Place, trees: list[Tree], given: argparse.Namespace) -> list[dict[str, float]]:
@@ -164,6 +167,7 @@ def _warm(place: Place, tree: Tree) -> dict[str, float]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{tree.source}:{_ROOT / 'tests'}",
         "BENCH_CONFIGS": ":".join(str(place.config(count, tree.database)) for count in _COUNTS),
+        "BENCH_FAR_CONFIG": str(place.config(max(_COUNTS), tree.database, far=True)),
         "BENCH_REDIS_URL": f"redis://127.0.0.1:{place.redis.port}/{tree.database}",
     }
     command = [sys.executable, str(Path(__file__).with_name("bench_warm.py"))]

@@ -1,6 +1,7 @@
 """What a warm instance and a reader do again and again, measured by pyperf. Started by bench.py, once for each tree.
 
-BENCH_CONFIGS names configuration files of 1 and more applications, separated by colons; BENCH_REDIS_URL is a reader's.
+BENCH_CONFIGS names configuration files of 1 and more applications, separated by colons; BENCH_FAR_CONFIG another one,
+of a platform with a latency; BENCH_REDIS_URL is a reader's.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyperf
+import redis
 import yaml
 
 from support import cron_pattern
 
-_EVENT = b'{"triggerName": "timer", "payload": ""}'
+_TICK = b'{"triggerName": "timer", "payload": ""}'
+_AUDIT = b'{"action": "audit"}'
+
+
+Make = Callable[[], Callable[[], Any]]
 
 
 def main() -> None:
@@ -31,49 +37,93 @@ def main() -> None:
         with open(path, encoding="utf-8") as file:
             config = yaml.safe_load(file)
         apps = len(config["app_info"])
-        name = f"warm tick, {apps} application{'s' if apps > 1 else ''}"
-        runner.bench_time_func(name, _timed(partial(_function, path, apps)))
+        many = f"{apps} application{'s' if apps > 1 else ''}"
+        measured: dict[str, tuple[Make, Make | None]] = {
+            f"warm tick, {many}": (partial(_tick, path, apps), partial(_cron, path)),
+            # Whatever is stored is gone before each.
+            f"refresh, {many}": (partial(_refresh, path, apps), partial(_cron, path, emptied=True)),
+            f"audit, {many}": (partial(_audit, path, apps), None),
+        }
         # The task knows no other database.
-        if not config["storage_redis"]["db"]:
-            runner.bench_time_func(f"cron: {name}", _timed(partial(_cron, path)))
+        of_cron = not config["storage_redis"]["db"]
+        for name, (make, make_cron) in measured.items():
+            runner.bench_time_func(name, _timed(make))
+            if make_cron and of_cron:
+                runner.bench_time_func(f"cron: {name}", _timed(make_cron))
+    far = os.environ["BENCH_FAR_CONFIG"]
+    runner.bench_time_func(
+        f"refresh, {many}, 50 ms away: time", _timed(partial(_refresh, far, apps), time.perf_counter)
+    )
     runner.bench_time_func("cached read", _timed(partial(_reader, config["app_info"][0]["app_id"])))
 
 
-def _timed(make: Callable[[], Callable[[], Any]]) -> Callable[[int], float]:
-    """So many steps' CPU (seconds). The step is made by the process that measures it, and by no other."""
+def _timed(make: Make, clock: Callable[[], float] = time.process_time) -> Callable[[int], float]:
+    """So many steps' CPU, or time (seconds). The step is made by the process that measures it, and by no other."""
     kept: list[Callable[[], Any]] = []
 
     def measured(loops: int) -> float:
         if not kept:
             kept.append(make())
         step = kept[0]
-        began = time.process_time()
+        began = clock()
         for _ in range(loops):
             step()
-        return time.process_time() - began
+        return clock() - began
 
     return measured
 
 
-def _function(path: str, apps: int) -> Callable[[], Any]:
-    """The handler of a warm instance, with nothing due."""
+def _function(path: str) -> Callable[[bytes], Any]:
+    """The handler of a warm instance; returns the summary of its report."""
     os.environ["CONFIG_FILE"] = path
     import index
 
     context = SimpleNamespace(function=SimpleNamespace(timeout=600))
     index.initialize(context)
-    step = partial(index.handler, _EVENT, context)
+    return lambda event: index.handler(event, context)["summary"]
+
+
+def _tick(path: str, apps: int) -> Callable[[], Any]:
+    """A tick with nothing due."""
+    handler = _function(path)
     # The first one fetches what is due, and asks about it.
-    step()
-    summary = step()["summary"]
-    if summary.get("FRESH") != 2 * apps:
-        raise SystemExit(f"something was due in a tick where nothing should be: {summary}")
-    return step
+    handler(_TICK)
+    _expect(handler(_TICK), "FRESH", 2 * apps)
+    return partial(handler, _TICK)
 
 
-def _cron(path: str) -> Callable[[], Any]:
+def _refresh(path: str, apps: int) -> Callable[[], Any]:
+    """A tick that fetches everything, since Redis is empty."""
+    handler, client = _function(path), _client(path)
+    client.flushdb()
+    _expect(handler(_TICK), "MISSING", 2 * apps)
+    return lambda: (client.flushdb(), handler(_TICK))
+
+
+def _audit(path: str, apps: int) -> Callable[[], Any]:
+    """Two questions for each application."""
+    handler = _function(path)
+    handler(_TICK)
+    _expect(handler(_AUDIT), "FRESH", 2 * apps)
+    return partial(handler, _AUDIT)
+
+
+def _expect(summary: dict[str, int], reason: str, targets: int) -> None:
+    if summary.get(reason) != targets:
+        raise SystemExit(f"not each of {targets} credentials is {reason}: {summary}")
+
+
+def _cron(path: str, *, emptied: bool = False) -> Callable[[], Any]:
     config, client = cron_pattern.configured(path)
+    if emptied:
+        return lambda: (client.flushdb(), cron_pattern.tick(config, client))
     return lambda: cron_pattern.tick(config, client)
+
+
+def _client(path: str) -> redis.Redis:
+    with open(path, encoding="utf-8") as file:
+        storage = yaml.safe_load(file)["storage_redis"]
+    return redis.Redis(host=storage["host"], port=storage["port"], db=storage["db"])
 
 
 def _reader(app_id: str) -> Callable[[], Any]:

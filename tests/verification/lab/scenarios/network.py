@@ -50,7 +50,7 @@ SCENARIOS = (
         troubles=(Partitioned(start=Due(), lasting_s=5 * MINUTE_S),),
         # A frozen command may take the lease at the end, for a run that is over: its lock ends after 90 s.
         bounds=Bounds(fetches=2, heal_s=200),
-        policy={"redis_timeout_s": 1},
+        policy={"redis_timeout_s": 1.0},
         # A plain client waits for Redis for as long as it takes.
         baseline=False,
         place=BehindWire,
