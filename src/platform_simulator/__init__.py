@@ -1,15 +1,15 @@
-"""A simulator of the Yuanzhibang open platform: OAuth2, and two interfaces that take a code. For tests only.
+"""A simulator of the Yuanzhibang open platform: OAuth2, and two interfaces that take a credential. For tests only.
 
-It keeps the ground truth about every code it issues, records requests and goes wrong on demand:
+It keeps the ground truth about every credential it issues, records requests and goes wrong on demand:
 
     with Simulator({"app1": "secret1"}) as sim:
         sim.script("/OAuth2/ticket", Fault.cut(executed=True))
         ...
-        assert sim.valid("app1", "js_ticket", code)
+        assert sim.valid("app1", "js_ticket", credential)
 """
 
 from platform_simulator.apps import App
-from platform_simulator.codes import IssuedCode
+from platform_simulator.credentials import IssuedCredential
 from platform_simulator.endpoints import APP_ACCESS_PATH, CHECK_PATH, TICKET_PATH, TOKEN_PATH, USER_COUNT_PATH, Refusals
 from platform_simulator.faults.fault import Fault
 from platform_simulator.faults.gate import Gate
@@ -30,7 +30,7 @@ __all__ = [
     "App",
     "Fault",
     "Gate",
-    "IssuedCode",
+    "IssuedCredential",
     "RecordedRequest",
     "Refusals",
     "Simulator",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from platform_simulator.apps import App, Apps
-from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET, KINDS, CodeRegistry, IssueOptions
+from platform_simulator.credentials import ACCESS_TOKEN, JS_TICKET, KINDS, CredentialRegistry, IssueOptions
 from platform_simulator.login_codes import LoginCodes
 from platform_simulator.responses import GENERAL_ERROR, INVALID_CODE, NO_PERMISSION, NOT_ADDED, OK, Answer, whole
 
@@ -36,20 +36,25 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Result:
-    """An answer, and whether a code was issued (or a login-free code used up) for it."""
+    """An answer, and whether a credential was issued (or a login-free code used up) for it."""
 
     answer: Answer
     executed: bool = False
 
 
 class Endpoints:
-    """Carries requests out against the codes there are."""
+    """Carries requests out against the credentials there are."""
 
     def __init__(
-        self, apps: Apps, codes: CodeRegistry, login_codes: LoginCodes, refusals: Refusals, checkcode_lag_s: float
+        self,
+        apps: Apps,
+        credentials: CredentialRegistry,
+        login_codes: LoginCodes,
+        refusals: Refusals,
+        checkcode_lag_s: float,
     ) -> None:
         self._apps = apps
-        self._codes = codes
+        self._credentials = credentials
         self._login_codes = login_codes
         self._refusals = refusals
         self._lag_s = checkcode_lag_s
@@ -66,7 +71,7 @@ class Endpoints:
         return path in self._by_path
 
     def carry_out(self, path: str, form: Form, ip: str, options: IssueOptions) -> Result:
-        """Answer one request; `options` says how a code is made if one is issued."""
+        """Answer one request; `options` says how a credential is made if one is issued."""
         app = self._apps.get(form.get("app_id", ""))
         if app is None:
             return Result(self._refusals.secret)
@@ -102,12 +107,12 @@ class Endpoints:
     def _ticket(self, app: App, form: Form, options: IssueOptions) -> Result:
         if form.get("type") != JS_TICKET:
             return Result(Answer(GENERAL_ERROR, "type is invalid"))
-        if not self._codes.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+        if not self._credentials.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
             return Result(_invalid_code())
         return self._issue(app, JS_TICKET, "ticket", options)
 
     def _issue(self, app: App, kind: str, member: str, options: IssueOptions) -> Result:
-        result = self._codes.issue(app.app_id, kind, options, over_the_wire=True)
+        result = self._credentials.issue(app.app_id, kind, options, over_the_wire=True)
         data = {member: result.issued.code, "expires_in": whole(result.lifetime_s)}
         return Result(Answer(OK, "ok", data), executed=result.new)
 
@@ -118,18 +123,18 @@ class Endpoints:
         if open_id and kind == ACCESS_TOKEN:
             until = self._login_codes.valid_until(app.app_id, open_id, code)
         else:
-            until = self._codes.was_valid_until(app.app_id, kind, code, self._lag_s)
+            until = self._credentials.was_valid_until(app.app_id, kind, code, self._lag_s)
         if until is None:
             return Result(_invalid_code())
         return Result(Answer(OK, "ok", {"expires_in": whole(until)}))
 
     def _user_count(self, app: App, form: Form, _options: IssueOptions) -> Result:
-        if not self._codes.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+        if not self._credentials.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
             return Result(_invalid_code())
         return Result(Answer(OK, "ok", {"user_count": str(len(self._login_codes.visitors(app.app_id)))}))
 
     def _app_access(self, app: App, form: Form, _options: IssueOptions) -> Result:
-        if not self._codes.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
+        if not self._credentials.valid(app.app_id, ACCESS_TOKEN, form.get("access_token", "")):
             return Result(_invalid_code())
         if form.get("open_id") not in self._login_codes.visitors(app.app_id):
             return Result(Answer(NOT_ADDED, "the user has not added the application"))

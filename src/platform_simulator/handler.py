@@ -1,4 +1,4 @@
-"""One request from its arrival to its answer: planned faults and gates, codes, record."""
+"""One request from its arrival to its answer: planned faults and gates, credentials, record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
-from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.credentials import ACCESS_TOKEN, JS_TICKET
 from platform_simulator.endpoints import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Endpoints, Form, Result
 from platform_simulator.faults.delivery import deliver
 from platform_simulator.faults.fault import Fault

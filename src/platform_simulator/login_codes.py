@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from platform_simulator.codes import new_code
+from platform_simulator.credentials import new_code
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ STOPPED = "stopped"
 class RecordedRequest:
     """One request as it arrived and what became of it.
 
-    `at` is the simulator's clock at arrival (unix seconds); `form` shows secrets and codes as
+    `at` is the simulator's clock at arrival (unix seconds); `form` shows secrets and credentials as
     fingerprints; `peer` is "ip:port". `status` is what the platform decided, None if it was
     kept from deciding. `outcome` is the name of the fault that met the request, else the status
-    ("2000", "4102", "http 405"), or "waiting" / "stopped". `executed`: a code was issued for it.
+    ("2000", "4102", "http 405"), or "waiting" / "stopped". `executed`: a credential was issued for it.
     """
 
     at: float
@@ -41,7 +41,7 @@ def fingerprint(value: str) -> str:
 
 
 def redacted(form: Mapping[str, str]) -> dict[str, str]:
-    """The form with every secret and code replaced by its fingerprint."""
+    """The form with every secret and credential replaced by its fingerprint."""
     # A name with stray blanks around it must not let its secret through.
     return {name: fingerprint(value) if name.strip() in _SECRET_FIELDS else value for name, value in form.items()}
 

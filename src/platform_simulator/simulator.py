@@ -1,4 +1,4 @@
-"""The simulator as its users hold it: one object over codes, faults, request log and server."""
+"""The simulator as its users hold it: one object over credentials, faults, request log and server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from platform_simulator.apps import App, Apps
-from platform_simulator.codes import CodeRegistry, IssuedCode
+from platform_simulator.credentials import CredentialRegistry, IssuedCredential
 from platform_simulator.endpoints import Endpoints, Refusals
 from platform_simulator.faults.fault import Fault
 from platform_simulator.faults.gate import Gate
@@ -23,8 +23,8 @@ from platform_simulator.server import Server
 class Simulator:
     """The open platform on a local port, for tests only. All methods are thread-safe.
 
-    `clock` gives unix seconds and rules all codes; delays (`latency_s`, faults, time-outs) are
-    in real seconds. `lifetime_s` and `grace_s`: a code's life, and what a newer code leaves of
+    `clock` gives unix seconds and rules all credentials; delays (`latency_s`, faults, time-outs) are
+    in real seconds. `lifetime_s` and `grace_s`: a credential's life, and what a newer credential leaves of
     it (`access_token_grace_s` of an access_token, unless None). `token_ends_tickets`: a new
     access_token ends every ticket at once. `checkcode_lag_s`: checkCode answers as it would
     have that many seconds ago.
@@ -48,13 +48,13 @@ class Simulator:
         token_ends_tickets: bool = False,
     ) -> None:
         self._apps = Apps(apps)
-        self._codes = CodeRegistry(
+        self._credentials = CredentialRegistry(
             clock, lifetime_s, grace_s, shortens_access_token, access_token_grace_s, token_ends_tickets
         )
         self._login_codes = LoginCodes(clock, lifetime_s)
         self._log = RequestLog()
         self._faults = FaultQueue()
-        endpoints = Endpoints(self._apps, self._codes, self._login_codes, refusals or Refusals(), checkcode_lag_s)
+        endpoints = Endpoints(self._apps, self._credentials, self._login_codes, refusals or Refusals(), checkcode_lag_s)
         self._limits = Limits()
         self._handler = RequestHandler(clock, endpoints, self._log, self._faults, style, latency_s, self._limits)
         self._tls, self._host, self._port = tls, host, port
@@ -119,16 +119,16 @@ class Simulator:
     def rotate_secret(self, app_id: str, new: str, hard: bool = False) -> None:
         """From now on only the secret `new` counts. Raises KeyError for an unknown app.
 
-        The codes issued before live on, unless `hard`: then both kinds end at once.
+        The credentials issued before live on, unless `hard`: then both kinds end at once.
         """
         self._apps.rotate_secret(app_id, new)
         if hard:
-            self._codes.end_all(app_id)
+            self._credentials.end_all(app_id)
 
     def disable(self, app_id: str) -> None:
         """Refuse every call of an app, checkCode's too, until `enable`. May raise KeyError.
 
-        Its codes are neither ended nor prolonged by it. `Refusals.disabled` is the answer.
+        Its credentials are neither ended nor prolonged by it. `Refusals.disabled` is the answer.
         """
         self._apps.disable(app_id, disabled=True)
 
@@ -163,36 +163,36 @@ class Simulator:
     # -- ground truth ------------------------------------------------------------------------
 
     def valid(self, app_id: str, kind: str, code: str) -> bool:
-        """Whether the platform accepts this code now; kind "access_token" or "js_ticket"."""
-        return self._codes.valid(app_id, kind, code)
+        """Whether the platform accepts this credential now; kind "access_token" or "js_ticket"."""
+        return self._credentials.valid(app_id, kind, code)
 
     def valid_until(self, app_id: str, kind: str, code: str) -> float | None:
-        """The instant (unix seconds) at which the code dies or died; None: never issued."""
-        return self._codes.valid_until(app_id, kind, code)
+        """The instant (unix seconds) at which the credential dies or died; None: never issued."""
+        return self._credentials.valid_until(app_id, kind, code)
 
-    def issued(self, app_id: str, kind: str) -> list[IssuedCode]:
-        """Every code of a target in the order of issue, each with its expiry as it is now."""
-        return self._codes.issued(app_id, kind)
+    def issued(self, app_id: str, kind: str) -> list[IssuedCredential]:
+        """Every credential of a target in the order of issue, each with its expiry as it is now."""
+        return self._credentials.issued(app_id, kind)
 
-    def newest(self, app_id: str, kind: str) -> IssuedCode | None:
-        """The code issued last, alive or not; None when there is none."""
-        return self._codes.newest(app_id, kind)
+    def newest(self, app_id: str, kind: str) -> IssuedCredential | None:
+        """The credential issued last, alive or not; None when there is none."""
+        return self._credentials.newest(app_id, kind)
 
-    def codes(self) -> set[str]:
-        """Every code ever issued, visitors' codes and tokens included."""
-        return self._codes.codes() | self._login_codes.codes()
+    def credentials(self) -> set[str]:
+        """Every credential ever issued, visitors' codes and tokens included."""
+        return self._credentials.credentials() | self._login_codes.codes()
 
-    def issue(self, app_id: str, kind: str) -> IssuedCode:
-        """Issue a code out of band, as someone else's refresh would. May raise ValueError."""
-        return self._codes.issue(app_id, kind).issued
+    def issue(self, app_id: str, kind: str) -> IssuedCredential:
+        """Issue a credential out of band, as someone else's refresh would. May raise ValueError."""
+        return self._credentials.issue(app_id, kind).issued
 
     def revoke(self, app_id: str, kind: str, code: str) -> None:
-        """The code dies now. Raises KeyError for an unknown code."""
-        self._codes.shorten(app_id, kind, code, 0.0)
+        """The credential dies now. Raises KeyError for an unknown credential."""
+        self._credentials.shorten(app_id, kind, code, 0.0)
 
     def shorten(self, app_id: str, kind: str, code: str, lifetime_s: float) -> None:
-        """Leave the code at most this many seconds. Raises KeyError for an unknown code."""
-        self._codes.shorten(app_id, kind, code, lifetime_s)
+        """Leave the credential at most this many seconds. Raises KeyError for an unknown credential."""
+        self._credentials.shorten(app_id, kind, code, lifetime_s)
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -223,8 +223,8 @@ class Simulator:
         return self._log.count(path, app_id)
 
     def fetches(self, app_id: str, kind: str) -> int:
-        """How many codes were issued to requests, not by `issue`."""
-        return self._codes.fetches(app_id, kind)
+        """How many credentials were issued to requests, not by `issue`."""
+        return self._credentials.fetches(app_id, kind)
 
     def wait_for_request(
         self, path: str | None, n: int = 1, timeout_s: float = 10.0, app_id: str | None = None

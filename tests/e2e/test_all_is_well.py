@@ -302,8 +302,8 @@ def page_for_the_token(deployment: Deployment) -> None:
 STATES: dict[str, tuple[Callable[[Deployment], object], ...]] = {
     "nothing stored": (),
     "fresh credentials": (Deployment.run,),
-    "codes whose audit is due": (Deployment.run, after(300)),
-    "codes near their end": (grown_old,),
+    "credentials whose audit is due": (Deployment.run, after(300)),
+    "credentials near their end": (grown_old,),
     "only the ticket near its end": (grown_old, lambda d: d.run(Command(kinds=(Kind.ACCESS_TOKEN,))), after(5)),
     "an attempt for the token without an end": (page_for_the_token, Deployment.run),
     "the same beside live credentials": (grown_old, page_for_the_token, Deployment.run),

@@ -62,7 +62,7 @@ CALLS: dict[str, tuple[Callable[[str, str], object], object]] = {
 
 @pytest.fixture
 def deployment(world: World) -> Deployment:
-    """A world in which one run stored both codes, and the application has a visitor."""
+    """A world in which one run stored both credentials, and the application has a visitor."""
     deployment = Deployment(world)
     deployment.run()
     world.simulator.login_code(APP, VISITOR)

@@ -194,7 +194,7 @@ def test_without_any_thread_the_report_says_so(world: World, start_warm: Callabl
 
 @pytest.fixture
 def filed(world: World) -> tuple[Deployment, Path]:
-    """Two applications that come by a file, with codes that are due; and the file."""
+    """Two applications that come by a file, with credentials that are due; and the file."""
     deployment = Deployment(world, 2)
     deployment.age()
     return deployment, Path(deployment.environ["CONFIG_FILE"])

@@ -425,7 +425,7 @@ def test_a_request_sent_into_a_cut_cable_is_not_delivered_when_it_is_mended(worl
     }
 
     def truth(child: Child) -> dict[str, Any]:
-        """By a file, because codes must not stand in any output."""
+        """By a file, because credentials must not stand in any output."""
         child.send(f"truth {tmp_path / 'truth'}")
         child.wait_for("done")
         told: dict[str, Any] = json.loads((tmp_path / "truth").read_text())

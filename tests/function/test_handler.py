@@ -572,8 +572,8 @@ def test_what_is_returned_is_json_and_holds_no_code(
     told = index.handler(TIMER, context_312())
     text = json.dumps(told)
     assert json.loads(text) == told
-    assert world.simulator.codes()
-    assert not [code for code in world.simulator.codes() if code in text]
+    assert world.simulator.credentials()
+    assert not [code for code in world.simulator.credentials() if code in text]
     no_secrets(text)
 
 

@@ -113,7 +113,7 @@ def test_a_login_code_is_exchanged_once(sim: Simulator, post: Post) -> None:
     data = post("/OAuth2/token", **form)["data"]
     assert data["open_id"] == "visitor"
     assert sorted(data) == ["access_token", "expires_in", "open_id", "refresh_token", "scope"]
-    assert sim.codes() == {code, data["access_token"], data["refresh_token"]}
+    assert sim.credentials() == {code, data["access_token"], data["refresh_token"]}
     question = {"app_id": "app1", "type": "access_token", "code": data["access_token"]}
     assert post("/OAuth2/checkCode", **question)["status"] == "4102"
     assert post("/OAuth2/checkCode", **question, open_id="visitor")["status"] == "2000"
@@ -136,7 +136,7 @@ def test_a_login_code_is_exchanged_once(sim: Simulator, post: Post) -> None:
 def test_what_the_platform_does_not_know_is_refused_with_4000(sim: Simulator, post: Post, form: dict[str, str]) -> None:
     answer = post("/OAuth2/token", **form)
     assert (answer["status"], answer["data"]) == ("4000", [])
-    assert sim.codes() == set()
+    assert sim.credentials() == set()
 
 
 def test_a_rotated_secret_counts_at_once(sim: Simulator, get_token: Post) -> None:

@@ -66,8 +66,8 @@ def test_many_clients_at_once_all_get_their_own_code(sim: Simulator) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(codes) == sim.codes()
-    assert len(sim.codes()) == sim.fetches("app1", "access_token") == 50
+    assert set(codes) == sim.credentials()
+    assert len(sim.credentials()) == sim.fetches("app1", "access_token") == 50
     assert sum(sim.valid("app1", "access_token", code) for code in codes) == 50
 
 

@@ -66,7 +66,7 @@ def tick(
     below_s: float = FETCH_BELOW_S,
     timeout_s: float = 10,
 ) -> int:
-    """All applications once; returns how many codes were fetched. What goes wrong is raised, as it comes."""
+    """All applications once; returns how many credentials were fetched. What goes wrong is raised, as it comes."""
     api, fetched = config["oauth_api"], 0
     run = _Tick(client, clock, below_s, verify, timeout_s)
     for app in config["app_info"]:

@@ -84,7 +84,7 @@ class _Watch:
         return {
             code: f"the credential {fingerprint(code)}"
             for simulator in list(self.simulators)
-            for code in simulator.codes()
+            for code in simulator.credentials()
             if len(code) >= _SHORTEST_CODE
         }
 

@@ -1,6 +1,6 @@
 """Faults on the platform's side, each a value: `Fault.html()`, `Fault.cut(executed=True)`.
 
-`executed` says whether the request is carried out, that is, whether a code is issued.
+`executed` says whether the request is carried out, that is, whether a credential is issued.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from platform_simulator.codes import IssueOptions
+from platform_simulator.credentials import IssueOptions
 from platform_simulator.faults.gate import Gate
 from platform_simulator.faults.malformed import VARIANTS, distort, gzip_bomb
 from platform_simulator.responses import INVALID_CODE, NO_PERMISSION, OK, Answer, whole
 from platform_simulator.server import HttpResponse
 
-# The life a lying checkCode invents for a code that has none.
+# The life a lying checkCode invents for a credential that has none.
 _INVENTED_LIFE_S = 7200
 
 
@@ -211,7 +211,7 @@ class Fault:
         """A lying checkCode; `expires_at` None: the true instant if there is one."""
         return Fault("check_says", True, edit=partial(_lie, valid=valid, expires_at=expires_at))
 
-    # -- the code --------------------------------------------------------------------------
+    # -- the credential --------------------------------------------------------------------------
 
     @staticmethod
     def expiry(value: float | str | None, lifetime_s: float | None = None) -> Fault:
@@ -226,17 +226,17 @@ class Fault:
 
     @staticmethod
     def code_length(n: int) -> Fault:
-        """Executed; a real code of `n` characters."""
+        """Executed; a real credential of `n` characters."""
         return Fault("code_length", True, issue_options=IssueOptions(lambda: secrets.token_hex(n)[:n]))
 
     @staticmethod
     def unicode_code() -> Fault:
-        """Executed; a real code with characters outside ASCII."""
+        """Executed; a real credential with characters outside ASCII."""
         return Fault("unicode_code", True, issue_options=IssueOptions(lambda: "猿之棒" + secrets.token_hex(30)))
 
     @staticmethod
     def same_code(full_life: bool = False) -> Fault:
-        """The newest code again, if still valid: nothing new is issued.
+        """The newest credential again, if still valid: nothing new is issued.
 
         With what remains of its life, or with its life really renewed to the full.
         """

@@ -32,7 +32,7 @@ class Gate:
     def wait_passed(self, timeout_s: float = 10.0) -> None:
         """Return when a released request has done what it was kept from doing.
 
-        That is: the code is issued (held before the issue, or `Fault.late`), or the answer has
+        That is: the credential is issued (held before the issue, or `Fault.late`), or the answer has
         left or could not leave (held after the issue). Raises TimeoutError after `timeout_s`
         real seconds.
         """

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from token_refresher.cli.options import selected
-from token_refresher.cli.parser import parse
+from token_refresher.cli.parser import HelpRequested, parse
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError, UsageError
 from token_refresher.domain.model import Kind
 from token_refresher.function.event import ACCEPTED, read_event
 
 from .inputs import arguments, json_of, text
-from .properties import SECRET, attempt, hold, planted, tell_nothing
+from .properties import SECRET, BrokenError, attempt, hold, planted, tell_nothing
 
 APPS = ("app0000", "app0001")
 # Only so much of a wrong value may be quoted.
@@ -71,14 +71,15 @@ def command_line(data: bytes, read: Callable[[Sequence[str]], Any] = parse) -> N
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            options = attempt(lambda: read(given), UsageError)
+            options = attempt(lambda: read(given), (UsageError, HelpRequested))
     except SystemExit as end:
-        hold(not end.code, "the parser of the command line ended the program as a failure")
-        hold({"-h", "--help"} & set(given) or any(each[:2] in ("-h", "--") for each in given), "help nobody asked for")
+        raise BrokenError("the parser of the command line ended the program") from end
+    if isinstance(options, HelpRequested):
+        hold(any(each[:2] in ("-h", "--") for each in given), "help that is not asked for")
         return
     hold(not printed.getvalue(), "the parser of the command line printed something")
     if isinstance(options, UsageError):
         tell_nothing(options.usage, (SECRET,), "the usage shows a secret")
-    elif hasattr(options, "shard"):
+    elif not isinstance(options, Exception) and hasattr(options, "shard"):
         found = attempt(lambda: selected(options, Action.STATUS, APPS), CommandError)
         hold(isinstance(found, CommandError) or set(found.apps) <= set(APPS), "an application that is not configured")

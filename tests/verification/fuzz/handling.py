@@ -27,7 +27,7 @@ Handler = Callable[[bytes, Any], dict[str, Any]]
 
 
 class Function:
-    """A warm instance, two applications whose codes are all due, and what Redis holds of them."""
+    """A warm instance, two applications whose credentials are all due, and what Redis holds of them."""
 
     def __init__(self, world: World, handler: Handler) -> None:
         self._world, self._handler = world, handler
@@ -67,7 +67,7 @@ class Function:
             self._grow_late()
 
     def secrets(self) -> set[str]:
-        return set(secret_forms()) | self._world.simulator.codes()
+        return set(secret_forms()) | self._world.simulator.credentials()
 
 
 @contextmanager

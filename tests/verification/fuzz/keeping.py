@@ -121,14 +121,14 @@ def _run(deployment: Deployment) -> dict[str, Any]:
 
 @contextmanager
 def healing(run: Callable[[Deployment], dict[str, Any]] = _run) -> Iterator[Callable[[bytes], None]]:
-    """The target: each input is what Redis holds; ten minutes of runs later both codes are the platform's newest."""
+    """The target: each input is what Redis holds; ten minutes of runs later both credentials are the newest."""
     with World() as world, listening() as clean:
         deployment = Deployment(world)
         tenant = Tenant(world.redis.client(), world.app_id())
 
         def stored(data: bytes) -> None:
             tenant.write(data)
-            secrets = {SECRET, *secret_forms(), *world.simulator.codes()}
+            secrets = {SECRET, *secret_forms(), *world.simulator.credentials()}
             told = deployment.refresher().run_once(Command(Action.STATUS)).as_dict()
             # The note of how an attempt ended is there to be shown, and only there may a tenant speak.
             if any(SECRET in each.get("last_outcome", "") for each in told["targets"]):
@@ -136,12 +136,14 @@ def healing(run: Callable[[Deployment], dict[str, Any]] = _run) -> Iterator[Call
             tell_nothing(json.dumps(told), secrets, "a status shows what is stored")
             for _ in range(_HEALED_S // TICK_S + 1):
                 told = run(deployment)
-                tell_nothing(json.dumps(told), secrets | world.simulator.codes(), "a report shows a secret or a code")
+                tell_nothing(
+                    json.dumps(told), secrets | world.simulator.credentials(), "a report shows a secret or a code"
+                )
                 if _newest(world, deployment):
                     break
                 world.advance(TICK_S)
             hold(_newest(world, deployment), "what somebody stored keeps readers from the newest code for good")
-            clean(secrets | world.simulator.codes())
+            clean(secrets | world.simulator.credentials())
 
         try:
             yield stored

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from platform_simulator import CHECK_PATH, WRONG_TYPES, Fault
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 
 from .held import HeldRun
 from .scenario import At, Due, Trouble

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import yaml
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 from support.cron_pattern import KEYS
 from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Kind
@@ -145,7 +145,7 @@ class EndAsNull(EndAsDate):
 
 
 class GoodEndAsDate(EndAsDate):
-    """The same with codes that live for two hours."""
+    """The same with credentials that live for two hours."""
 
     def stored(self, number: int) -> Stored:
         return Stored(7200)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_simulator import Gate
-from platform_simulator.codes import JS_TICKET
+from platform_simulator.credentials import JS_TICKET
 
 from .crew import Copy
 from .scenario import Trouble

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from platform_simulator import Simulator
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 from support.cron_pattern import KEYS
 from support.planted import plant
 from support.redis_server import free_port

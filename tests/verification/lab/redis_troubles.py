@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import redis
 
-from platform_simulator.codes import JS_TICKET
+from platform_simulator.credentials import JS_TICKET
 from support.waiting import wait_until
 
 from .places import WrongRedisClock

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from platform_simulator import CHECK_PATH
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 from token_refresher.domain.policy import Policy
 
 from .place import opened

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from platform_simulator import Simulator
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 from support.cron_pattern import KEYS
 
 from .crew import Crew

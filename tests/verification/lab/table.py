@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 
 from .picture import draw
 from .result import Result

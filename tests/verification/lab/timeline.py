@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 
 
 class Held(str, Enum):

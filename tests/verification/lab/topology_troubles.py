@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
 
-from platform_simulator.codes import JS_TICKET
+from platform_simulator.credentials import JS_TICKET
 from support.waiting import wait_until
 from token_refresher.domain.model import Kind, Target
 from token_refresher.store.keys import Keys, keys_of

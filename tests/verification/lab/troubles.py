@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Gate
-from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET, KINDS
+from platform_simulator.credentials import ACCESS_TOKEN, JS_TICKET, KINDS
 from token_refresher.domain.model import Kind
 from token_refresher.reader.sync_reader import Reader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from platform_simulator import TICKET_PATH, WRONG_TYPES, Fault
-from platform_simulator.codes import KINDS
+from platform_simulator.credentials import KINDS
 from token_refresher.domain.policy import Policy
 from verification.lab.scenario import HOUR_S, MINUTE_S, TICK_S, Bounds, Due, Scenario
 from verification.lab.troubles import EVERYTHING, FETCHES, Answers, LateExecution, PlatformDown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
-from platform_simulator.codes import JS_TICKET
+from platform_simulator.credentials import JS_TICKET
 from verification.lab.people import Lost
 from verification.lab.scenario import MINUTE_S, At, Bounds, Due, Scenario, Trouble
 from verification.lab.troubles import Answers, Complaints, Forced

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
-from platform_simulator.codes import JS_TICKET
+from platform_simulator.credentials import JS_TICKET
 from verification.lab.filled_places import ManyApps
 from verification.lab.held import HeldRun
 from verification.lab.people import Lost, Moved
@@ -16,7 +16,7 @@ from verification.lab.troubles import FETCHES, Answers, Complaints, Forced, Shor
 
 # Found within an audit, a tick and a run.
 _AUDITED_S = 330.0
-_HARD = "codes that die without notice: found by the first run after a complaint, or by an audit"
+_HARD = "credentials that die without notice: found by the first run after a complaint, or by an audit"
 _FAR = "Fri, 01 Jan 2038 00:00:00 GMT"
 # Time-outs take real time.
 _HASTE = {"request_total_s": 0.3, "work_s": 1, "redis_timeout_s": 0.5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from platform_simulator import CHECK_PATH, Fault
-from platform_simulator.codes import ACCESS_TOKEN
+from platform_simulator.credentials import ACCESS_TOKEN
 from verification.lab.place import Place, TwoDeployments
 from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario
 from verification.lab.troubles import Answers, Complaints, Shortened, SomebodyElse
@@ -150,7 +150,7 @@ _COMPLAINTS = (
             Complaints(start=At(HOUR_S), lasting_s=30 * MINUTE_S, true_ones=True),
             Shortened(start=At(HOUR_S + 10), left_s=0),
         ),
-        outside="codes that die without notice: found by the first run after a complaint",
+        outside="credentials that die without notice: found by the first run after a complaint",
         bounds=Bounds(refused_s=2 * 130, fetches=2, heal_s=130),
     ),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault
-from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.credentials import ACCESS_TOKEN, JS_TICKET
 from verification.lab.filled_places import (
     LibraryBehindWire,
     ManyApps,
@@ -39,7 +39,7 @@ _AUDITED_S = 330.0
 # A denial is believed when a second one follows an audit later.
 _DENIED_S = 2 * _AUDITED_S
 _SLOW_TIMER = {"tick_s": 300.0}
-_WITHOUT_NOTICE = "codes that die without notice: found by the next audit"
+_WITHOUT_NOTICE = "credentials that die without notice: found by the next audit"
 _DURATION_S = 3 * HOUR_S
 
 
@@ -78,8 +78,8 @@ _NO_TOKEN = Lost(start=At(_FRESH.at_s + 1), kinds=(ACCESS_TOKEN,))
 _COMPLAINT = Complaints(start=At(HOUR_S), lasting_s=90 * MINUTE_S, readers=1, true_ones=True)
 
 _RESETS = (
-    _reset("codes are fresh", "the credentials are an hour old", _FRESH),
-    _reset("codes are due", "a fetch is due", Due()),
+    _reset("credentials are fresh", "the credentials are an hour old", _FRESH),
+    _reset("credentials are due", "a fetch is due", Due()),
     _reset("a reader complains", "a reader says so", _FRESH, _COMPLAINT),
     _reset("runs are forced", "a run is forced each minute", _FRESH, _FORCED),
     _reset("the token is missing", "the token is deleted a second later", _FRESH, _NO_TOKEN),
@@ -114,7 +114,7 @@ _ROTATIONS = (
     _rotated("a fetch is due", Due(), 300),
     _rotated("a fetch is due, by hand at once", Due(), 10),
     _rotated("a fetch is due, by hand after 20 min", Due(), 1200),
-    _rotated("codes are fresh", _FRESH, 300),
+    _rotated("credentials are fresh", _FRESH, 300),
     _rotated("a reader complains", Due(), 300, replace(_COMPLAINT, start=At(80 * MINUTE_S))),
     _rotated(
         "runs are forced",
@@ -143,8 +143,8 @@ def _disabled(name: str, start: At | Due, *more: Trouble, **settings: object) ->
 
 
 _DISABLED = (
-    _disabled("codes are fresh", _FRESH),
-    _disabled("codes are due", Due()),
+    _disabled("credentials are fresh", _FRESH),
+    _disabled("credentials are due", Due()),
     _disabled("in the margin", _IN_MARGIN),
     _disabled("a reader complains", _FRESH, _COMPLAINT),
     _disabled("a twin beside it", _FRESH, copies=2),
@@ -235,7 +235,7 @@ _ALONE = (
     ),
     _alone(
         "a forced run killed after send",
-        "A forced run is killed after its request left, with codes 20 minutes old",
+        "A forced run is killed after its request left, with credentials 20 minutes old",
         HeldRun(start=At(20 * MINUTE_S + 1), point="after send", alone=True),
         Forced(start=At(20 * MINUTE_S + 2), every_s=60),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from platform_simulator.codes import ACCESS_TOKEN
+from platform_simulator.credentials import ACCESS_TOKEN
 from verification.lab.places import BehindWire, Impatient, Lasting, WrongRedisClock
 from verification.lab.redis_troubles import (
     ClockOfRedis,

@@ -108,7 +108,7 @@ def _forgotten(hard: bool, ahead_s: float, copies: int = 1) -> Scenario:
             ),
             SecretReset(start=_ROTATED_AT, hard=hard),
         ),
-        outside="codes that die without notice: found by the next audit" * hard,
+        outside="credentials that die without notice: found by the next audit" * hard,
         bounds=replace(_FORGOTTEN, refused_s=2 * _AUDITED_S, none_s=2 * 120, fetches=2) if hard else _FORGOTTEN,
         baseline=False,
     )
@@ -157,8 +157,8 @@ SCENARIOS = bounded_without(
             1,
             Shortened(start=At(80 * MINUTE_S), left_s=0),
             Complaints(start=At(80 * MINUTE_S), lasting_s=10 * MINUTE_S, readers=1, true_ones=True),
-            name="codes die and a reader complains",
-            outside="codes that die without notice: found by the first run after a complaint",
+            name="credentials die and a reader complains",
+            outside="credentials that die without notice: found by the first run after a complaint",
             bounds=Bounds(refused_s=2 * 130, none_s=2 * 60, fetches=2, heal_s=_AUDITED_S),
         ),
         *(

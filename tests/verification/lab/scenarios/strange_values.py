@@ -12,7 +12,7 @@ from verification.lab.troubles import FETCHES, Answers, PlatformDown
 
 # A value is first looked at by the next run.
 _TICK_S = 60.0
-_WITHOUT_NOTICE = "codes that die without notice: found by the next run"
+_WITHOUT_NOTICE = "credentials that die without notice: found by the next run"
 _STORED_AT = HOUR_S + 20
 _REFUSES = Fault.platform_status(4000, "secret is wrong")
 _LASTING_S = 4 * HOUR_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from platform_simulator.codes import ACCESS_TOKEN, JS_TICKET
+from platform_simulator.credentials import ACCESS_TOKEN, JS_TICKET
 from verification.lab.held import HeldRun
 from verification.lab.scenario import DAY_S, HOUR_S, MINUTE_S, TICK_S, At, Bounds, Due, Scenario
 from verification.lab.troubles import Forced, SomebodyElse, Timer

@@ -1,6 +1,6 @@
-"""Which codes exist and how long each really lives: the ground truth.
+"""Which credentials exist and how long each really lives: the ground truth.
 
-Pure apart from the clock that is handed in and the chance in a new code.
+Pure apart from the clock that is handed in and the chance in a new credential.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def new_code() -> str:
 
 
 @dataclass(frozen=True)
-class IssuedCode:
-    """A code and its life in unix seconds; `expires_at` is what holds now, cuts included."""
+class IssuedCredential:
+    """A credential and its life in unix seconds; `expires_at` is what holds now, cuts included."""
 
     code: str
     issued_at: float
@@ -32,9 +32,9 @@ class IssuedCode:
 
 @dataclass(frozen=True)
 class IssueOptions:
-    """How a code is to be issued: its text, its real life in seconds (None: the usual one).
+    """How a credential is to be issued: its text, its real life in seconds (None: the usual one).
 
-    `reuse` hands out the newest code again while it is valid: with what remains of its life, or
+    `reuse` hands out the newest credential again while it is valid: with what remains of its life, or
     with its life really renewed to the full.
     """
 
@@ -45,15 +45,15 @@ class IssueOptions:
 
 @dataclass(frozen=True)
 class IssueResult:
-    """What an issue gave: the code, its life from now in seconds, and whether it is a new one."""
+    """What an issue gave: the credential, its life from now in seconds, and whether it is a new one."""
 
-    issued: IssuedCode
+    issued: IssuedCredential
     lifetime_s: float
     new: bool
 
 
 class _Life:
-    """One code and every change of its expiry, so that the past can be asked for too."""
+    """One credential and every change of its expiry, so that the past can be asked for too."""
 
     __slots__ = ("changes", "code", "issued_at", "over_the_wire")
 
@@ -78,15 +78,15 @@ class _Life:
         known = [expires_at for at, expires_at in self.changes if at <= when]
         return known[-1] if known else None
 
-    def shown(self) -> IssuedCode:
-        return IssuedCode(self.code, self.issued_at, self.expires_at)
+    def shown(self) -> IssuedCredential:
+        return IssuedCredential(self.code, self.issued_at, self.expires_at)
 
 
-class CodeRegistry:
-    """All codes of all applications. Every method is atomic.
+class CredentialRegistry:
+    """All credentials of all applications. Every method is atomic.
 
-    A newer code leaves its predecessors `grace_s`, an access_token's `access_token_grace_s` unless that is None. With
-    `token_ends_tickets`, a new access_token ends every ticket at once.
+    A newer credential leaves its predecessors `grace_s`, an access_token's `access_token_grace_s` unless that is None.
+    With `token_ends_tickets`, a new access_token ends every ticket at once.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CodeRegistry:
     def issue(
         self, app_id: str, kind: str, options: IssueOptions | None = None, over_the_wire: bool = False
     ) -> IssueResult:
-        """Issue a code; older ones are cut to the grace. Raises ValueError for an unknown kind."""
+        """Issue a credential; older ones are cut to the grace. Raises ValueError for an unknown kind."""
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
         options = options or IssueOptions()
@@ -143,48 +143,48 @@ class CodeRegistry:
         return IssueResult(life.shown(), lifetime_s, new=False)
 
     def valid(self, app_id: str, kind: str, code: str) -> bool:
-        """Whether the platform accepts this code now."""
+        """Whether the platform accepts this credential now."""
         until = self.valid_until(app_id, kind, code)
         return until is not None and self._clock() < until
 
     def valid_until(self, app_id: str, kind: str, code: str) -> float | None:
-        """The instant (unix seconds) at which the code dies or died; None: never issued."""
+        """The instant (unix seconds) at which the credential dies or died; None: never issued."""
         with self._lock:
             life = self._lives.get((app_id, kind), {}).get(code)
             return life.expires_at if life else None
 
     def was_valid_until(self, app_id: str, kind: str, code: str, ago_s: float) -> float | None:
-        """The expiry the code had `ago_s` seconds ago; None when it was not valid then."""
+        """The expiry the credential had `ago_s` seconds ago; None when it was not valid then."""
         with self._lock:
             when = self._clock() - ago_s
             life = self._lives.get((app_id, kind), {}).get(code)
             until = life.seen_at(when) if life else None
             return until if until is not None and when < until else None
 
-    def issued(self, app_id: str, kind: str) -> list[IssuedCode]:
-        """Every code of a target in the order of issue."""
+    def issued(self, app_id: str, kind: str) -> list[IssuedCredential]:
+        """Every credential of a target in the order of issue."""
         with self._lock:
             return [life.shown() for life in self._lives.get((app_id, kind), {}).values()]
 
-    def newest(self, app_id: str, kind: str) -> IssuedCode | None:
-        """The code issued last, alive or not; None when there is none."""
+    def newest(self, app_id: str, kind: str) -> IssuedCredential | None:
+        """The credential issued last, alive or not; None when there is none."""
         with self._lock:
             life = next(reversed(self._lives.get((app_id, kind), {}).values()), None)
             return life.shown() if life else None
 
     def fetches(self, app_id: str, kind: str) -> int:
-        """How many codes of a target were issued to a request, not out of band."""
+        """How many credentials of a target were issued to a request, not out of band."""
         with self._lock:
             return sum(v.over_the_wire for v in self._lives.get((app_id, kind), {}).values())
 
     def shorten(self, app_id: str, kind: str, code: str, lifetime_s: float) -> None:
-        """Leave the code at most `lifetime_s` from now. Raises KeyError for an unknown code."""
+        """Leave the credential at most `lifetime_s` from now. Raises KeyError for an unknown credential."""
         with self._lock:
             now = self._clock()
             self._lives[app_id, kind][code].cut_to(now + lifetime_s, now)
 
     def end_all(self, app_id: str) -> None:
-        """End every code of an application now."""
+        """End every credential of an application now."""
         with self._lock:
             for kind in KINDS:
                 self._end(app_id, kind, self._clock())
@@ -193,7 +193,7 @@ class CodeRegistry:
         for life in self._lives.get((app_id, kind), {}).values():
             life.cut_to(now, now)
 
-    def codes(self) -> set[str]:
-        """Every code ever issued, of any application and kind."""
+    def credentials(self) -> set[str]:
+        """Every credential ever issued, of any application and kind."""
         with self._lock:
             return {code for lives in self._lives.values() for code in lives}

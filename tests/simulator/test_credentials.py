@@ -50,7 +50,7 @@ def test_the_older_token_may_be_left_alone_while_the_older_ticket_never_is() -> 
 def test_codes_issued_out_of_band_are_codes_but_not_fetches(sim: Simulator, get_token: Post) -> None:
     code = sim.issue("app1", "access_token").code
     get_token()
-    assert code in sim.codes()
+    assert code in sim.credentials()
     assert len(sim.issued("app1", "access_token")) == 2
     assert sim.fetches("app1", "access_token") == 1
     assert (sim.count(), sim.count("/OAuth2/ticket"), sim.count(app_id="app1")) == (1, 0, 1)
