@@ -159,6 +159,11 @@ def test_the_message_is_only_for_people(message: str) -> None:
     assert parse_response(_reply(body.encode())).status == 4000
 
 
+@each_line("rest", ['"data": ""', '"data": false', '"data": 0', '"message": []', '"message": {}, "data": "x"'])
+def test_a_no_is_one_whatever_stands_beside_its_status(rest: str) -> None:
+    assert parse_response(_reply(f'{{"status": 4102, {rest}}}'.encode())).invalid_code
+
+
 @pytest.mark.parametrize("status", [4000, 4999])
 def test_a_no_may_do_without_a_message(status: int) -> None:
     envelope = parse_response(_reply(b'{"status": %d}' % status))
@@ -225,7 +230,16 @@ def test_anything_else_is_no_code(code: object) -> None:
 
 @each_line(
     ("said", "counted", "warned"),
-    [(1, 1, 0), (60, 60, 0), ("7200", 7200, 0), (7201, 7200, 1), (1e12, 7200, 1), ("9" * 15, 7200, 1)],
+    [
+        (1, 1, 0),
+        (60, 60, 0),
+        ("7200", 7200, 0),
+        (7199.9, 7199, 0),
+        ("7199.5", 7199, 0),
+        (7201, 7200, 1),
+        (1e12, 7200, 1),
+        ("9" * 15, 7200, 1),
+    ],
 )
 def test_a_life_is_believed_up_to_the_documented_one(said: object, counted: int, warned: int) -> None:
     lifetime_s, warnings = read_lifetime({"expires_in": said}, 7200)
@@ -249,6 +263,7 @@ def test_a_missing_life_is_not_believed() -> None:
 
 def test_an_instant_is_told_from_a_duration_and_from_milliseconds() -> None:
     assert read_expiry({"expires_in": "1654576906"}) == 1654576906
+    assert read_expiry({"expires_in": 1654576906.5}) == read_expiry({"expires_in": "1654576906.5"}) == 1654576906
     assert read_expiry({"expires_in": 10**9}) == 10**9
     assert read_expiry({"expires_in": 10**11 - 1}) == 10**11 - 1
     for said in (7200, 0, -1, 10**9 - 1, 10**11, 1654576906000, None, "soon", True):
@@ -399,6 +414,62 @@ def test_load_and_addresses_of_an_application_say_nothing_about_it(denial: str, 
     for code, messages in (("rate_limited", _OF_LOAD), ("not_white_listed", _OF_ADDRESSES)):
         for message in messages:
             assert rejection(ApiResponse(status, message, {}), (), "", denial).code == code, message
+
+
+@each_line(
+    "message",
+    [
+        "access_token不存在或已超时",
+        "access_token 已过期",
+        "access_token is expired (system)",
+        "token has been revoked, please retry later",
+        "凭证已失效，服务端已更换密钥",
+        "code 已失效，请稍后重新获取",
+        "token 已被系统回收",
+        "该应用已被系统停用",
+        "应用已到期，请稍后续费",
+        "app expired, retry later after renewal",
+        "developer account is suspended, please try again later",
+        "账户已欠费，服务暂停",
+        "租户已停用，请稍后重试",
+    ],
+)
+@pytest.mark.parametrize("status", [4000, 4103])
+def test_a_dead_credential_or_owner_is_denied_whatever_else_is_said(status: int, message: str) -> None:
+    assert rejection(ApiResponse(status, message, {}), (), "", "app_denied").code == "app_denied"
+
+
+@each_line(
+    ("message", "code"),
+    [
+        ("", "platform_refused"),
+        ("操作失败", "platform_refused"),
+        ("请求失败，请重试", "platform_refused"),
+        ("Network error!", "platform_refused"),
+        ("something went wrong", "platform_refused"),
+        ("upstream error", "platform_refused"),
+        ("redis connection refused", "platform_refused"),
+        ("forbidden", "platform_refused"),
+        ("请求被拦截", "platform_refused"),
+        ("获取token超时", "platform_refused"),
+        ("token 服务已失效", "platform_refused"),
+        ("签名已过期", "platform_refused"),
+        ("触发流控", "rate_limited"),
+        ("今日额度已用完", "rate_limited"),
+        ("host not allowed", "not_white_listed"),
+        ("访问来源不在可信列表", "not_white_listed"),
+    ],
+)
+def test_a_general_error_that_speaks_of_neither_denies_nothing(message: str, code: str) -> None:
+    assert rejection(ApiResponse(4000, message, {}), (), "", "app_denied").code == code
+
+
+def test_a_dead_credential_s_status_with_words_of_the_white_list_condemns_none() -> None:
+    for message in ("ip is not in the white list", "IP不在白名单"):
+        envelope = ApiResponse(4102, message, {})
+        assert not envelope.invalid_code
+        assert rejection(envelope, (), "token_invalid").code == "not_white_listed"
+    assert ApiResponse(4102, "code is invalid or not in the white list", {}).invalid_code
 
 
 @each_line(

@@ -6,6 +6,7 @@ platform's own message, short, and only if it repeats no part of a secret.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -25,18 +26,23 @@ from token_refresher.platforms.http.response import (
 
 # The platform's page asks for room for 128 characters; more is stored all the same, up to a bound for Redis.
 _DOCUMENTED_CODE, _MAX_CODE = 128, 4096
-_NUMERIC = re.compile(r"-?[0-9]{1,15}(\.0+)?")
+_NUMERIC = re.compile(r"(-?[0-9]{1,15})(\.[0-9]+)?")
 # An instant in seconds, not a duration and not milliseconds: from 2001 to 5138.
 _FIRST_INSTANT, _LAST_INSTANT = 10**9, 10**11
 
-_OK, _INVALID_CODE, _NO_PERMISSION, _NOT_ADDED = 2000, 4102, 4103, 4104
+_OK, _GENERAL, _INVALID_CODE, _NO_PERMISSION, _NOT_ADDED = 2000, 4000, 4102, 4103, 4104
 
 # What a refusal speaks of, looked for in this order: "ip" also occurs where calls are too many, "limit" also where an
 # address is not let in, and a platform in trouble may name the application all the same.
-_SPEAKS_OF_WHITE_LIST = re.compile(r"white.?list|allow.?list|白名单", re.IGNORECASE)
+_SPEAKS_OF_WHITE_LIST = re.compile(
+    r"white.?list|allow.?list|白名单|许可名单|可信列表|(来源|地址)(未授权|不合法|不可信|不在)|未授权的?来源"
+    r"|source (address|is )?.{0,12}(reject|not (allowed|trusted))|(host|caller) (is )?not allowed",
+    re.IGNORECASE,
+)
 _SPEAKS_OF_LOAD = re.compile(
     r"too (many|fast|frequent|often)|frequen|throttl|rate.?limit|(?<![a-z])(qps|tps|quota)(?![a-z])"
-    r"|overload|(?<![a-z])busy|频繁|频率|频次|限流|限频|限速|繁忙|系统忙|稍[后候]|过快|太快|次数|过多|太多|配额|并发",
+    r"|overload|(?<![a-z])busy|频繁|频率|频次|限流|限频|限速|流控|流量控制|频度|频密|密集|繁忙|系统忙|稍[后候]"
+    r"|过快|太快|次数|过多|太多|配额|额度|限额|请求量|访问量|并发|过载|熔断|降级|排队",
     re.IGNORECASE,
 )
 _SPEAKS_OF_ADDRESS = re.compile(r"(?<![a-z])ip(?![a-z])", re.IGNORECASE)
@@ -45,15 +51,19 @@ _SPEAKS_OF_A_LIMIT = re.compile(
 )
 _SPEAKS_OF_SECRET = re.compile(r"secret|密钥|app_?id", re.IGNORECASE)
 _SPEAKS_OF_APPLICATION = re.compile(r"(?<![a-z])app(?![a-z])|app_?id|application|应用", re.IGNORECASE)
+# An application is also out of service when the account is that it belongs to.
+_SPEAKS_OF_OWNER = re.compile(
+    r"(?<![a-z])(account|developer|tenant)(?![a-z])|账号|账户|开发者|主体|商户|租户", re.IGNORECASE
+)
 # That the application itself is out of service comes before all of these: such a message likes to speak of limits, of
 # "later" and of permissions, too. It is said in one sentence or a part of it, in which nothing that an application has,
 # or that is asked of it, comes before the verb.
 _OUT_OF_SERVICE = re.compile(
     r"(?<![a-z])(disabled?|suspended|banned|deactivated|terminated|cancell?ed|frozen|deleted|removed|discontinued"
     r"|delisted|offline|inactive|not (active|enabled)|no longer exists?|(does not|doesn't) exist|closed(?! (the |conn))"
-    r"|stopped(?! resp))(?![a-z])"
+    r"|stopped(?! resp)|expired|revoked|archived|unpublished|on hold)(?![a-z])"
     r"|停用|禁用|禁止使用|封禁|封停|封号|查封|冻结|注销|下线|下架|关停|关闭(?!了?连接)|停止(?!响应)|暂停|删除|吊销|作废"
-    r"|限制使用|不存在|未启用|未激活",
+    r"|限制使用|不存在|未启用|未激活|未上线|未发布|审核未通过|到期|过期|欠费|回收|清退|撤销",
     re.IGNORECASE,
 )
 # The same, but of short duration where load is spoken of as well, and of single rights where the status says so.
@@ -64,15 +74,34 @@ _SHUT_OUT = re.compile(
 _OF_AN_APPLICATION = re.compile(
     r"(?<![a-z])(ip|user|server|system|api|interface|connection|call|request|rate|quota|limit|qps|token|ticket|code|secret"
     r"|key|permission|scope|function|feature)s?(?![a-z])|address|white.?list|allow.?list|gateway|network|frequen"
-    r"|用户|地址|白名单|服务器|系统|网关|网络|连接|接口|功能|权限|调用|请求|频|次数|流量|配额|密钥|凭证|令牌",
+    r"|signature|timestamp|session|签名|时间戳|会话|用户|地址|白名单|服务器|系统|网关|网络|连接|接口|功能|权限|调用|请求|频|次数|流量|配额|密钥|凭证|令牌",
     re.IGNORECASE,
 )
 _SENTENCES, _PARTS = re.compile(r"[.;!。；！\n]"), re.compile(r"[.;!。；！\n,，:：()（）]")
-# In Chinese the reason comes before the verb, and may be anything.
-_REASON = re.compile("[因由].*(?=[被已])")
+# In Chinese the reason comes before the verb, and may be anything; so does who did it.
+_REASON = re.compile("[因由].*(?=[被已])|(?<=被)(系统|平台|管理员)")
+# That the credential itself is dead, whatever the status says.
+_DEAD_CREDENTIAL = re.compile(
+    r"(token|ticket|(?<![a-z])code(?![a-z])|凭证|令牌|票据|授权)"
+    r"((?!服务|接口|system|service|server)[^.;!。；！，,\n]){0,16}?"
+    r"((?<![a-z])(expired|invalid|revoked|(does not|doesn't) exist|not exist)(?![a-z])"
+    r"|不存在|失效|过期|已超时|无效|作废|吊销|撤销|[统台已]回收)",
+    re.IGNORECASE,
+)
+# Nothing but that it failed.
+_SAYS_NOTHING = re.compile(
+    r"(\W|(操作|请求|处理|访问|网络|查询|获取)?(失败|错误|异常|出错|故障)|请?(稍后)?重试|处理中"
+    r"|(request |general |network )?(error|fail(ed|ure)?)|null|none|unknown|no data|something went wrong)*",
+    re.IGNORECASE,
+)
+_SPEAKS_OF_CALLER = re.compile(
+    r"forbidden|access denied|拒绝访问|访问受限|非法请求|请求(地址)?(被拦截|未授权)|风控|安全校验|人机验证",
+    re.IGNORECASE,
+)
 _SPEAKS_OF_TROUBLE = re.compile(
     r"system|server (error|exception)|internal|maintenance|unavailable|time.?out|database|exception|unknown error"
-    r"|general error|parameter|系统|服务|内部|维护|异常|超时|数据库|未知|参数",
+    r"|general error|parameter|gateway|upstream|connection|network|redis|sql|json|undefined|signature|timestamp"
+    r"|系统|服务|内部|维护|异常|超时|数据库|未知|参数|网络|网关|签名|资源不足|暂时|时间戳|请求已过期",
     re.IGNORECASE,
 )
 
@@ -95,7 +124,10 @@ class ApiResponse:
 
     @property
     def invalid_code(self) -> bool:
-        return self.status == _INVALID_CODE
+        """That the credential is dead, and not that the caller may not ask, which no good one pays for."""
+        if self.status != _INVALID_CODE:
+            return False
+        return not _SPEAKS_OF_WHITE_LIST.search(self.message) or bool(_DEAD_CREDENTIAL.search(self.message))
 
 
 def parse_response(reply: HttpResponse) -> ApiResponse:
@@ -127,20 +159,30 @@ def _envelope(reply: HttpResponse) -> ApiResponse:
     if not isinstance(envelope, dict):
         raise unusable_response(f"not a JSON object (HTTP {http_status})")
     status, message, data = whole(envelope.get("status")), envelope.get("message"), envelope.get("data")
-    if status is None or not isinstance(message, (str, int, float, type(None))):
-        raise unusable_response(f"no status and message (HTTP {http_status})")
-    if not isinstance(data, (dict, list, type(None))):
-        raise unusable_response(f"data is neither object nor array (status {status})")
-    text = "" if message is None else str(message)
+    if status is None:
+        raise unusable_response(f"no status (HTTP {http_status})")
+    # A no is one whatever stands beside its status.
+    if not 4000 <= status < 5000:
+        if not isinstance(message, (str, int, float, type(None))):
+            raise unusable_response(f"no message (status {status})")
+        if not isinstance(data, (dict, list, type(None))):
+            raise unusable_response(f"data is neither object nor array (status {status})")
+    text = str(message) if isinstance(message, (str, int, float)) else ""
     return ApiResponse(status, text, data if isinstance(data, dict) else {}, retry_after_s(reply))
 
 
-def whole(leaf: object) -> int | None:
-    """The whole number that a leaf means, be it a number or text; None when it does not."""
-    if isinstance(leaf, str) and _NUMERIC.fullmatch(leaf):
-        leaf = int(leaf.partition(".")[0])
-    if isinstance(leaf, float) and leaf.is_integer() and abs(leaf) < 10**MAX_DIGITS:
-        leaf = int(leaf)
+def whole(leaf: object, *, fraction: bool = False) -> int | None:
+    """The whole number that a leaf means, be it a number or text; None when it does not.
+
+    With `fraction` what comes after the point is left out.
+    """
+    if isinstance(leaf, str):
+        found = _NUMERIC.fullmatch(leaf)
+        if not found or not (fraction or not (found[2] or "").strip(".0")):
+            return None
+        return int(found[1])
+    if isinstance(leaf, float) and abs(leaf) < 10**MAX_DIGITS and (fraction or leaf.is_integer()):
+        leaf = math.floor(leaf)
     return leaf if isinstance(leaf, int) and not isinstance(leaf, bool) else None
 
 
@@ -158,7 +200,7 @@ def read_credential(data: Mapping[str, Any], name: str) -> tuple[str, tuple[str,
 
 def read_lifetime(data: Mapping[str, Any], longest_s: float) -> tuple[int, tuple[str, ...]]:
     """The duration under `expires_in` (s), at most `longest_s`, and warnings. Raises UnknownOutcomeError."""
-    lifetime_s = whole(data.get("expires_in"))
+    lifetime_s = whole(data.get("expires_in"), fraction=True)
     if lifetime_s is None or lifetime_s <= 0:
         raise unusable_response("expires_in is not a duration")
     cap_s = max(1, int(longest_s))
@@ -169,7 +211,7 @@ def read_lifetime(data: Mapping[str, Any], longest_s: float) -> tuple[int, tuple
 
 def read_expiry(data: Mapping[str, Any]) -> int:
     """The instant under `expires_in` (unix seconds, the platform's clock). Raises UnknownOutcomeError."""
-    instant = whole(data.get("expires_in"))
+    instant = whole(data.get("expires_in"), fraction=True)
     if instant is None or not _FIRST_INSTANT <= instant < _LAST_INSTANT:
         raise unusable_response("expires_in is not an instant")
     return instant
@@ -181,15 +223,16 @@ def rejection(envelope: ApiResponse, secrets: Iterable[str], invalid_code: str, 
     `invalid_code` is what 4102 means here, `denial` what a no about the application means ("": it is about the secret).
     """
     status, message = envelope.status, envelope.message
-    code = invalid_code if status == _INVALID_CODE else ""
+    code = invalid_code if envelope.invalid_code else ""
     if not code and _application_is_out(status, message):
         code = denial or "platform_refused"
+    if not code and denial and _DEAD_CREDENTIAL.search(message):
+        code = denial
     code = code or ("not_added" if status == _NOT_ADDED else "") or _cause(message)
     if not code and status == _NO_PERMISSION:
         code = "no_permission"
     if not code and denial:
-        about_it = _SPEAKS_OF_APPLICATION.search(message) or not _SPEAKS_OF_TROUBLE.search(message)
-        code = denial if about_it else ""
+        code = denial if _judges(status, message) else ""
     elif not code and _SPEAKS_OF_SECRET.search(message):
         code = "wrong_secret"
     quoted = quotable(message, secrets)
@@ -207,10 +250,20 @@ def _application_is_out(status: int, message: str) -> bool:
     return lasting and _out_of_service(message, _SHUT_OUT)
 
 
+def _judges(status: int, message: str) -> bool:
+    """Whether a no without a known cause is about the application or the credential, and not about nothing."""
+    if _SPEAKS_OF_APPLICATION.search(message) or _SPEAKS_OF_OWNER.search(message):
+        return True
+    if status == _GENERAL and (_SAYS_NOTHING.fullmatch(message) or _SPEAKS_OF_CALLER.search(message)):
+        return False
+    return not _SPEAKS_OF_TROUBLE.search(message)
+
+
 def _out_of_service(message: str, verb: re.Pattern[str]) -> bool:
     for part in (*_SENTENCES.split(message), *_PARTS.split(message)):
         said = _REASON.sub("", part)
-        found = _SPEAKS_OF_APPLICATION.search(said) and verb.search(said)
+        about_it = _SPEAKS_OF_APPLICATION.search(said) or _SPEAKS_OF_OWNER.search(said)
+        found = about_it and verb.search(said)
         if found and not _OF_AN_APPLICATION.search(said, 0, found.start()):
             return True
     return False
