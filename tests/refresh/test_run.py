@@ -161,6 +161,26 @@ def test_a_first_run_fetches_everything_each_token_before_its_ticket(stage: Stag
     assert (report.action, report.warnings, stage.platforms) == ("refresh", (), 1)
 
 
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl"])
+def test_what_a_full_redis_drops_at_once_is_not_reported_as_well(policy: str, stage: Stage) -> None:
+    used = stage.redis.info("memory")["used_memory"]
+    stage.redis.set("another tool's", "x" * 3_000_000)
+    stage.redis.config_set("maxmemory-policy", policy)
+    stage.redis.config_set("maxmemory", used - 500_000)
+    try:
+        report = stage.run(Command(apps=("app0000",)))
+    finally:
+        stage.redis.config_set("maxmemory", 0)
+        stage.redis.config_set("maxmemory-policy", "noeviction")
+        stage.redis.delete("another tool's")
+    left = [
+        target for target in (Target("app0000", kind) for kind in Kind) if stage.redis.exists(keys_of(target).value)
+    ]
+    assert len(left) < 2, "nothing was evicted"
+    assert [each.in_danger for each in report.targets] == [each.target not in left for each in report.targets]
+    assert report.alarm()
+
+
 def test_a_second_run_opens_nothing(stage: Stage) -> None:
     stage.run()
     stage.done.clear()
@@ -520,6 +540,17 @@ def test_audits_that_were_limited_the_last_time_take_turns_with_the_others(stage
             stage.limits.limited(asking(app), app.app_id, 0)
     stage.run(Command(kinds=(TOKEN,)))
     assert [each[-1] for each in order(stage, CHECK_PATH)] == ["4", "0", "5", "1", "2", "3"]
+
+
+def test_fetches_that_failed_the_last_time_take_turns_with_the_others(stage: Stage) -> None:
+    """However many hang, those that work get every other turn."""
+    stage.policy = replace(POLICY, concurrency=1)
+    for number in range(2, 5):
+        stage.add(f"app000{number}")
+    for number in range(3):
+        stage.redis.hset(keys_of(Target(f"app000{number}", TOKEN)).lease, "callers", f"{ME}:0:1:0:no_answer")
+    stage.run(Command(kinds=(TOKEN,)))
+    assert [each[-1] for each in order(stage, TOKEN_PATH)] == ["3", "0", "4", "1", "2"]
 
 
 @pytest.mark.parametrize(

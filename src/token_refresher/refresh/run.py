@@ -11,6 +11,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from token_refresher.domain.command import Action, Command, partners
@@ -34,8 +35,8 @@ Read = Snapshot | StoreError
 
 # So begins a warning about another copy of this program.
 SICK_COPY = "another copy"
-# The rank of audits among what is urgent.
-_AUDIT = 2
+# The ranks among what is urgent of what is due or in doubt, and of audits.
+_DUE, _AUDIT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class _Job:
         busy = [] if self.command.action is Action.STATUS else [a for a in apps if self._busy(wanted_of[a.app_id])]
         if busy:
             self._work(self._by_urgency(busy, wanted_of), wanted_of)
+            self._look_what_stayed()
         return [self._report(target) for target in self._reported(targets)]
 
     def _busy(self, targets: Sequence[Target]) -> bool:
@@ -162,15 +164,28 @@ class _Job:
     def _by_urgency(self, busy: Sequence[App], wanted_of: Mapping[str, Sequence[Target]]) -> list[App]:
         """What endangers a reader soonest comes first.
 
-        Audits that were limited the last time take turns with the others: neither keeps the other from checkCode.
+        Fetches that failed the last time, and audits that were limited, take turns with the others of their kind:
+        neither keeps the other from the platform.
         """
         keyed = sorted(((self._urgency(app, wanted_of[app.app_id]), app) for app in busy), key=lambda pair: pair[0])
-        queues: tuple[list[App], list[App]] = [], []
+        queues: dict[int, tuple[list[App], list[App]]] = {_DUE: ([], []), _AUDIT: ([], [])}
         for (rank, _), app in keyed:
-            if rank == _AUDIT:
-                queues[self.refresher.limits.again(asking(app), app.app_id)].append(app)
-        turns = iter([app for pair in itertools.zip_longest(*queues) for app in pair if app is not None])
-        return [next(turns) if rank == _AUDIT else app for (rank, _), app in keyed]
+            if rank in queues:
+                again = self._failed if rank == _DUE else self._was_limited
+                queues[rank][again(app)].append(app)
+        turns = {
+            rank: iter([app for pair in itertools.zip_longest(*both) for app in pair if app is not None])
+            for rank, both in queues.items()
+        }
+        return [next(turns[rank]) if rank in turns else app for (rank, _), app in keyed]
+
+    def _failed(self, app: App) -> bool:
+        caller = self.refresher.callers[app.app_id]
+        own = (self.results[target] for target in map(partial(Target, app.app_id), Kind) if target in self.results)
+        return any(result.snapshot.lease.caller(caller).failures for result in own)
+
+    def _was_limited(self, app: App) -> bool:
+        return self.refresher.limits.again(asking(app), app.app_id)
 
     def _urgency(self, app: App, targets: Sequence[Target]) -> tuple[int, float]:
         """First what was complained of, then what is due or in doubt, then audits.
@@ -185,7 +200,7 @@ class _Job:
             return 0, 0
         due = [r.snapshot.readable_s for r in results if r.decision.reason is not Reason.FRESH]
         if due:
-            return 1, min(due)
+            return _DUE, min(due)
         if heard:
             return _AUDIT, min(snapshot.lease.audited_at for snapshot in heard)
         return 3, min((snapshot.lease.caller(caller).asked_at for snapshot in asked), default=0)
@@ -213,6 +228,18 @@ class _Job:
             # Audits come after fetches that waited for a limit: both may share it.
             asking_last = [application for application in begun if application.asks]
             _in_threads(lambda application: application.ask(), asking_last, refresher.policy.concurrency)
+
+    def _look_what_stayed(self) -> None:
+        """Read again what was stored: a Redis that is full may evict it at once, and no reader finds it."""
+        stored = [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
+        with contextlib.suppress(StoreError):
+            for target, read in zip(stored, self.refresher.store.load(stored) if stored else (), strict=True):
+                if isinstance(read, Snapshot) and read.raw is None:
+                    self.results[target].see(read, self.refresher.clock())
+                    gone = StoreError(
+                        "Redis dropped the credential right after it was stored: it is full", code="redis_out_of_memory"
+                    )
+                    self.results[target].fail(Outcome.LOST, gone)
 
     def _preparing(self, platform: Platform) -> Callable[[App], Application]:
         from token_refresher.refresh.application import Application
