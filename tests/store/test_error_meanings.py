@@ -38,6 +38,7 @@ APP = "app0000"
 READS = ("PTTL", "GET")
 # What a run, a reader and the doctor send.
 ALL = ("EVAL", *READS, "TIME", "INFO", "CONFIG")
+WEB = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Stage:
@@ -151,6 +152,9 @@ CASES = (
          "Redis Sentinel at 127.0.0.1:", "sentinel_password"),
     Case("sentinels that know no such name", lambda s: f"redis+sentinel://127.0.0.1:{s.sentinel()}/nobody/0",
          "redis_unreachable", "knows no working primary named nobody", "SENTINEL MASTERS"),
+    Case("sentinels of which one is down, and that know no such name",
+         lambda s: f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{s.sentinel()}/nobody/0",
+         "redis_unreachable", "knows no working primary named nobody (not reached: 127.0.0.1:", "the primary's name"),
     Case("redis+cluster:// at a server", lambda s: f"redis+cluster://127.0.0.1:{s.server().port}", FORM,
          "not a cluster", "redis://"),
     Case("ApsaraDB of old wants one word",
@@ -171,6 +175,8 @@ CASES = (
     Case("a certificate out of date", tls("127.0.0.1", expired=True), "redis_tls", "out of date", "clock"),
     Case("Redis is full of connections", said("ERR max number of clients reached"), "redis_unreachable",
          "as many connections as it allows", "maxclients"),
+    Case("a web server", lambda s: s.scripted(lambda _: WEB), "redis_unreachable",
+         "what answers there is not Redis", "host and port in REDIS_URL"),
     Case("nobody listens", lambda _: f"redis://127.0.0.1:{free_port()}/0", "redis_unreachable",
          "nothing listens there", "host and port in REDIS_URL"),
     Case("no such host", lambda _: "redis://redis.invalid:6379/0", "redis_unreachable",

@@ -28,6 +28,8 @@ from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.settings.loader import read
 from token_refresher.store.connection import create_client
+from token_refresher.store.idle_connections import place_of
+from token_refresher.store.place import Place
 from token_refresher.store.redis_store import RedisStore
 
 TIMEOUT_S = 0.5
@@ -188,7 +190,7 @@ def test_a_node_of_a_cluster_is_told_by_the_keys_that_it_does_not_hold(
 @pytest.mark.parametrize(
     ("scheme", "name", "setting"),
     [
-        ("redis", "Redis", "host and port in REDIS_URL (or storage_redis.url, or host and port)"),
+        ("redis", "Redis", "host and port in REDIS_URL (in the file: storage_redis.host and port, or url)"),
         ("redis+sentinel", "Redis Sentinel", "the hosts and ports of the sentinels in REDIS_URL (storage_redis.url)"),
         ("redis+cluster", "Redis Cluster", "the hosts and ports of the nodes in REDIS_URL (storage_redis.url)"),
     ],
@@ -208,7 +210,7 @@ def test_the_name_that_the_sentinels_do_not_know_is_shown_with_their_addresses(p
     url = f"redis+sentinel://127.0.0.1:{ports.sentinel}/nobody"
     error = refused(url)
     assert error.what == f"Redis Sentinel at 127.0.0.1:{ports.sentinel} knows no working primary named nobody"
-    assert "write the primary's name after the hosts in REDIS_URL (storage_redis.url)" in error.advice
+    assert "correct the primary's name after the hosts in REDIS_URL (storage_redis.url)" in error.advice
     assert asyncio.run(read_error(url)).what == error.what
     # It may be a password in the wrong place.
     odd = refused(url.replace("nobody", "P4ss%24word"))
@@ -227,6 +229,18 @@ def test_the_nodes_are_named_to_asyncio_too() -> None:
     tried = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     error = asyncio.run(read_error(f"redis+cluster://{','.join(tried)}"))
     assert error.what == f"Redis Cluster at {', '.join(tried)} cannot be reached: nothing listens there"
+
+
+@pytest.mark.xdist_group("places")
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster", "unix"])
+def test_a_client_knows_its_whole_address(scheme: str, asynchronous: bool, ports: Ports) -> None:
+    where = {"redis": "plain", "redis+sentinel": "sentinel", "redis+cluster": "node"}
+    url = RedisUrl.parse(url_of(scheme, where[scheme], ports) if scheme in where else "unix:///a/socket")
+    client = create_client(url, Policy(), asynchronous=asynchronous)
+    assert place_of(client) == Place.of(url)
+    if not asynchronous:
+        client.close()
 
 
 def test_a_right_that_a_cluster_s_user_lacks_is_named(ports: Ports) -> None:

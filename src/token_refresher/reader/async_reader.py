@@ -24,7 +24,7 @@ from token_refresher.reader.base import (
 from token_refresher.reader.cache import COMPLAINT_TTL_MS, CachedCredential, StoredValue
 from token_refresher.reader.signing import CoreConfig
 from token_refresher.store.errors import client_errors, translated
-from token_refresher.store.idle_connections import pools_of
+from token_refresher.store.idle_connections import place_of, pools_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -99,7 +99,7 @@ class AsyncReader(BaseReader):
         try:
             return await asyncio.wait_for(reply, 2 * self._timeout_s)
         except asyncio.TimeoutError:
-            raise StoreError("Redis did not answer in time", code="redis_timeout") from None
+            raise translated(redis.TimeoutError(), place_of(self._client)) from None
         except (AttributeError, RuntimeError):
             # What asyncio (3.12 and 3.13) and uvloop raise for a connection that was lost while it was idle.
             raise redis.ConnectionError("the connection was lost") from None

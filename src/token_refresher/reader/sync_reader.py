@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import redis
 
-from token_refresher.domain.errors import NoCredentialError, StoreError
+from token_refresher.domain.errors import NoCredentialError
 from token_refresher.domain.model import Kind, Target
 from token_refresher.reader.base import (
     BaseReader,
@@ -25,7 +25,7 @@ from token_refresher.reader.base import (
 from token_refresher.reader.cache import COMPLAINT_TTL_MS, CachedCredential, StoredValue
 from token_refresher.reader.signing import CoreConfig
 from token_refresher.store.errors import client_errors, translated
-from token_refresher.store.idle_connections import pools_of
+from token_refresher.store.idle_connections import place_of, pools_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -95,7 +95,7 @@ class Reader(BaseReader):
                     self._reads.pop(target, None)
                 read.done.set()
         elif not read.done.wait(2 * self._timeout_s + 0.5):
-            return self._cache.serve_stale(target, StoreError("Redis did not answer in time", code="redis_timeout"))
+            return self._cache.serve_stale(target, translated(redis.TimeoutError(), place_of(self._client)))
         if read.found:
             return read.found
         if read.error is None:

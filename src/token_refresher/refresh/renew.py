@@ -122,7 +122,8 @@ class Renew:
             if wait_s:
                 raise RefusedError(f"the platform limits requests: {wait_s:.0f} s more to wait", code="rate_limited")
             if self._clock() > self._begin_until:
-                raise NotSentError("no time left in this run", code="not_sent_late")
+                where = fetching(app, result.snapshot.target.kind).platform
+                raise NotSentError(f"no time left in this run for a request to {where}", code="not_sent_late")
             self._platform.dial(app, result.snapshot.target.kind, self._begin_until)
         except PlatformError as error:
             late = error.code in ("not_sent_late", "rate_limited")

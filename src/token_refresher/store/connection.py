@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any
@@ -115,27 +115,47 @@ def _to_server(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
     return library.Redis.from_pool(pool)
 
 
-def _placed(kind: Any, name: str, place: Place, failure: type[Exception]) -> Any:
-    """`kind` of redis-py, whose method of this name notes the address in such an error, which is about all of it."""
+def _placed(
+    kind: Any,
+    name: str,
+    place: Place,
+    failure: type[Exception],
+    more: Callable[[Any, Exception, Place], None] = lambda *_: None,
+) -> Any:
+    """`kind` of redis-py, whose method of this name notes the address in such an error, which is about all of it.
+
+    `more` is called with the object, the error and the address.
+    """
     method = getattr(kind, name)
 
     @contextlib.contextmanager
-    def noted() -> Iterator[None]:
+    def noted(self: Any) -> Iterator[None]:
         try:
             yield
         except failure as error:
             error.place = place  # type: ignore[attr-defined]
+            more(self, error, place)
             raise
 
     def synchronous(self: Any, *args: Any) -> Any:
-        with noted():
+        with noted(self):
             return method(self, *args)
 
     async def asynchronous(self: Any, *args: Any) -> Any:
-        with noted():
+        with noted(self):
             return await method(self, *args)
 
     return type(kind.__name__, (kind,), {name: asynchronous if iscoroutinefunction(method) else synchronous})
+
+
+def _some_answered(sentinels: Any, error: Exception, place: Place) -> None:
+    """Where a sentinel answered, the error is about the primary's name: the others' failures hide that in its text."""
+    text = str(error)
+    silent = [each for each in sentinels.sentinels if f"{each} - " in text]
+    if silent and len(silent) < len(sentinels.sentinels):
+        error.args = (text.partition(" : ")[0],)
+        kept = (each.connection_pool.connection_kwargs for each in silent)
+        error.place = place.without(HostPort(each["host"], each["port"]) for each in kept)  # type: ignore[attr-defined]
 
 
 def _through_sentinels(url: RedisUrl, options: dict[str, Any], package: str) -> Any:
@@ -147,7 +167,7 @@ def _through_sentinels(url: RedisUrl, options: dict[str, Any], package: str) -> 
         **tls,
     }
     library, place = import_module(f"{package}.sentinel"), Place.of(url)
-    kind = _placed(library.Sentinel, "discover_master", place, library.MasterNotFoundError)
+    kind = _placed(library.Sentinel, "discover_master", place, library.MasterNotFoundError, _some_answered)
     sentinels = kind(url.addresses, sentinel_kwargs=to_sentinels, **options, **tls)
     client = sentinels.master_for(url.primary, db=url.database)
     # Shared, because one gateway may forget the connections to all of them.

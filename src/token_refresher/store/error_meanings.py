@@ -216,8 +216,8 @@ _NETWORK = (
     Meaning(
         r"no master found for '[^']*'\s*$",
         "redis_unreachable",
-        "{redis} knows no working primary {primary}",
-        "write the primary's name after the hosts in REDIS_URL (storage_redis.url), or start the primary; "
+        "{redis} knows no working primary {primary}{unreached}",
+        "correct the primary's name after the hosts in REDIS_URL (storage_redis.url), or start the primary; "
         "SENTINEL MASTERS lists them",
     ),
     Meaning(
@@ -242,7 +242,8 @@ _NETWORK = (
         "closed by server|connection reset|reset by peer|broken pipe",
         "redis_unreachable",
         "{redis} cannot be reached: the connection was closed",
-        "check Redis and its white list; write {secure}:// in REDIS_URL if the port speaks TLS, else {plain}://",
+        "check that this is the port of Redis, and its white list; "
+        "write {secure}:// in REDIS_URL if the port speaks TLS, else {plain}://",
     ),
     TIMED_OUT,
     UNREACHABLE,

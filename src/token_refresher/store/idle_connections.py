@@ -34,7 +34,7 @@ _Connection: Any = object
 # What asyncio (3.12 and 3.13) and uvloop raise for a connection that was lost while nobody used it.
 _LOST_BY_LOOP = (AttributeError, RuntimeError)
 # What redis-py makes of an answer that no Redis gives.
-_NONSENSE = (ValueError, IndexError, OverflowError, MemoryError, RecursionError)
+_NONSENSE = (redis.InvalidResponse, ValueError, IndexError, OverflowError, MemoryError, RecursionError)
 _NOT_REDIS, _WAS_LOST = "what answers is not Redis", "the connection was lost"
 _FAILURES = (redis.ConnectionError, redis.TimeoutError, OSError)
 
@@ -86,6 +86,11 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
             raise error from None
         located(error, self)
         raise error
+
+    def _no_redis(self) -> redis.ConnectionError:
+        error = redis.ConnectionError(_NOT_REDIS)
+        located(error, self)
+        return error
 
     def _word_to_try(self, error: Exception) -> str:
         """The account and its password as one word, where this answer to a login asks for it; else ""."""
@@ -156,7 +161,7 @@ class _Synchronous(_Watched):
             reply = super().read_response(*args, **options)
         except _NONSENSE:
             self.disconnect()
-            raise redis.ConnectionError(_NOT_REDIS) from None
+            raise self._no_redis() from None
         except (*_FAILURES, redis.RedisError) as error:
             located(error, self)
             if self._dialing:
@@ -249,7 +254,7 @@ class _Asynchronous(_Watched):
             reply = await super().read_response(*args, **options)
         except _NONSENSE:
             await self.disconnect(nowait=True)
-            raise redis.ConnectionError(_NOT_REDIS) from None
+            raise self._no_redis() from None
         except _LOST_BY_LOOP:
             await self.disconnect(nowait=True)
             self._fail(redis.ConnectionError(_WAS_LOST))
@@ -321,6 +326,14 @@ def pools_of(client: Any) -> Iterator[Any]:
     yield client.connection_pool
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     yield from (each.connection_pool for each in (manager.sentinels if manager else ()))
+
+
+def place_of(client: Any) -> Place:
+    """The whole address of a client."""
+    made_with = getattr(client, "connection_kwargs", {}).get("connection_class")
+    kind = made_with or next((pool.connection_class for pool in pools_of(client)), None)
+    found = getattr(kind, "place", None)
+    return found if isinstance(found, Place) else Place()
 
 
 def keep_one(client: Any) -> None:

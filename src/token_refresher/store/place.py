@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from token_refresher.domain.addresses import RedisUrl, Topology
@@ -13,7 +14,7 @@ from token_refresher.domain.host_port import HostPort
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 # By topology: what is there, and which setting leads to it.
 _SHOWN = {
-    Topology.SERVER: ("Redis", "host and port in REDIS_URL (or storage_redis.url, or host and port)"),
+    Topology.SERVER: ("Redis", "host and port in REDIS_URL (in the file: storage_redis.host and port, or url)"),
     Topology.SOCKET: ("Redis", "the path in REDIS_URL (storage_redis.url)"),
     Topology.SENTINEL: ("Redis Sentinel", "the hosts and ports of the sentinels in REDIS_URL (storage_redis.url)"),
     Topology.CLUSTER: ("Redis Cluster", "the hosts and ports of the nodes in REDIS_URL (storage_redis.url)"),
@@ -25,6 +26,7 @@ class Place:
     """One or more addresses of Redis, and what the URL says about them.
 
     `found` (bool): the address is not in the URL, Redis itself named it. `primary` (str) is what the sentinels call it.
+    `unreached` are sentinels that did not answer while others did.
     """
 
     topology: Topology = Topology.SERVER
@@ -33,6 +35,7 @@ class Place:
     socket_path: str = ""
     primary: str = ""
     found: bool = False
+    unreached: tuple[HostPort, ...] = ()
 
     @classmethod
     def of(cls, url: RedisUrl) -> Place:
@@ -47,6 +50,11 @@ class Place:
             return self
         only = HostPort(str(host), int(port))
         return Place(self.topology, self.tls, (only,), "", self.primary, only not in self.hosts)
+
+    def without(self, unreached: Iterable[HostPort]) -> Place:
+        """The sentinels that answered, where these did not."""
+        silent = tuple(unreached)
+        return replace(self, hosts=tuple(each for each in self.hosts if each not in silent), unreached=silent)
 
     def words(self) -> dict[str, str]:
         """What the names in braces of `error_meanings.Meaning` stand for."""
@@ -69,6 +77,7 @@ class Place:
             "server": redis,
             "sentinel": f"{redis}+sentinel",
             "cluster": f"{redis}+cluster",
+            "unreached": f" (not reached: {', '.join(map(str, self.unreached))})" if self.unreached else "",
             "primary": f"named {self.primary}" if _NAME.fullmatch(self.primary) else "of this name",
         }
 
