@@ -29,6 +29,7 @@ _WAIT_S = 60.0
 _TOKEN = keys_of(Target("app0000", Kind.ACCESS_TOKEN)).value
 _SENTENCE = "warning: standard output cannot be written ({}); all else was done\n"
 _CLOSED, _FULL = _SENTENCE.format("it is closed"), _SENTENCE.format("No space left on device")
+_ALL_LOST = "error: standard output cannot be written ({}): write the output elsewhere\n"
 _PAGE = "https://shop.example/pay"
 
 linux = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="NOT TESTED: there is no /dev/full")
@@ -84,13 +85,14 @@ def test_a_run_stores_and_ends_with_its_own_code(streams: str, err: str, environ
     ("command", "code"),
     [
         ("refresh --json", 0),
-        ("plan", 0),
+        ("check --repair", 0),
+        ("plan", 141),
         ("status", 1),
         ("doctor", 1),
         ("check", 1),
-        ("version", 0),
-        ("--help", 0),
-        ("refresh --help", 0),
+        ("version", 141),
+        ("--help", 141),
+        ("refresh --help", 141),
         ("refresh --app nobody", 2),
         ("refresh --app nobody --json", 2),
         ("sign --url http://", 2),
@@ -109,9 +111,25 @@ def test_every_command_ends_with_its_own_code(command: str, code: int, environ: 
 @linux
 def test_help_goes_out_as_every_other_result_does(environ: dict[str, str]) -> None:
     for command in ("--help", "refresh --help", "version"):
-        assert shell(f"run {command} >/dev/full", environ) == (0, "", _FULL)
+        assert shell(f"run {command} >/dev/full", environ) == (141, "", _ALL_LOST.format("No space left on device"))
         # Its reader has gone before it begins.
         assert shell(f"exec 3> >(exit 0); wait $!; run {command} >&3", environ).code == 141
+
+
+@linux
+@pytest.mark.parametrize(
+    "command", ["plan", "status", "status --json", "check", "sign --url https://h/", "sign --url https://h/ --json"]
+)
+def test_a_result_that_cannot_be_written_is_a_failure(command: str, environ: dict[str, str]) -> None:
+    assert shell("run refresh", environ).code == 0
+    assert shell(f"run {command} >&-", environ) == (141, "", _ALL_LOST.format("it is closed"))
+    assert shell(f"run {command} >/dev/full", environ) == (141, "", _ALL_LOST.format("No space left on device"))
+
+
+@linux
+def test_what_prints_nothing_misses_no_output(environ: dict[str, str]) -> None:
+    for streams in (">&-", ">/dev/full"):
+        assert shell(f"run refresh --quiet {streams}", environ) == (0, "", "")
 
 
 def test_errors_keep_their_codes(environ: dict[str, str]) -> None:
@@ -184,8 +202,18 @@ def test_a_plan_before_the_first_run_is_not_a_failure(call: Call, world: World) 
     assert call("status").code == 1
     call("refresh")
     assert call("plan").code == 0
+
+
+def test_a_plan_that_could_be_read_is_no_failure_whatever_it_shows(call: Call, world: World) -> None:
+    wrong = plant("wrong")
+    call("refresh", APP_SECRET=wrong)
+    for more in ({}, {"APP_SECRET": wrong}):
+        planned = call("plan", **more)
+        assert (planned.code, "BACKING_OFF" in planned.out) == (0, bool(more))
+    call("refresh")
     world.redis.client().delete(_TOKEN)
-    assert call("plan").code == 1, "a credential that was there is gone"
+    assert call("plan").code == 0
+    assert call("plan", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0").code == 4
 
 
 @pytest.mark.parametrize("lines", [0, 1, 12])

@@ -15,7 +15,7 @@ from token_refresher.domain.errors import (
 )
 
 WELL, DANGER, USAGE, SETTINGS, REDIS, PLATFORM, INVOKE = 0, 1, 2, 3, 4, 5, 6
-INTERRUPTED, NO_READER, TERMINATED = 130, 141, 143
+INTERRUPTED, UNWRITTEN, TERMINATED = 130, 141, 143
 
 EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
@@ -27,7 +27,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         PLATFORM: "the platform refused or did not answer (open-id, check, doctor); refresh --force got no credential",
         INVOKE: "the function was not started, or brought no report (invoke)",
         INTERRUPTED: "interrupted by Ctrl-C (SIGINT); the daemon ends with 0",
-        NO_READER: "what read standard output went away; the daemon goes on",
+        UNWRITTEN: "the output has no reader, or (unless a run fetched) is closed or on a full disk; the daemon goes on",
         TERMINATED: "ended by SIGTERM; the daemon ends with 0, once it has begun",
     }
 )

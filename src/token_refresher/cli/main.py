@@ -24,11 +24,12 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     output = Output(os.environ if environ is None else environ, as_json="--json" in arguments, unwritten=unwritten)
     try:
         exit_code = _guarded(arguments, os.environ if environ is None else environ, output)
-        output.finish()
+        if output.finish():
+            exit_code = exit_code or exit_codes.UNWRITTEN
     except BrokenPipeError:
         # What is still buffered must not fail a second time when Python ends.
         streams.drop(sys.stdout)
-        exit_code = exit_codes.NO_READER
+        exit_code = exit_codes.UNWRITTEN
     streams.settle(sys.stderr)
     return exit_code
 

@@ -26,29 +26,45 @@ class Output:
     With `quiet` results and tables are left out: notes, which are for a person, and errors remain.
 
     `unwritten` (str) is why standard output cannot be written, "" while it can: the command goes on all the same, and
-    `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError.
+    `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError. `lost` (bool): something was to be
+    written there and was not. `did_more` (bool): the command has done something besides what it shows.
     """
 
     def __init__(self, environ: Mapping[str, str], as_json: bool, unwritten: str = "") -> None:
         self._environ, self.as_json, self.unwritten = environ, as_json, unwritten
-        self.quiet = False
+        self.quiet = self.lost = self.did_more = False
 
     def _put(self, write: Callable[[], object]) -> None:
-        if self.unwritten:
-            return
-        try:
-            write()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self.unwritten = streams.why(error)
+        if not self.unwritten:
+            try:
+                write()
+                return
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                self.unwritten = streams.why(error)
+        self.lost = True
 
-    def finish(self) -> None:
-        """Write out what is buffered, and say in one sentence where the output could not be written."""
-        self._put(sys.stdout.flush)
+    def _flush(self) -> None:
+        if not self.unwritten:
+            self._put(sys.stdout.flush)
+
+    def finish(self) -> bool:
+        """Write out what is buffered, and say in one sentence where the output could not be written.
+
+        Returns whether all that the command was to do is lost with it.
+        """
+        self._flush()
         if self.unwritten:
             streams.settle(sys.stdout)
-            self.note(f"warning: standard output cannot be written ({self.unwritten}); all else was done")
+        if not self.lost:
+            return False
+        says = f"standard output cannot be written ({self.unwritten})"
+        if self.did_more:
+            self.note(f"warning: {says}; all else was done")
+        else:
+            self.note(f"error: {says}: write the output elsewhere", Style.BAD)
+        return not self.did_more
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Write the JSON document. In ASCII, so that it is valid whatever the terminal's encoding is."""
@@ -62,7 +78,7 @@ class Output:
 
     def note(self, text: str, style: Style = Style.PLAIN) -> None:
         """A message to a person; not part of the result, so that one which cannot be written changes nothing."""
-        self._put(sys.stdout.flush)
+        self._flush()
         text = escape_control_characters(text, lines=True)
         console = self._console(sys.stderr)
         with contextlib.suppress(OSError):

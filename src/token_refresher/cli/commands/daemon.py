@@ -68,6 +68,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     exit_code = main(options, environ)
     # A log that no one reads any more is not a failure of the runs.
     output.unwritten = output.unwritten or streams.settle(sys.stdout)
+    output.lost, output.did_more = bool(output.unwritten), True
     return exit_code
 
 

@@ -29,6 +29,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     command |= {name: given for name, given in (("apps", options.app), ("kinds", options.kind)) if given}
     invoker = Invoker(FunctionAddress.from_environ(environ), find_credentials(environ))
     invocation = invoker.invoke(command, asynchronous=options.asynchronous)
+    output.did_more = True
     if options.json:
         output.document({"request_id": invocation.request_id, "report": invocation.report})
     elif invocation.report is None:

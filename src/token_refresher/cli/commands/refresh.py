@@ -70,9 +70,8 @@ def _plan(options: argparse.Namespace, environ: Mapping[str, str], output: Outpu
     from token_refresher.cli.report_views import show_plan
 
     report = _run(options, environ, output, Action.STATUS, show_plan, called="plan")
-    # Before the first run nothing is stored and nothing was tried: to plan that is not a failure.
-    tried = tuple(each for each in report.targets if each.fingerprint or each.last_outcome or each.failure)
-    return _exit_code(replace(report, targets=tried))
+    # A preview has done its job once it has read everything, whatever it shows.
+    return exit_codes.REDIS if any(each.failure for each in report.targets) else exit_codes.WELL
 
 
 def _status(options: argparse.Namespace, environ: Mapping[str, str], output: Output) -> int:
@@ -136,6 +135,7 @@ def _run(
     settings = read(environ)
     app_ids = [app.app_id for app in settings.apps]
     report = _report(settings, selected(options, action, app_ids), output)
+    output.did_more = action in (Action.REFRESH, Action.AUDIT)
     report = replace(report, action=called or report.action)
     if options.json:
         content = report.as_dict(listed=len(report.targets))
