@@ -1,5 +1,6 @@
 """The command line: `token-refresher` and `python -m token_refresher`. Python 3.6 must be able to read it."""
 
+import os
 import sys
 
 from token_refresher.python_version import require
@@ -15,7 +16,11 @@ def main() -> int:
     try:
         from token_refresher.cli.main import main
 
-        return main()
+        code = main()
+        if code == 130:
+            # All output is written. Threads that still wait for an answer must not keep who pressed Ctrl-C.
+            os._exit(code)
+        return code
     except KeyboardInterrupt:
         # Before the command line itself is ready to answer.
         sys.stderr.write("interrupted\n")

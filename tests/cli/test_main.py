@@ -662,21 +662,77 @@ def test_a_reader_of_the_output_that_goes_away_is_no_crash(environ: dict[str, st
 
 def test_ctrl_c_ends_a_run_in_order(environ: dict[str, str], simulator: Simulator, redis_server: RedisServer) -> None:
     gate = simulator.hold(TOKEN_PATH, "before")
-    process = subprocess.Popen(
-        [*_PROGRAM, "refresh"],
-        env=process_environ(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(environ, "refresh")
     gate.wait_reached()
     process.send_signal(signal.SIGINT)
+    first = process.stderr.readline() if process.stderr else ""
     gate.release()
     out, err = process.communicate(timeout=_WAIT_S)
-    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    assert (process.returncode, out, first) == (130, "", _PATIENCE)
     # It left only when what it had begun (not always with all) was over: a credential that was on its way is stored.
-    stored = len(list(redis_server.client().scan_iter("type/server_access_token_info/*")))
-    assert stored == sum(simulator.fetches(f"app000{number}", "access_token") for number in range(3)) > 0
+    stored = [key.decode() for key in redis_server.client().scan_iter("type/server_access_token_info/*")]
+    assert len(stored) == sum(simulator.fetches(f"app000{number}", "access_token") for number in range(3)) > 0
+    assert err.startswith("interrupted: stored: app000")
+    assert all(f"{key.rpartition('/')[2]} access_token" in err for key in stored)
+
+
+_PATIENCE = "interrupted: requests under way end first; Ctrl-C again leaves at once\n"
+# No request ends by itself while a test waits.
+_PATIENT = {
+    "POLICY_WORK_S": "200",
+    "POLICY_REQUEST_TOTAL_S": "100",
+    "POLICY_READ_TIMEOUT_S": "100",
+    "POLICY_TICK_S": "30",
+}
+
+
+def started(environ: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """A process, whose standard error is read apart."""
+    line, pipe = [*_PROGRAM, *arguments], subprocess.PIPE
+    return subprocess.Popen(line, env=process_environ(environ), stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once_and_says_what_it_leaves(
+    environ: dict[str, str], simulator: Simulator
+) -> None:
+    gate = simulator.hold(TOKEN_PATH, "before")
+    process = started(environ | _PATIENT, "refresh", "--app", "app0000")
+    gate.wait_reached()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr
+    assert process.stderr.readline() == _PATIENCE
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=_WAIT_S)
+    gate.release()
+    says = "the request for app0000 access_token has no end, and its lease may hold other runs off for up to 260 s"
+    assert (process.returncode, out, err) == (130, "", f"interrupted: no credential was stored; {says}\n")
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_ctrl_c_ends_an_examination_at_once_and_says_what_is_missing(
+    json_: bool, environ: dict[str, str], simulator: Simulator
+) -> None:
+    gate = simulator.hold(CHECK_PATH, "before")
+    process = started(environ | _PATIENT, "doctor", *(["--json"] if json_ else []))
+    gate.wait_reached()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=_WAIT_S)
+    gate.release()
+    assert process.returncode == 130
+    says = json.loads(out)["error"]["message"] if json_ else err.removeprefix("interrupted: ").rstrip()
+    assert re.fullmatch("not examined: platform reachable, .*, run time-out", says)
+    assert "redis" not in says
+
+
+def test_ctrl_c_ends_a_check_at_once(environ: dict[str, str], simulator: Simulator, call: Call) -> None:
+    call("refresh", "--app", "app0000")
+    gate = simulator.hold(CHECK_PATH, "before")
+    process = started(environ | _PATIENT, "check")
+    gate.wait_reached()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=_WAIT_S)
+    gate.release()
+    assert (process.returncode, out, err) == (130, "", "interrupted: nothing was changed\n")
 
 
 # -- the others ------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,7 +25,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.limits import Limits, asking, fetching
-from token_refresher.refresh.run import Refresher, _in_threads, _others
+from token_refresher.refresh.run import Refresher, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import RedisStore
@@ -37,7 +35,6 @@ ME, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 TOKEN, TICKET = Kind.ACCESS_TOKEN, Kind.JS_TICKET
 TICKETS, FORCE = Command(kinds=(TICKET,)), Command(force=True)
 # Only a defect makes a test wait so long (s).
-_WAIT_S = 10
 
 
 class Stage:
@@ -570,38 +567,6 @@ def test_an_audit_comes_after_a_fetch_that_waits_for_a_limit_unless_it_is_long_o
     report = stage.run(Command(kinds=(TOKEN,)))
     assert order(stage, TOKEN_PATH, CHECK_PATH)[0] == first
     assert [(each.outcome, each.questions) for each in report.targets] == [(Outcome.ISSUED, 0), (Outcome.KEPT, 1)]
-
-
-def test_after_an_interrupt_what_has_begun_ends_before_the_run_leaves() -> None:
-    at_work, interrupted, left = threading.Barrier(3), threading.Event(), threading.Event()
-    ended: list[int] = []
-
-    def work(number: int) -> None:
-        at_work.wait(_WAIT_S)
-        interrupted.wait(_WAIT_S)
-        # Time enough for a run that does not wait to leave.
-        left.wait(0.1)
-        ended.append(number)
-
-    def interrupt(*_: object) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
-
-    def person() -> None:
-        at_work.wait(_WAIT_S)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        thread = threading.Thread(target=person)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            _in_threads(work, range(2), 2)
-        assert sorted(ended) == [0, 1]
-    finally:
-        left.set()
-        signal.signal(signal.SIGINT, before)
-        thread.join()
 
 
 # -- what is corrected at first sight -------------------------------------------------------

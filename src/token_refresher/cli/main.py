@@ -11,6 +11,7 @@ from token_refresher.cli import exit_codes, streams
 from token_refresher.cli.output import Output
 from token_refresher.cli.parser import COMMANDS, HelpRequested, parse
 from token_refresher.domain.errors import TokenRefresherError
+from token_refresher.domain.interrupted import Interrupted
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -57,6 +58,6 @@ def _guarded(arguments: Sequence[str], environ: Mapping[str, str], output: Outpu
         exit_code = exit_codes.of_error(error)
         output.error(error, exit_code)
         return exit_code
-    except KeyboardInterrupt:
-        output.interrupted(exit_codes.INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        output.interrupted(exit_codes.INTERRUPTED, interrupt.what if isinstance(interrupt, Interrupted) else "")
         return exit_codes.INTERRUPTED

@@ -120,11 +120,12 @@ class Output:
             return self.note(f"error: {error.what}", Style.BAD)
         return self.note(f"error: {error}", Style.BAD)
 
-    def interrupted(self, exit_code: int) -> None:
-        """Say that a person ended it."""
+    def interrupted(self, exit_code: int, what: str = "") -> None:
+        """Say that a person ended it, and what a person has to know then."""
         if self.as_json:
-            return self.document({"error": {"code": "interrupted", "exit_code": exit_code}})
-        return self.note("interrupted")
+            message = {"message": what} if what else {}
+            return self.document({"error": {"code": "interrupted", **message, "exit_code": exit_code}})
+        return self.note(f"interrupted: {what}" if what else "interrupted")
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[str], None]]:

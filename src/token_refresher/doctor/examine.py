@@ -21,6 +21,7 @@ from token_refresher.doctor.finding import CHECKS, Check, Finding, in_order
 from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.errors import SettingsError
 from token_refresher.domain.humanize import counted
+from token_refresher.domain.interrupted import Interrupted
 from token_refresher.domain.model import Kind, Snapshot, Target
 from token_refresher.settings.loader import read
 from token_refresher.store.redis_store import RedisStore
@@ -45,7 +46,7 @@ def examine(
     make_id: Callable[[], str] = bootstrap.new_id,
     time_limit_s: float = _TIME_LIMIT_S,
 ) -> list[Finding]:
-    """Everything that was found, in the order of CHECKS. Raises nothing of our tree.
+    """Everything that was found, in the order of CHECKS. Raises nothing of our tree, and Interrupted.
 
     `wall` gives this machine's unix seconds, `clock` is steady (seconds), `make_id` makes a text that is never made
     again. `time_limit_s` is a duration; what it leaves no time for is grey.
@@ -65,9 +66,16 @@ def examine(
         targets = _read(context)
         _examine_platform(context, targets)
         context.run(function.CHECK, lambda: function.time_out(context, environ), of_redis=False)
+    except KeyboardInterrupt:
+        raise Interrupted(_unexamined(context)) from None
     finally:
         _close(context)
     return in_order(context.found)
+
+
+def _unexamined(context: CheckContext) -> str:
+    found = {each.name for each in context.found}
+    return f"not examined: {', '.join(name for name in CHECKS if name not in found)}"
 
 
 _ODD_FIX = "correct it or remove it: it may have no effect, or not the one you mean"
@@ -164,8 +172,12 @@ def _asked(context: CheckContext, of_app: Mapping[str, Sequence[credentials.Stor
             snapshots = [each.snapshot for each in of_app.get(app.app_id, [])]
             return platform.asked(app, snapshots, connections, context.clocks)
 
-        with ThreadPoolExecutor(min(context.settings.policy.concurrency, len(apps))) as pool:
+        pool = ThreadPoolExecutor(min(context.settings.policy.concurrency, len(apps)))
+        try:
             return list(pool.map(ask, range(len(apps))))
+        finally:
+            # After Ctrl-C nothing is worth waiting for; else all have ended.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _close(context: CheckContext) -> None:

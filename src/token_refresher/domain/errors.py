@@ -48,7 +48,8 @@ CATALOGUE: Mapping[str, Entry] = {
         True, "check the address in REDIS_URL, the network, and the white list of the Redis instance"
     ),
     "redis_timeout": Entry(
-        True, "check the load of Redis, the network between, and that host and port are those of Redis"
+        True,
+        "check load and port of Redis, and the network between: Redis is slow or frozen, or another program listens",
     ),
     "redis_tls": Entry(
         True, "check that ssl_ca_certs names the CA of Redis's certificate, and that the port speaks TLS"

@@ -12,12 +12,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Action, Command, partners
 from token_refresher.domain.decision import Decision, after_limit, at_work, decide, unanswered
 from token_refresher.domain.errors import CATALOGUE, StoreError
 from token_refresher.domain.humanize import instant
+from token_refresher.domain.interrupted import Interrupted
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
 from token_refresher.domain.model import App, Caller, Kind, Outcome, Snapshot, Target
 from token_refresher.domain.outlook import Would, failed_at, is_well_again, note_ends_at, would
@@ -26,6 +27,7 @@ from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.limits import Limits, asking
 from token_refresher.refresh.result import Result
+from token_refresher.refresh.threads import in_threads
 
 if TYPE_CHECKING:
     from token_refresher.refresh.application import Application
@@ -35,6 +37,8 @@ Read = Snapshot | StoreError
 
 # So begins a warning about another copy of this program.
 SICK_COPY = "another copy"
+# Of one kind, a sentence names at most so many credentials.
+_NAMED = 10
 # The ranks among what is urgent of what is due or in doubt, and of audits.
 _DUE, _AUDIT = 1, 2
 
@@ -65,17 +69,20 @@ class Refresher:
         """Do one run within `time_limit_s` (duration; None: two working times) and report what came of it.
 
         Raises StoreError when Redis could not be read: then nothing was fetched. Failures of single targets are values
-        in the report; `Report.alarm` says whether they are worth an exception.
+        in the report; `Report.alarm` says whether they are worth an exception. A KeyboardInterrupt becomes Interrupted.
         """
         began = self.clock()
         until = began + (2 * self.policy.work_s if time_limit_s is None else time_limit_s)
         targets = command.targets(app.app_id for app in self.apps)
         needed = targets if not command.kinds else [*targets, *partners(targets)]
         job = _Job(self, command, until)
-        job.read(needed)
-        job.foresee(targets)
-        chosen = {target.app_id for target in targets}
-        reports = job.run([app for app in self.apps if app.app_id in chosen], targets)
+        try:
+            job.read(needed)
+            job.foresee(targets)
+            chosen = {target.app_id for target in targets}
+            reports = job.run([app for app in self.apps if app.app_id in chosen], targets)
+        except KeyboardInterrupt:
+            raise Interrupted(job.left_behind()) from None
         self.store.rest()
         took_ms = round((self.clock() - began) * 1000)
         warnings = (*_others(reports, job.at), *job.sick_copies())
@@ -221,13 +228,13 @@ class _Job:
                 finally:
                     refresher.on_done(app.app_id)
 
-            _in_threads(work, busy, refresher.policy.concurrency)
+            in_threads(work, busy, refresher.policy.concurrency, patient=self._changes)
             # What has to wait for another run, or for a limit, holds up no application that need not.
             waiting = [application for application in begun if application.waits]
-            _in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
+            in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
             # Audits come after fetches that waited for a limit: both may share it.
             asking_last = [application for application in begun if application.asks]
-            _in_threads(lambda application: application.ask(), asking_last, refresher.policy.concurrency)
+            in_threads(lambda application: application.ask(), asking_last, refresher.policy.concurrency)
 
     def _look_what_stayed(self) -> None:
         """Read again what was stored: a Redis that is full may evict it at once, and no reader finds it."""
@@ -280,6 +287,24 @@ class _Job:
         failure = Failure.of(error)
         return TargetReport(target, decision.reason.value, error.what, Outcome.DEFERRED, failure, in_danger=True)
 
+    def left_behind(self) -> str:
+        """What an interrupted run has stored, and whom its leases keep waiting, in one sentence."""
+        if not self._changes:
+            return "nothing was changed"
+        stored = [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
+        says = f"stored: {_listed(stored)}" if stored else "no credential was stored"
+        held = [target for target, result in self.results.items() if self._is_held(result.snapshot)]
+        if not held:
+            return says
+        for_s = self.refresher.policy.work_s + self.refresher.policy.flight_s
+        kept = f"its lease may hold other runs off for up to {for_s:g} s"
+        return f"{says}; the request for {_listed(held)} has no end, and {kept}"
+
+    def _is_held(self, snapshot: Snapshot) -> bool:
+        """Whether an attempt of this copy locks the target, as far as this run knows."""
+        lease = snapshot.lease
+        return lease.by == self.refresher.callers[snapshot.target.app_id] and lease.locked_until > snapshot.now_ms
+
     def sick_copies(self) -> tuple[str, ...]:
         """Warnings about other copies of this program that fail where they share a target with this one."""
         found = dict[str, None]()
@@ -315,39 +340,9 @@ def _about_sick(copy: Caller, snapshot: Snapshot, policy: Policy) -> str:
     )
 
 
-_Each = TypeVar("_Each")
-
-
-def _in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: int) -> None:
-    """Do `work` for each, in the order given, with at most so many threads at once.
-
-    After an interrupt (Ctrl-C) nothing more begins, and what has begun ends before this returns: a credential that is
-    on its way is stored.
-    """
-    if not each_of:
-        return
-    # Most runs find nothing due, and a cold start pays for every module.
-    from concurrent.futures import ThreadPoolExecutor
-
-    begun: set[int] = set()
-
-    def begin(number: int) -> None:
-        begun.add(number)
-        work(each_of[number])
-
-    pool = ThreadPoolExecutor(min(most, len(each_of)))
-    try:
-        for number in range(len(each_of)):
-            # Where no more threads can be started, those that there are do it, or else this one.
-            with contextlib.suppress(RuntimeError):
-                pool.submit(begin, number)
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise
-    for number, each in enumerate(each_of):
-        if number not in begun:
-            work(each)
+def _listed(targets: Sequence[Target]) -> str:
+    named = ", ".join(f"{each.app_id} {each.kind.value}" for each in targets[:_NAMED])
+    return f"{named} and {len(targets) - _NAMED} more" if len(targets) > _NAMED else named
 
 
 def _others(reports: Sequence[TargetReport], at: int) -> tuple[str, ...]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,10 +19,13 @@ from token_refresher.domain.errors import CommandError
 from token_refresher.domain.model import Outcome
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from token_refresher.domain.report import Report
     from token_refresher.settings.loader import Settings
 
 Show = Callable[["Report", "Settings", Output], None]
+_PATIENCE = b"interrupted: requests under way end first; Ctrl-C again leaves at once\n"
 _WITHOUT_CODE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.DEFERRED)
 
 
@@ -153,8 +160,35 @@ def _report(settings: Settings, command: Command, output: Output) -> Report:
     from token_refresher.bootstrap import refresher
 
     targets = command.targets(app.app_id for app in settings.apps)
-    with output.progress(len({target.app_id for target in targets})) as done:
+    changes = command.action in (Action.REFRESH, Action.AUDIT)
+    answering = _answering_ctrl_c() if changes else contextlib.nullcontext()
+    with output.progress(len({target.app_id for target in targets})) as done, answering:
         return refresher(settings, done).run_once(command)
+
+
+@contextlib.contextmanager
+def _answering_ctrl_c() -> Iterator[None]:
+    """Within, the first Ctrl-C says at once why the command does not leave at once."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+        yield
+        return
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with contextlib.suppress(OSError):
+            # Python's own stream may be in the middle of a write.
+            os.write(2, _PATIENCE)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _exit_code(report: Report) -> int:
