@@ -112,7 +112,7 @@ def test_a_secret_s_own_file_is_looked_at_through_links_that_are_swapped(world: 
 
 
 _BROKEN: dict[str, tuple[Callable[[str], str | None], str]] = {
-    "missing": (lambda text: None, "CONFIG_FILE refers to a file that cannot be read"),
+    "missing": (lambda text: None, "CONFIG_FILE (or --config) refers to a file that cannot be read"),
     "empty": (lambda text: "", "app_info must be a list"),
     "half written": (lambda text: text[: text.index("app_info")], "app_info must be a list"),
     "misspelt": (lambda text: text.replace("app_secret", "app_secrte"), "app_info entry 2: app_secret is missing"),
@@ -188,7 +188,7 @@ def test_what_can_be_read_only_once_is_not_waited_for(
     copy.symlink_to(pipe)
     os.close(end)
     assert reload_if_changed(settings, filed.refresher, asked=True)[0] is settings
-    assert "CONFIG_FILE refers to something other than a file, which can be read only once" in caplog.text
+    assert "CONFIG_FILE (or --config) refers to something other than a file, which can be read only once" in caplog.text
 
 
 def test_another_redis_is_used_once_it_answers_and_the_old_one_until_then(

@@ -185,6 +185,21 @@ def test_an_address_that_cannot_be_signed_is_wrong_usage(url: str, call: Call) -
         assert "invalid_url" in ended.err
 
 
+def test_what_is_odd_about_the_settings_is_said_with_an_error_and_with_any_result(call: Call, world: World) -> None:
+    name = "looks like a reference to REDIS_PASSWORD"
+    down = f"redis://:${{REDIS_PASSWORD}}@127.0.0.1:{free_port()}/0"
+    for line in (["status"], ["refresh", "--quiet"], ["sign", "--url", _PAGE], ["open-id", "c"]):
+        more = {} if line[0] == "open-id" else {"REDIS_URL": down}
+        odd = more or {"PLATFORM_HTTPS_PROXY": "http://u:${REDIS_PASSWORD}@p:1"}
+        ended = call(*line, **odd)
+        assert ended.err.count(name) == 1
+        assert ended.err.index(name) < ended.err.index("error: ")
+    assert name in call("status", "--json", REDIS_URL=down).json["error"]["warnings"][0]
+    call("refresh")
+    signed = call("sign", "--url", _PAGE, PLATFORM_HTTPS_PROXY="http://u:${REDIS_PASSWORD}@p:1")
+    assert (signed.code, signed.err.count(name)) == (0, 1)
+
+
 def test_to_sign_while_redis_is_down_has_the_code_of_redis(call: Call) -> None:
     port = free_port()
     ended = call("sign", "--url", _PAGE, REDIS_URL=f"redis://127.0.0.1:{port}/0")

@@ -296,7 +296,7 @@ CASES = (
     # settings
     Case("CONFIG_FILE names no file", all_of(without("APP_ID", "APP_SECRET"), environ(CONFIG_FILE="/nonexistent.yaml")),
          "settings", R, "path in CONFIG_FILE", 3),
-    Case("the file is broken YAML", configured("app_info: [\n"), "settings", R, "setting that is named", 3),
+    Case("the file is broken YAML", configured("app_info: [\n"), "settings", R, "correct that file at the place", 3),
     Case("both APP_ID and CONFIG_FILE are given", environ(CONFIG_FILE="/nonexistent.yaml"), "settings", R, "unset", 3),
     Case("the secret is missing", without("APP_SECRET"), "settings", R, "set what is missing", 3),
     Case("a policy is misspelt", environ(POLICY_MARGINS_S="1800"), "settings", Y, "no effect", 0),

@@ -168,7 +168,7 @@ def test_an_id_alone_lacks_secret_and_redis() -> None:
 
 def test_a_misspelt_number_in_the_environment_is_a_warning_with_the_right_name() -> None:
     assert read(ALONE | {"POLICY_MARGN_S": "1"}).warnings == (
-        "the environment variable POLICY_MARGN_S is not read; did you mean POLICY_MARGIN_S?",
+        "the environment variable POLICY_MARGN_S is not read (did you mean POLICY_MARGIN_S?)",
     )
 
 
@@ -315,9 +315,9 @@ def test_an_application_in_both_places_is_a_mistake(configured: Configured) -> N
 def test_unknown_names_in_published_sections_are_warnings(configured: Configured) -> None:
     extra = "extra: 1\nlog_levl: DEBUG\n"
     warnings = read(configured(MINIMAL.replace("host: r1", "host: r1, prt: 1") + extra)).warnings
-    assert warnings[0] == "storage_redis: the name on line 1 is unknown; did you mean port?"
-    assert warnings[1].startswith("top level: the name on line 4 is unknown; accepted are proxies, storage_redis")
-    assert warnings[2] == "top level: the name on line 5 is unknown; did you mean log_level?"
+    assert warnings[0] == "storage_redis: the name on line 1 is unknown (did you mean port?)"
+    assert warnings[1].startswith("top level: the name on line 4 is unknown (accepted are proxies, storage_redis")
+    assert warnings[2] == "top level: the name on line 5 is unknown (did you mean log_level?)"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_unknown_names_in_our_sections_are_mistakes_with_a_proposal(
 ) -> None:
     problem = the_mistake(configured(FULL.replace(old, new)))
     assert problem.startswith(f"{where}: the name on line ")
-    assert problem.endswith(f"is unknown; did you mean {meant}?")
+    assert problem.endswith(f"is unknown (did you mean {meant}?)")
 
 
 # ---- references
@@ -650,18 +650,27 @@ def test_a_wrong_platform_is_a_mistake(platforms: str, start: str, configured: C
 @each_line(
     ("content", "problem"),
     [
-        ("a: [\n", "CONFIG_FILE is not valid YAML at line 2, column 1"),
-        ("a: b\n\tc: d\n", "CONFIG_FILE is not valid YAML at line 2, column 1"),
-        ("a: 'b\nc: d\n", "CONFIG_FILE is not valid YAML at line 3, column 1"),
-        ("a: b\nc: \x07\n", "CONFIG_FILE holds a character on line 2 that YAML does not allow"),
-        (b"a: \xff\n", "CONFIG_FILE refers to a file that is not UTF-8"),
-        ("- a\n", "CONFIG_FILE must hold sections (name: value) at its top level"),
-        ("text\n", "CONFIG_FILE must hold sections (name: value) at its top level"),
-        (MINIMAL + "---\n" + MINIMAL, "CONFIG_FILE holds a second YAML document from line 4 on"),
-        ("a: " + "[" * 9 + "]" * 9, "CONFIG_FILE is nested too deeply at line 1"),
-        ("[" * 500_000, "CONFIG_FILE is nested too deeply at line 1"),
-        ("{? " * 300_000, "CONFIG_FILE is nested too deeply at line 1"),
-        ("# " + "x" * 1_000_000, "CONFIG_FILE refers to a file of more than 1000000 bytes"),
+        ("a: [\n", "CONFIG_FILE (or --config) is not valid YAML at line 2, column 1: a bracket or brace is not closed"),
+        ("a: b\n\tc: d\n",
+         "CONFIG_FILE (or --config) is not valid YAML at line 2, column 1: a tab stands where only blanks may"),
+        ("a: 'b\nc: d\n", "CONFIG_FILE (or --config) is not valid YAML at line 3, column 1: a quote is not closed"),
+        ("a:\n- b: c\n  d e\nf: g\n",
+         "CONFIG_FILE (or --config) is not valid YAML at line 4, column 1: a colon with a blank"),
+        ("a: b: c\n", "CONFIG_FILE (or --config) is not valid YAML at line 1, column 5: a value that holds a colon"),
+        ("a: b\n c: d\n",
+         "CONFIG_FILE (or --config) is not valid YAML at line 2, column 3: a value that holds a colon"),
+        ("a:\n  b: c\n d: e\n",
+         "CONFIG_FILE (or --config) is not valid YAML at line 3, column 2: the line is indented otherwise"),
+        ("a: @b\n", "CONFIG_FILE (or --config) is not valid YAML at line 1, column 4: a value that begins with such"),
+        ("a: b\nc: \x07\n", "CONFIG_FILE (or --config) holds a character on line 2 that YAML does not allow"),
+        (b"a: \xff\n", "CONFIG_FILE (or --config) refers to a file that is not UTF-8"),
+        ("- a\n", "CONFIG_FILE (or --config) must hold sections (name: value) at its top level"),
+        ("text\n", "CONFIG_FILE (or --config) must hold sections (name: value) at its top level"),
+        (MINIMAL + "---\n" + MINIMAL, "CONFIG_FILE (or --config) holds a second YAML document from line 4 on"),
+        ("a: " + "[" * 9 + "]" * 9, "CONFIG_FILE (or --config) is nested too deeply at line 1"),
+        ("[" * 500_000, "CONFIG_FILE (or --config) is nested too deeply at line 1"),
+        ("{? " * 300_000, "CONFIG_FILE (or --config) is nested too deeply at line 1"),
+        ("# " + "x" * 1_000_000, "CONFIG_FILE (or --config) refers to a file of more than 1000000 bytes"),
         (MINIMAL + "policy: {work_s: 30, work_s: 31}\n",
          "CONFIG_FILE line 4: this name stands already on line 4"),
         (MINIMAL + "app_info: []\n", "CONFIG_FILE line 4: this name stands already on line 2"),
@@ -680,7 +689,10 @@ def test_what_is_wrong_with_the_file_is_told_by_its_line(
     if not hasattr(yaml, loader):
         pytest.skip("PyYAML was built without libyaml")
     monkeypatch.setattr("token_refresher.settings.yaml_file._LOADER", getattr(yaml, loader))
-    assert the_mistake(configured(content)) == problem
+    environ = configured(content)
+    found = the_mistake(environ)
+    assert found.startswith(problem)
+    assert found.endswith(f" (the file {environ['CONFIG_FILE']})") == ("(or --config)" in problem)
 
 
 def test_aliases_that_would_grow_to_gigabytes_are_refused_at_once(configured: Configured) -> None:
@@ -691,7 +703,7 @@ def test_aliases_that_would_grow_to_gigabytes_are_refused_at_once(configured: Co
 def test_an_escape_out_of_range_is_no_traceback(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = pytest.importorskip("yaml")
     monkeypatch.setattr("token_refresher.settings.yaml_file._LOADER", yaml.SafeLoader)
-    assert the_mistake(configured(r'a: "\Uffffffff"')) == "CONFIG_FILE is not valid YAML"
+    assert the_mistake(configured(r'a: "\Uffffffff"')).startswith("CONFIG_FILE (or --config) is not valid YAML (the")
     assert "control characters" in the_mistake(configured(MINIMAL.replace("s1", r'"\ud800"')))
 
 
@@ -702,7 +714,7 @@ def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(configured:
 
 def test_of_a_file_that_cannot_be_read_nothing_is_said_to_be_missing() -> None:
     assert mistakes({"CONFIG_FILE": "/nowhere", "LOG_LEVEL": "LOUD"})[0] == (
-        "CONFIG_FILE refers to a file that cannot be read (No such file or directory)"
+        "CONFIG_FILE (or --config) refers to a file that cannot be read (No such file or directory)"
     )
     assert len(mistakes({"CONFIG_FILE": "/nowhere", "LOG_LEVEL": "LOUD"})) == 2
 
@@ -918,4 +930,4 @@ def test_yaml_is_imported_only_for_a_file_and_redis_never() -> None:
 def test_a_missing_yaml_package_is_a_mistake_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     monkeypatch.delitem(sys.modules, "token_refresher.settings.yaml_file", raising=False)
-    assert the_mistake({"CONFIG_FILE": str(PUBLISHED)}).startswith("CONFIG_FILE needs the package PyYAML")
+    assert the_mistake({"CONFIG_FILE": str(PUBLISHED)}).startswith("CONFIG_FILE (or --config) needs the package PyYAML")

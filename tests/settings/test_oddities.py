@@ -101,7 +101,80 @@ def test_what_looks_like_a_reference_and_is_none_is_a_warning(
 
 def test_a_reference_within_the_address_of_redis_is_a_warning() -> None:
     found = read(ALONE | {"REDIS_URL": "redis://:${PASSWORD}@h:6379/0", "PASSWORD": "p"}).warnings
-    assert found == (f"REDIS_URL {REFERENCE}",)
+    assert found == (f"REDIS_URL {REFERENCE.replace('a reference', 'a reference to PASSWORD')}",)
+
+
+@each_line(
+    ("url", "named"),
+    [
+        ("redis://:${REDIS_PASSWORD}@h:6379/0", "REDIS_PASSWORD"),
+        ("redis://:${REDIS_PASSWORD:-x}@h", "REDIS_PASSWORD"),
+        ("redis://:$REDIS_PASSWORD@h", "REDIS_PASSWORD"),
+        ("redis://$REDIS_USER:p@h", "REDIS_USER"),
+        ("redis://:$(REDIS_PASSWORD)@h", "REDIS_PASSWORD"),
+        ("redis://:{{REDIS_PASSWORD}}@h", "REDIS_PASSWORD"),
+        ("redis+sentinel://h/$PRIMARY_NAME", "PRIMARY_NAME"),
+        ("rediss+sentinel://h/m?sentinel_password=${SENTINEL_PASSWORD}", "SENTINEL_PASSWORD"),
+        ("redis://:$PASSWORD@h", ""),
+        ("redis://:<password>@h", ""),
+        ("redis://:{{ vault.password }}@h".replace(" ", ""), ""),
+    ],
+)
+def test_a_reference_as_a_part_of_an_address_is_named(url: str, named: str, configured: Configured) -> None:
+    says = REFERENCE.replace("a reference", f"a reference to {named}") if named else REFERENCE
+    assert read(ALONE | {"REDIS_URL": url}).warnings == (f"REDIS_URL {says}",)
+    in_file = f"storage_redis: {{url: '{url}'}}\napp_info: [{{app_id: a, app_secret: s}}]"
+    assert read(configured(in_file)).warnings == (f"storage_redis.url {says}",)
+
+
+def test_a_reference_in_the_address_of_a_proxy_or_of_the_platform_is_named() -> None:
+    proxied = read(ALONE | {"PLATFORM_HTTPS_PROXY": "http://u:$(PROXY_PASSWORD)@p:1"}).warnings
+    assert proxied == (f"PLATFORM_HTTPS_PROXY {REFERENCE.replace('a reference', 'a reference to PROXY_PASSWORD')}",)
+    below = read(ALONE | {"PLATFORM_BASE_URL": "https://h/${STAGE_NAME}"}).warnings
+    assert below == (f"PLATFORM_BASE_URL {REFERENCE.replace('a reference', 'a reference to STAGE_NAME')}",)
+
+
+@each_line("password", ["p$ssw0rd", "$ecret", "$1a2b", "$AB", "a$PASSWORD", "$(", "{a}", "%24ABC", "%41BC"])
+def test_a_password_of_odd_characters_in_an_address_is_no_reason_for_a_warning(password: str) -> None:
+    assert read(ALONE | {"REDIS_URL": f"redis://:{password}@h:6379/0"}).warnings == ()
+
+
+@each_line(
+    ("name", "value", "named"),
+    [
+        ("REDIS_URL", "redis://:%REDIS_PASSWORD%@h", "a reference to REDIS_PASSWORD"),
+        ("REDIS_URL", "redis://:p@${REDIS_HOST}:6379", "a reference to REDIS_HOST"),
+        ("REDIS_URL", "redis://:p@h:$REDIS_PORT/0", "a reference to REDIS_PORT"),
+        ("REDIS_URL", "redis://h/$(REDIS_DB)", "a reference to REDIS_DB"),
+        ("REDIS_URL", "redis://:{{ REDIS_PASSWORD }}@h", "a reference to REDIS_PASSWORD"),
+        ("PLATFORM_BASE_URL", "https://${PLATFORM_HOST}/x", "a reference to PLATFORM_HOST"),
+        ("PLATFORM_HTTPS_PROXY", "http://$PROXY_HOST:80", "a reference to PROXY_HOST"),
+        ("POLICY_MARGIN_S", "$(MARGIN_S)", "a reference to MARGIN_S"),
+        ("PLATFORM_CA_BUNDLE", "$CA", "a reference"),
+    ],
+)
+def test_a_mistake_by_a_reference_says_that_it_is_not_replaced(name: str, value: str, named: str) -> None:
+    (only,) = problems(ALONE | {name: value}).problems
+    assert only.startswith(f"{name} ")
+    assert only.endswith(f" (it holds what looks like {named}, which is not replaced)")
+
+
+@each_line(
+    ("name", "meant"),
+    [
+        ("pasword", "auth"),
+        ("password", "auth"),
+        ("database", "db"),
+        ("user", "username"),
+        ("uri", "url"),
+        ("hst", "host"),
+    ],
+)
+def test_a_name_of_another_program_is_understood(name: str, meant: str, configured: Configured) -> None:
+    content = f"storage_redis: {{host: h, {name}: x}}\napp_info: [{{app_id: a, app_secret: s}}]"
+    assert read(configured(content)).warnings == (
+        f"storage_redis: the name on line 1 is unknown (did you mean {meant}?)",
+    )
 
 
 def test_the_path_of_a_secret_without_file_before_it_is_a_warning(tmp_path: Path) -> None:
@@ -139,7 +212,7 @@ def test_a_value_within_its_own_quotes_is_a_warning(quotes: str, no_secrets: Cal
 def test_a_mistake_says_that_the_value_is_within_quotes(name: str) -> None:
     (only,) = problems(ALONE | {name: '"redis://h"'}).problems
     assert only.startswith(f"{name} must ")
-    assert only.endswith("; it is within quotes, which count")
+    assert only.endswith(" (it is within quotes, which count)")
 
 
 @each_line("char", ["\u200b", "\ufeff", "\u2060", "\u00ad", "\u00a0", "\u3000", "\u202e", "\u200d"])
@@ -179,8 +252,8 @@ def test_hints_come_beside_other_mistakes(configured: Configured) -> None:
         "storage_redis.host is missing, or storage_redis.url, or REDIS_URL",
     )
     assert set(error.warnings) == {
-        "storage_redis: the name on line 1 is unknown; did you mean host?",
-        "the environment variable POLICY_MARGINS_S is not read; did you mean POLICY_MARGIN_S?",
+        "storage_redis: the name on line 1 is unknown (did you mean host?)",
+        "the environment variable POLICY_MARGINS_S is not read (did you mean POLICY_MARGIN_S?)",
     }
     assert "did you mean host?" in str(error)
 
@@ -208,7 +281,7 @@ def test_every_door_shows_the_hints(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_misspelt_variable_is_named_where_the_right_one_is_missing(given: str, missing: str) -> None:
     environ = {name: value for name, value in ALONE.items() if name != missing}
     (only,) = problems(environ | {given: plant("value")}).problems
-    assert only == f"{missing} is missing; {given} is set: did you mean {missing}?"
+    assert only == f"{missing} is missing ({given} is set: did you mean {missing}?)"
 
 
 def test_a_missing_secret_and_a_wrong_address_are_reported_together(configured: Configured) -> None:

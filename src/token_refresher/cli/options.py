@@ -70,6 +70,15 @@ def selected(options: argparse.Namespace, action: Action, app_ids: Sequence[str]
     return replace(_validated(content, app_ids), action=action)
 
 
+def read_settings(environ: Mapping[str, str], output: Output) -> Settings:
+    """The settings; what is odd about them is shown, be it with the result or with an error. Raises SettingsError."""
+    from token_refresher.settings.loader import read
+
+    settings = read(environ)
+    output.odd = settings.warnings
+    return settings
+
+
 def application(settings: Settings, app_id: str | None) -> App:
     """The application meant; where there is only one it need not be named. Raises CommandError."""
     known = [app.app_id for app in settings.apps]

@@ -28,11 +28,14 @@ class Output:
     `unwritten` (str) is why standard output cannot be written, "" while it can: the command goes on all the same, and
     `finish` says so. Only a reader that leaves a pipe ends it, by BrokenPipeError. `lost` (bool): something was to be
     written there and was not. `did_more` (bool): the command has done something besides what it shows.
+
+    `odd` are sentences about the settings, which a person sees once (`note_odd`).
     """
 
     def __init__(self, environ: Mapping[str, str], as_json: bool, unwritten: str = "") -> None:
         self._environ, self.as_json, self.unwritten = environ, as_json, unwritten
         self.quiet = self.lost = self.did_more = False
+        self.odd: tuple[str, ...] = ()
 
     def _put(self, write: Callable[[], object]) -> None:
         if not self.unwritten:
@@ -105,20 +108,32 @@ class Output:
 
     def error(self, error: TokenRefresherError, exit_code: int) -> None:
         """Say what went wrong; as JSON it is the document."""
+        odd = error.warnings if isinstance(error, SettingsError) else self.odd
         if self.as_json:
-            return self.document({"error": _as_dict(error, exit_code)})
+            return self.document({"error": _as_dict(error, exit_code, odd)})
+        self.odd = odd
+        # Often it is the reason.
+        self.note_odd()
         if isinstance(error, UsageError):
             self.note(error.usage.rstrip())
+            return self.note(f"error: {error.what}", Style.BAD)
         if isinstance(error, SettingsError) and len(error.problems) > 1:
             self.note(f"error: {error.code}: {len(error.problems)} mistakes", Style.BAD)
             for problem in error.problems:
                 self.note(f"  - {problem}")
-            for warning in error.warnings:
-                self.note(f"  - also: {warning}")
             return self.note(f"What to do: {error.advice}.")
-        if isinstance(error, UsageError):
-            return self.note(f"error: {error.what}", Style.BAD)
-        return self.note(f"error: {error}", Style.BAD)
+        says = (
+            f"{error.code}: {error.problems[0]}. What to do: {error.advice}."
+            if isinstance(error, SettingsError)
+            else error
+        )
+        return self.note(f"error: {says}", Style.BAD)
+
+    def note_odd(self) -> None:
+        """Show once what is odd about the settings."""
+        odd, self.odd = self.odd, ()
+        for warning in odd:
+            self.note(f"warning: {warning}", Style.SOON)
 
     def interrupted(self, exit_code: int, what: str = "") -> None:
         """Say that a person ended it, and what a person has to know then."""
@@ -162,7 +177,7 @@ def _coloured(cell: Cell) -> Any:
     return _styled("━" * full, cell.style).append_text(gone).append(f" {text}", style=cell.style.value)
 
 
-def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
+def _as_dict(error: TokenRefresherError, exit_code: int, warnings: Sequence[str]) -> dict[str, Any]:
     members = {
         "code": error.code,
         "message": error.what,
@@ -171,7 +186,7 @@ def _as_dict(error: TokenRefresherError, exit_code: int) -> dict[str, Any]:
         "app_id": error.app_id,
         "kind": error.kind,
         "problems": list(error.problems) if isinstance(error, SettingsError) else None,
-        "warnings": list(error.warnings) if isinstance(error, SettingsError) and error.warnings else None,
+        "warnings": list(warnings) or None,
         "exit_code": exit_code,
     }
     return {name: value for name, value in members.items() if value is not None}

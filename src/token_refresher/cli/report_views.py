@@ -42,7 +42,7 @@ def show_status(report: Report, settings: Settings, output: Output) -> None:
         for each in report.targets
     ]
     output.table(("APPLICATION", "KIND", "STATE", "TIME LEFT", "LAST OUTCOME", "FINGERPRINT"), rows)
-    _warn(report, settings, output)
+    _warn(report, output)
     for each in report.targets:
         if each.error:
             output.note(f"{_called(each)}: last {each.ended}. What to do: {CATALOGUE[each.error].advice}.")
@@ -65,7 +65,7 @@ def show_plan(report: Report, settings: Settings, output: Output) -> None:
     of_all = f"{would.count(Would.FETCH)} of {counted(len(rows), 'credential')}"
     counts = f"{of_all} would be fetched, {would.count(Would.ASK)} asked about"
     output.result(f"\n{counts}{waiting}; nothing was done.")
-    _warn(report, settings, output)
+    _warn(report, output)
 
 
 def show_refresh(report: Report, settings: Settings, output: Output) -> None:
@@ -89,7 +89,7 @@ def show_refresh(report: Report, settings: Settings, output: Output) -> None:
     )
     for sentence in (*_by_older_token(report), *_held_back(report)):
         output.result(sentence)
-    _warn(report, settings, output)
+    _warn(report, output)
 
 
 def _by_older_token(report: Report) -> Iterator[str]:
@@ -130,7 +130,7 @@ def show_check(report: Report, settings: Settings, output: Output) -> None:
     if output.quiet:
         for each in (*dead(report), *unanswered(report)):
             output.note(f"{_called(each)}: {_said(each).text}: {each.sentence}", Style.BAD)
-    _warn(report, settings, output)
+    _warn(report, output)
 
 
 def dead(report: Report) -> Sequence[TargetReport]:
@@ -196,13 +196,14 @@ def _print_of(each: TargetReport) -> Cell:
     return Cell(each.fingerprint or "-", Style.PLAIN if each.fingerprint else Style.QUIET)
 
 
-def _warn(report: Report, settings: Settings, output: Output) -> None:
+def _warn(report: Report, output: Output) -> None:
     """Below the table, and not part of it: what a person should know or do."""
     for each in report.targets:
         for warning in each.warnings:
             output.note(f"warning: {_called(each)}: {warning}", Style.SOON)
-    for warning in (*report.warnings, *settings.warnings):
+    for warning in report.warnings:
         output.note(f"warning: {warning}", Style.SOON)
+    output.note_odd()
     for each in report.targets:
         if each.failure:
             says = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."

@@ -84,6 +84,8 @@ _ODD_FIX = "correct it or remove it: it may have no effect, or not the one you m
 def _settings_fix(problem: str) -> str:
     if "exclude each other" in problem:
         return "unset CONFIG_FILE, or unset APP_ID, APP_SECRET and APP_NAME"
+    if problem.startswith("CONFIG_FILE") and "(the file " in problem:
+        return "correct that file at the place that is named"
     if problem.startswith("CONFIG_FILE") and "file" in problem:
         return "correct the path in CONFIG_FILE; it is read by the user that runs this"
     if problem.startswith("policy does not"):

@@ -49,7 +49,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "redis_timeout": Entry(
         True,
-        "check load and port of Redis, and the network between: Redis is slow or frozen, or another program listens",
+        "check load and port of Redis, and the network between: Redis is slow or frozen, or something else listens",
     ),
     "redis_tls": Entry(
         True, "check that ssl_ca_certs names the CA of Redis's certificate, and that the port speaks TLS"
@@ -186,7 +186,7 @@ class SettingsError(InputError):
 
     def __init__(self, problems: Sequence[str], warnings: Sequence[str] = (), *, advice: str = "") -> None:
         self.problems, self.warnings = tuple(problems), tuple(warnings)
-        also = f". Also: {'; '.join(self.warnings)}" if self.warnings else ""
+        also = f". Odd, too: {'; '.join(self.warnings)}" if self.warnings else ""
         super().__init__("; ".join(self.problems) + also, advice=advice)
 
 

@@ -6,6 +6,7 @@ SETTINGS lists every name that is read. Only `invoke` reads names of its own (IN
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -94,16 +95,20 @@ def read_from(origin: Origin) -> Settings:
 def _sources(origin: Origin) -> SettingsSources:
     reader, env = SettingsReader(origin), Scope("", origin.environ)
 
-    def load(path: str) -> Section:
+    def read_file(path: str) -> Section:
         try:
             from token_refresher.settings.yaml_file import LARGEST_FILE, load  # brings PyYAML, which only this needs
         except ModuleNotFoundError:
             raise InvalidValueError("needs the package PyYAML, which is not installed") from None
         origin.note(path, LARGEST_FILE)
-        return load(path, reader.problems)
+        try:
+            return load(path, reader.problems)
+        except InvalidValueError as error:
+            # What is a file is a path, and not a secret in the wrong place.
+            raise InvalidValueError(error.what + (f" (the file {path})" if os.path.isfile(path) else "")) from None
 
     config = env.find("CONFIG_FILE")
-    file = reader.parse(config, load)
+    file = reader.parse(config and config._replace(name="CONFIG_FILE (or --config)"), read_file)
     broken = config is not None and file is None
     return SettingsSources(reader, env, Section() if file is None else file, from_env=config is None, broken=broken)
 

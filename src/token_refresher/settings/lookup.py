@@ -16,7 +16,7 @@ from token_refresher.settings.values import (
     is_reference,
     is_service_link,
     oddities,
-    quoted,
+    probable_cause,
     resolve,
     text,
 )
@@ -61,8 +61,8 @@ class SettingsReader:
         try:
             return parse(text(found.value))
         except InvalidValueError as error:
-            odd = isinstance(found.value, str) and quoted(found.value.strip())
-            self.problems.append(f"{found.name} {error.what}{'; it is within quotes, which count' if odd else ''}")
+            why = probable_cause(found.value) if isinstance(found.value, str) else ""
+            self.problems.append(f"{found.name} {error.what}{why}")
             return None
 
     def _plain(self, found: RawSetting | None, parse: Callable[[str], T], given: str) -> T:
@@ -106,7 +106,7 @@ class SettingsReader:
         near = [name for name in others if re.fullmatch("[A-Za-z][A-Za-z0-9_]{2,40}", name)]
         found = difflib.get_close_matches(variable, [name.upper() for name in near], n=1, cutoff=0.8)
         named = [name for name in near if name.upper() in found]
-        return f"; {named[0]} is set: did you mean {variable}?" if named else ""
+        return f" ({named[0]} is set: did you mean {variable}?)" if named else ""
 
     def section(self, found: RawSetting | None) -> Section:
         """A part of the file; empty when it is absent or a mistake, which is then noted."""

@@ -49,6 +49,10 @@ _LIKE_A_REFERENCE = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE_WITHIN = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-?+=][^}]*)?\}")
+# Of an address. Most passwords that begin with $ or end in % are no reference.
+_BETWEEN_PARTS = re.compile("[:/@?&=,]+")
+_LIKE_A_PART = re.compile(r"\$[A-Z][A-Z0-9_]{2,}|\$\([^()]*\)|\$?\{\{.*\}\}|%[A-Z][A-Z0-9_]+%|<[^<>]+>")
+_NAMES_A_VARIABLE = re.compile(r"(?:\$?\{\{ *|\$\{|\$\(|%|\$(?=[A-Z0-9]+_))([A-Z][A-Z0-9_]{2,40})(?![A-Za-z0-9_.])")
 _SERVICE_LINK = re.compile(
     "_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
@@ -183,9 +187,19 @@ def invisible(value: str) -> bool:
     return any(unicodedata.category(char) in ("Cf", "Zl", "Zp", "Zs") for char in value if not char.isascii())
 
 
-def like_a_reference(value: str) -> bool:
-    """Whether the value looks like a reference of a shell or another tool, which is not followed here."""
-    return bool(_LIKE_A_REFERENCE.fullmatch(value) or _REFERENCE_WITHIN.search(value))
+def like_a_reference(value: str) -> str:
+    """What a value looks like that holds a reference of a shell or another tool, which is not followed; "" if none.
+
+    Of an address, each part may be one. A name is shown where no one would take it for a password.
+    """
+    found = _LIKE_A_REFERENCE.fullmatch(value) or _REFERENCE_WITHIN.search(value)
+    if not found and "://" in value:
+        parts = _BETWEEN_PARTS.split(value.partition("://")[2])
+        found = next(filter(None, map(_LIKE_A_PART.fullmatch, parts)), None)
+    if not found:
+        return ""
+    named = _NAMES_A_VARIABLE.match(found[0])
+    return f"a reference to {named[1]}" if named else "a reference"
 
 
 def oddities(value: str, secret: bool) -> list[str]:
@@ -200,11 +214,19 @@ def oddities(value: str, secret: bool) -> list[str]:
         found.append("is within quotes, which count as part of it: leave them out unless they are meant")
     if invisible(value):
         found.append("holds an invisible character: type it again unless that is meant")
-    if like_a_reference(value.strip()):
-        found.append("looks like a reference, but is taken as it is: only a whole ${NAME} or file:PATH is one")
+    if reference := like_a_reference(value.strip()):
+        found.append(f"looks like {reference}, but is taken as it is: only a whole ${{NAME}} or file:PATH is one")
     elif secret and value.startswith("/") and os.path.isfile(value):
         found.append("is the path of a file, but is taken as it is: write file: before the path")
     return found
+
+
+def probable_cause(value: str) -> str:
+    """The end of a sentence about a value that is not accepted: what is odd about it, as far as that may be why."""
+    if quoted(value.strip()):
+        return " (it is within quotes, which count)"
+    reference = "" if is_reference(value) else like_a_reference(value.strip())
+    return f" (it holds what looks like {reference}, which is not replaced)" if reference else ""
 
 
 def is_service_link(name: str) -> bool:

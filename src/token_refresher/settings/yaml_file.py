@@ -24,6 +24,17 @@ _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _STRING_TAGS = frozenset((None, "!", "tag:yaml.org,2002:str"))
 # What YAML forbids. Looked for here, since the parsers report it without a line.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What the parsers say, and what a person has probably written. The first that fits counts.
+_CAUSES = (
+    (r"'\\t'|\btabs?\b", "a tab stands where only blanks may"),
+    ("quoted scalar|end of stream", "a quote is not closed"),
+    ("flow (sequence|mapping|node)", "a bracket or brace is not closed"),
+    ("mapping values are not allowed", "a value that holds a colon needs quotes, or the line is indented too far"),
+    ("could not find expected ':'", "a colon with a blank after it is missing behind a name"),
+    ("block (mapping|collection|sequence)", "the line is indented otherwise than those above, or a quote is missing"),
+    ("cannot start any token", "a value that begins with such a character needs quotes"),
+    ("", "look for a wrong indentation, or a quote that is missing"),
+)
 # libyaml where PyYAML was built with it: ten times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -55,10 +66,15 @@ def _parse(text: str, problems: list[str]) -> Value:
         # The parser's own words may quote the file (tags, escapes), so only the place is passed on.
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidValueError(f"is not valid YAML{where}") from None
+        raise InvalidValueError(f"is not valid YAML{where}: {_probable_cause(error)}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # The pure Python parser stumbles over escapes and version numbers out of range.
         raise InvalidValueError("is not valid YAML") from None
+
+
+def _probable_cause(error: yaml.MarkedYAMLError) -> str:
+    said = f"{error.context} {error.problem}"
+    return next(cause for mark, cause in _CAUSES if re.search(mark, said))
 
 
 class _Tree:

@@ -115,7 +115,12 @@ _FORM = (
         "{redis} is in a cluster, and a cluster has only database 0",
         f"leave the database's number out: {_DATABASE}",
     ),
-    Meaning("db index|invalid db|invalid database", "redis_database", "{redis} has no database with this number"),
+    Meaning(
+        "db index|invalid db|invalid database",
+        "redis_database",
+        "{redis} has no database with the number {database}",
+        f"write a number that it has, mostly 0 to 15: {_DATABASE}",
+    ),
 )
 _STATE = (
     OUT_OF_MEMORY,

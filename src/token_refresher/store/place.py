@@ -36,12 +36,13 @@ class Place:
     primary: str = ""
     found: bool = False
     unreached: tuple[HostPort, ...] = ()
+    database: int = 0
 
     @classmethod
     def of(cls, url: RedisUrl) -> Place:
         """All addresses of a URL, with the usual port where it has none."""
         hosts = tuple(HostPort(*each) for each in url.addresses)
-        return cls(url.topology, url.tls, hosts, url.socket_path, url.primary)
+        return cls(url.topology, url.tls, hosts, url.socket_path, url.primary, database=url.database)
 
     def at(self, connection: Any) -> Place:
         """The address that one connection leads to."""
@@ -49,7 +50,7 @@ class Place:
         if not (host and port):
             return self
         only = HostPort(str(host), int(port))
-        return Place(self.topology, self.tls, (only,), "", self.primary, only not in self.hosts)
+        return replace(self, hosts=(only,), socket_path="", found=only not in self.hosts)
 
     def without(self, unreached: Iterable[HostPort]) -> Place:
         """The sentinels that answered, where these did not."""
@@ -68,6 +69,7 @@ class Place:
         form = "" if self.topology is Topology.SOCKET else self.topology.value
         return {
             "redis": f"{name} at {where}" if where else name,
+            "database": str(self.database),
             "there": f"at {where}" if where else "there",
             "host": self._host(),
             "address": setting,

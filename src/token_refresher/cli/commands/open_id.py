@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from token_refresher.cli import exit_codes
-from token_refresher.cli.options import CommandSpec, application
+from token_refresher.cli.options import CommandSpec, application, read_settings
 from token_refresher.cli.output import Output
 from token_refresher.domain.errors import CommandError
 
@@ -29,9 +29,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     """Print which user a login-free code belongs to. Raises CommandError, SettingsError, PlatformError."""
     from token_refresher.bootstrap import platform
     from token_refresher.domain.clock import steady_clock
-    from token_refresher.settings.loader import read
 
-    settings = read(environ)
+    settings = read_settings(environ, output)
     app = application(settings, options.app)
     code = sys.stdin.readline(_LONGEST_INPUT) if options.code == "-" else options.code
     if not code.strip():
@@ -43,6 +42,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
         shown = {"open_id": user.open_id, "scope": user.scope, "lifetime_s": user.lifetime_s}
         output.document({"app_id": app.app_id, **shown})
     else:
+        output.note_odd()
         output.result(user.open_id)
     return exit_codes.WELL
 

@@ -12,7 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from token_refresher.cli import exit_codes
-from token_refresher.cli.options import FORCE, CommandSpec, add_quiet, add_selection, refuse_quiet_json, selected
+from token_refresher.cli.options import (
+    FORCE,
+    CommandSpec,
+    add_quiet,
+    add_selection,
+    read_settings,
+    refuse_quiet_json,
+    selected,
+)
 from token_refresher.cli.output import Output
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import CommandError
@@ -102,11 +110,11 @@ def _serve(options: argparse.Namespace, environ: Mapping[str, str], output: Outp
         what = f"the package {missing.name} is not installed"
         raise CommandError(what, advice=how_to_install("daemon")) from None
     from token_refresher.bootstrap import refresher
-    from token_refresher.settings.loader import read
     from token_refresher.web.page.auth import read_token
 
-    settings = read(environ)
+    settings = read_settings(environ, output)
     token, hosts = read_token(options.token_file), options.allow_host
+    output.note_odd()
     serve(settings, refresher(settings), options.listen, token, hosts=hosts, started=output.note)
     return exit_codes.WELL
 
@@ -135,11 +143,10 @@ def _run(
 
     Raises CommandError, SettingsError and StoreError as its parts do.
     """
-    from token_refresher.settings.loader import read
 
     if output.quiet:
         refuse_quiet_json(options)
-    settings = read(environ)
+    settings = read_settings(environ, output)
     app_ids = [app.app_id for app in settings.apps]
     report = _report(settings, selected(options, action, app_ids), output)
     output.did_more = action in (Action.REFRESH, Action.AUDIT)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping
 
 from token_refresher.cli import exit_codes
-from token_refresher.cli.options import CommandSpec, application
+from token_refresher.cli.options import CommandSpec, application, read_settings
 from token_refresher.cli.output import Output
 from token_refresher.domain.errors import NoCredentialError
 
@@ -26,9 +26,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     """
     from token_refresher.reader.signing import signed_url
     from token_refresher.reader.sync_reader import Reader
-    from token_refresher.settings.loader import read
 
-    settings = read(environ)
+    settings = read_settings(environ, output)
     app = application(settings, options.app)
     signed_url(options.url)
     try:
@@ -39,6 +38,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str], output: Output
     if options.json:
         output.document(dict(signed))
     else:
+        output.note_odd()
         output.result(json.dumps(signed, indent=2))
     return exit_codes.WELL
 
