@@ -170,7 +170,7 @@ def test_status_says_what_to_do_about_a_last_attempt_that_was_refused(call: Call
     assert ended.code == 1
     assert re.search(r"MISSING|BACKING_OFF", ended.out)
     assert "refused: wrong_secret" in ended.out
-    assert "app0001 access_token: last refused: wrong_secret. What to do: check app_id and secret" in ended.err
+    assert "app0001 access_token: last refused: wrong_secret. What to do: check APP_ID and APP_SECRET" in ended.err
 
 
 def test_a_refused_refresh_names_the_application_and_what_to_do(call: Call, simulator: Simulator) -> None:
@@ -358,9 +358,11 @@ def test_an_unknown_application_is_an_error_that_names_the_known(
     ("arguments", "what"),
     [
         ([], "the following arguments are required: COMMAND"),
+        (["--bogus"], "unknown arguments: --bogus"),
+        (["--confg", "refresh"], "unknown arguments: --confg (did you mean --config?)"),
         (["refersh"], "invalid choice: 'refersh'"),
         (["refresh", "--kind", "ticket"], "invalid choice: 'ticket'"),
-        (["refresh", "--forse"], "unknown arguments: --forse"),
+        (["refresh", "--forse"], "unknown arguments: --forse (did you mean --force?)"),
         (["status", "--force"], "unknown arguments: --force"),
         (["open-id", "a-code", "-another-code"], "unknown arguments: (not shown)"),
         (["open-id", "a-code", "another-code"], "unknown arguments: (not shown)"),
@@ -435,7 +437,30 @@ def test_quiet_prints_what_is_in_danger_and_what_failed(call: Call, simulator: S
     assert first.startswith("app0001 access_token: wrong_secret: ")
     assert last == "2 of 6 credentials are missing or nearly expired."
     waits = call("refresh", "--quiet")
-    assert "app0001 access_token: 0 s left, MISSING, but waits " in waits.err
+    cause, consequence, _ = waits.err.splitlines()
+    assert cause.startswith("app0001 access_token: missing, MISSING, but waits ")
+    assert "after: wrong_secret. What to do: check APP_ID and APP_SECRET" in cause
+    assert consequence.startswith("app0001 js_ticket: no_token: ")
+
+
+def test_a_secret_of_this_copy_that_was_corrected_needs_no_person(
+    call: Call, simulator: Simulator, environ: dict[str, str]
+) -> None:
+    secret = plant("rotated-and-corrected")
+    simulator.rotate_secret("app0000", secret)
+    assert "wrong_secret" in call("refresh").err
+    path = Path(environ["CONFIG_FILE"])
+    content = yaml.safe_load(path.read_text("utf-8"))
+    content["app_info"][0]["app_secret"] = secret
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    assert call("refresh", "--quiet") == (0, "", "")
+    assert call("refresh").err.startswith("warning: another copy, or this one before its settings changed, (")
+
+
+def test_a_dead_proxy_is_named_with_its_setting(call: Call) -> None:
+    ended = call("refresh", "--quiet", PLATFORM_HTTP_PROXY=f"http://127.0.0.1:{free_port()}")
+    assert "not_sent_proxy: " in ended.err
+    assert "What to do: correct PLATFORM_HTTPS_PROXY or PLATFORM_HTTP_PROXY (proxies in the file)" in ended.err
 
 
 def test_quiet_prints_warnings_and_what_the_platform_does_not_accept(call: Call, simulator: Simulator) -> None:
@@ -491,7 +516,7 @@ def test_a_second_refresh_says_why_what_is_due_was_left(call: Call, simulator: S
     call("refresh")
     ended = call("refresh")
     waits = r"^app0001 access_token: not renewed, BACKING_OFF: MISSING, but waits \d+ s after: wrong_secret\. "
-    assert re.search(waits + "What to do: check app_id and secret", ended.out, re.M)
+    assert re.search(waits + "What to do: check APP_ID and APP_SECRET", ended.out, re.M)
 
 
 def test_one_code_is_spoken_of_in_the_singular(call: Call) -> None:

@@ -304,7 +304,7 @@ def test_a_signal_in_the_middle_of_a_fetch_lets_it_come_back_and_be_stored(deplo
         os.kill(child.pid, signal.SIGTERM)
         _line(child, "stopping (SIGTERM)")
         gate.release()
-        told = _line(child, "credentials_in_danger: app0000 js_ticket: 0 s left, not_sent_late")
+        told = _line(child, "credentials_in_danger: app0000 js_ticket: missing, not_sent_late")
         assert child.join() == 0
     summary = told["report"]["summary"]
     assert (summary["fetches"], summary["issued"], summary["deferred"]) == (1, 1, 1)

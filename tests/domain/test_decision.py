@@ -289,22 +289,24 @@ DECISIONS = {
         "another run may be fetching; its lease ends in 80 s",
     ),
     "a lock left by an attempt without an end is named as that": Case(
-        seen(None, dead(-40)), Reason.LOCKED, "an attempt had no end; the next one may come in 40 s"
+        seen(None, dead(-40)),
+        Reason.LOCKED,
+        "an earlier run stopped in the middle of a request; the next try may come in 40 s",
     ),
     "a lock left by an attempt without an end names this copy's own wait where it is longer": Case(
         seen(None, dead(-40, callers=waits(70).callers)),
         Reason.LOCKED,
-        "an attempt had no end; the next one may come in 40 s, this copy's in 70 s",
+        "an earlier run stopped in the middle of a request; other copies may try again in 40 s, this one in 70 s",
     ),
     "a lock left by an attempt without an end names no own wait that is as long": Case(
         seen(None, dead(-40, callers=waits(40).callers)),
         Reason.LOCKED,
-        "an attempt had no end; the next one may come in 40 s",
+        "an earlier run stopped in the middle of a request; the next try may come in 40 s",
     ),
     "a lock left by an attempt without an end names no other copy's wait": Case(
         seen(None, dead(-40, callers=waits(70, OTHER).callers)),
         Reason.LOCKED,
-        "an attempt had no end; the next one may come in 40 s",
+        "an earlier run stopped in the middle of a request; the next try may come in 40 s",
     ),
     "a millisecond before the lock's end it is LOCKED": Case(seen(None, leased(locked_until=NOW + 1)), Reason.LOCKED),
     "at the lock's end it is over": Case(seen(None, leased(locked_until=NOW)), Reason.MISSING),

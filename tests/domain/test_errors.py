@@ -226,7 +226,7 @@ def test_an_error_prints_code_application_kind_and_advice(sentence: str) -> None
 def test_the_platform_s_errors_get_their_application_later_and_print_it() -> None:
     error = RefusedError("no", status=4001, code="wrong_secret")
     error.app_id, error.kind = "app0000", "access_token"
-    assert str(error).startswith("wrong_secret (app0000, access_token): no. What to do: check app_id")
+    assert str(error).startswith("wrong_secret (app0000, access_token): no. What to do: check APP_ID")
     assert (error.status, error.retryable) == (4001, False)
 
 

@@ -201,8 +201,8 @@ def test_an_alarm_names_whose_code_is_in_danger_and_why() -> None:
     assert isinstance(error, RefreshFailedError)
     assert error.code == "credentials_in_danger"
     assert error.what == (
-        'app0002 access_token: 0 s left, wrong_secret: the platform answered 4001 "secret is wrong"; '
-        "app0003 access_token: 0 s left, nothing is stored"
+        'app0002 access_token: missing, wrong_secret: the platform answered 4001 "secret is wrong"; '
+        "app0003 access_token: missing, nothing is stored"
     )
 
 

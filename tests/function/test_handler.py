@@ -508,7 +508,7 @@ def test_one_application_s_wrong_secret_stops_no_other_and_is_named(
     with pytest.raises(RefreshFailedError) as failed:
         index.handler(TIMER, context_312())
     text = str(failed.value)
-    assert "app0001 access_token: 0 s left, wrong_secret" in text
+    assert "app0001 access_token: missing, wrong_secret" in text
     assert "app0001 js_ticket" in text
     assert "app0000" not in text
     assert "app0002" not in text
@@ -526,7 +526,7 @@ def test_a_failure_raises_only_when_less_than_ten_minutes_are_left(
     told = index.handler(TIMER, context_312())
     assert outcomes(told) == ["refused", "issued"]
     assert told["targets"][0]["failure"]["code"] == "wrong_secret"
-    assert "check app_id and secret" in told["targets"][0]["failure"]["advice"]
+    assert "check APP_ID and APP_SECRET" in told["targets"][0]["failure"]["advice"]
     assert told["summary"]["in_danger"] == 0
     world.advance(VERY_LATE_S - LATE_S)
     with pytest.raises(RefreshFailedError, match=r"app0000 access_token: \d+ s left, wrong_secret"):

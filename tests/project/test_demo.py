@@ -271,7 +271,7 @@ def test_for_real_a_wrong_secret_is_told_and_is_a_failure(
     simulator.rotate_secret("app0000", plant("rotated-for-make-run"))
     ended = _run(_TOOL, tmp_path, **real)
     assert ended.returncode == 1
-    assert "error: credentials_in_danger: app0000 access_token: 0 s left, wrong_secret: " in ended.stderr
+    assert "error: credentials_in_danger: app0000 access_token: missing, wrong_secret: " in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

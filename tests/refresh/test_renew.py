@@ -305,7 +305,9 @@ def test_a_lease_at_work_is_looked_at_again_soon_and_one_that_is_not_at_its_end(
     stage.set(work_until=1, locked_until=now_ms + 40_000)
     result = stage.renew()
     assert not wait_is_for_another(result, POLICY)
-    assert result.decision.sentence.startswith("an attempt had no end; the next one may come in ")
+    assert result.decision.sentence.startswith(
+        "an earlier run stopped in the middle of a request; the next try may come in "
+    )
     assert stage.look_again_s == pytest.approx(40, abs=NEARLY_MS / 1000)
 
 

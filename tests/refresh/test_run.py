@@ -25,7 +25,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
 from token_refresher.platforms.yuanzhibang.client import YuanzhibangPlatform
 from token_refresher.refresh.limits import Limits, asking, fetching
-from token_refresher.refresh.run import Refresher, _others
+from token_refresher.refresh.run import EARLIER_SELF, SICK_COPY, Refresher, _others
 from token_refresher.store.keys import keys_of
 from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import RedisStore
@@ -352,7 +352,7 @@ def test_a_missing_code_is_danger_while_a_run_is_at_work_on_it_too_and_its_lease
     report = stage.run(Command(kinds=(TOKEN,)))
     assert [(each.reason, each.in_danger) for each in report.targets] == [("LOCKED", True), ("LOCKED", True)]
     dead, at_work = (each.sentence.split(";")[0] for each in report.targets)
-    assert (dead, at_work) == ("an attempt had no end", "another run may be fetching")
+    assert (dead, at_work) == ("an earlier run stopped in the middle of a request", "another run may be fetching")
     assert stage.simulator.count() == 0
 
 
@@ -638,13 +638,29 @@ def test_a_copy_that_is_refused_or_does_not_end_its_attempts_is_named(stage: Sta
     ]
     stage.redis.hset(keys_of(target).lease, "callers", " ".join(words))
     expected = (
-        f"another copy ({OTHER}) is refused: wrong_secret (application app0000), last at ",
-        "another copy (cccccccccccc) does not end its attempts (application app0000), last at ",
+        f"{EARLIER_SELF} ({OTHER}) is refused: wrong_secret (application app0000), last at ",
+        f"{EARLIER_SELF} (cccccccccccc) does not end its attempts (application app0000), last at ",
     )
     for command in (Command(), Command(Action.STATUS)):
         said = stage.run(command).warnings
         assert tuple(re.sub("[0-9:]{8} UTC.*", "", each) for each in said) == expected
         assert all("; unless it fails again, this note ends by itself at " in each for each in said)
+
+
+def test_a_copy_is_certainly_another_once_it_leaves_a_trace_after_this_one(stage: Stage) -> None:
+    target, now = Target("app0000", TOKEN), int(time.time())
+    stage.put(target, 5000, "a credential")
+
+    def who(own_asked_s_ago: int, asked_s_ago: int, failed_s_ago: int) -> str:
+        until, asked = (now - failed_s_ago + 30) * 1000, (now - asked_s_ago) * 1000
+        own = f"{ME}:0:0:{(now - own_asked_s_ago) * 1000}:"
+        words = f"{own} {OTHER}:{until}:1:{asked}:wrong_secret"
+        stage.redis.hset(keys_of(target).lease, mapping={"callers": words, "by": ME, "issued_by": ""})
+        (warning,) = stage.run(Command(Action.STATUS)).warnings
+        return warning.partition(" (")[0]
+
+    assert who(20, 500, 100) == who(20, 60, 100) == EARLIER_SELF
+    assert who(200, 500, 100) == who(80, 60, 100) == SICK_COPY
 
 
 def test_a_note_about_a_copy_ends_ten_minutes_after_its_last_attempt(stage: Stage) -> None:

@@ -74,15 +74,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if options.version:
         options.command = "version"
-    if options.command is None:
+    if options.command is None and not unknown:
         parser.error("the following arguments are required: COMMAND")
     if unknown:
         shown = [each if _LOOKS_LIKE_AN_OPTION.fullmatch(each) else "(not shown)" for each in unknown]
         # The usage that helps is that of the command, unless the mistake comes before it.
         before = arguments[: arguments.index(options.command)] if options.command in arguments else arguments
         mistaken = parser if unknown[0] in before else commands[options.command]
-        mistaken.error(f"unknown arguments: {' '.join(shown)}")
+        mistaken.error(f"unknown arguments: {' '.join(shown)}{_meant(shown[0], mistaken)}")
     return options
+
+
+def _meant(option: str, parser: _Parser) -> str:
+    """The end of a sentence that proposes the nearest option of `parser`, where one is near."""
+    import difflib
+
+    near = difflib.get_close_matches(option, parser._option_string_actions, n=1, cutoff=0.75)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from token_refresher.domain.outlook import Would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Report, TargetReport
+from token_refresher.refresh.run import EARLIER_SELF
 from token_refresher.settings.loader import Settings
 
 _DEAD = (Reason.REFUSED.value, Reason.SUPERSEDED.value)
@@ -202,17 +203,18 @@ def _warn(report: Report, output: Output) -> None:
         for warning in each.warnings:
             output.note(f"warning: {_called(each)}: {warning}", Style.SOON)
     for warning in report.warnings:
-        output.note(f"warning: {warning}", Style.SOON)
+        # What may be over by itself needs no person.
+        if not (output.quiet and warning.startswith(EARLIER_SELF)):
+            output.note(f"warning: {warning}", Style.SOON)
     output.note_odd()
     for each in report.targets:
         if each.failure:
             says = f"{each.failure.code}: {each.failure.message}. What to do: {each.failure.advice}."
             output.note(f"{_called(each)}: {says}", Style.BAD)
-    if output.quiet:
-        # No table says it.
-        for each in report.in_danger:
-            if not each.failure:
-                output.note(each.trouble, Style.BAD)
+        elif output.quiet and each.in_danger:
+            # No table says it; and what fails for a ticket may come of this.
+            advice = f". What to do: {CATALOGUE[each.error].advice}." if each.error else ""
+            output.note(f"{each.trouble}{advice}", Style.BAD)
     if report.in_danger:
         verb = "is" if len(report.in_danger) == 1 else "are"
         how_many = f"{len(report.in_danger)} of {counted(len(report.targets), 'credential')}"

@@ -218,9 +218,13 @@ def _locked(snapshot: Snapshot, policy: Policy, caller: str) -> Verdict | None:
         return None
     if at_work(snapshot, policy):
         return Verdict(Reason.LOCKED, f"another run may be fetching; its lease ends in {ahead_s:.0f} s")
-    says = f"an attempt had no end; the next one may come in {ahead_s:.0f} s"
+    what = "got no answer" if unanswered(snapshot, policy) else "stopped in the middle of a request"
     own_s = own_wait_s(snapshot, policy, caller)
-    return Verdict(Reason.LOCKED, f"{says}, this copy's in {own_s:.0f} s" if own_s > ahead_s else says)
+    if own_s > ahead_s:
+        again = f"other copies may try again in {ahead_s:.0f} s, this one in {own_s:.0f} s"
+    else:
+        again = f"the next try may come in {ahead_s:.0f} s"
+    return Verdict(Reason.LOCKED, f"an earlier run {what}; {again}")
 
 
 def _held_back(

@@ -69,7 +69,11 @@ CATALOGUE: Mapping[str, Entry] = {
     "redis_loading": Entry(True, "wait for the next run, which tries again: Redis is starting or failing over"),
     "redis_error": Entry(True, "check the state of the Redis instance with INFO, or on its provider's console"),
     # the platform said no
-    "wrong_secret": Entry(False, "check app_id and secret on the open platform's console", of_caller=True),
+    "wrong_secret": Entry(
+        False,
+        "check APP_ID and APP_SECRET (app_id, app_secret in the file) on the platform's console",
+        of_caller=True,
+    ),
     "not_white_listed": Entry(
         False, "add this machine's outgoing address to the application's IP white list", of_caller=True
     ),
@@ -93,9 +97,15 @@ CATALOGUE: Mapping[str, Entry] = {
     "not_sent_connect": Entry(
         True, "check the network and the NAT gateway between this machine and the platform", of_caller=True
     ),
-    "not_sent_tls": Entry(False, "check the CA certificates, this machine's clock and the proxy", of_caller=True),
+    "not_sent_tls": Entry(
+        False,
+        "check the CA certificates, this machine's clock, the proxy, and that the port speaks TLS",
+        of_caller=True,
+    ),
     "not_sent_proxy": Entry(
-        False, "check the address, user and password of the proxy, and that it runs", of_caller=True
+        False,
+        "correct PLATFORM_HTTPS_PROXY or PLATFORM_HTTP_PROXY (proxies in the file), or start the proxy",
+        of_caller=True,
     ),
     "not_sent_late": Entry(
         True, "wait for the next run, which sends it; if none does, give the run a longer time-out", of_caller=True

@@ -82,6 +82,18 @@ def note_ends_at(snapshot: Snapshot, copy: Caller, policy: Policy) -> int:
     return max(failed_at(snapshot, copy, policy) + round(2 * policy.retry_cap_s * 1000), again_ms)
 
 
+def is_another(snapshot: Snapshot, copy: Caller, own: str, policy: Policy) -> bool:
+    """Whether a copy is certainly not this one (`own`) by the name that it had before its settings changed.
+
+    It has left a trace after one that this copy left by its present name.
+    """
+    live, lease = snapshot.live, snapshot.lease
+    # It has whole seconds.
+    issued_ms = (live.issued_at + 1) * 1000 if live and live.issued_at and lease.issued_by == own else 0
+    traces = [at for at in (issued_ms, lease.caller(own).asked_at) if at]
+    return bool(traces) and min(traces) < max(failed_at(snapshot, copy, policy), copy.asked_at)
+
+
 def is_well_again(failed: Snapshot, copy: Caller, other: Snapshot, policy: Policy) -> bool:
     """Whether a copy that failed on one credential has fetched the application's other one since."""
     lease = other.lease

@@ -98,7 +98,10 @@ class TargetReport:
     def trouble(self) -> str:
         """Which credential is in trouble, how long it lasts and why, in one sentence."""
         why = f"{self.failure.code}: {self.failure.message}" if self.failure else self.sentence
-        return f"{self.target.app_id} {self.target.kind.value}: {self.seconds_left} s left, {why}"
+        whose = f"{self.target.app_id} {self.target.kind.value}"
+        if self.reason == Reason.NOT_READ.value:
+            return f"{whose}: {why}"
+        return f"{whose}: {f'{self.seconds_left} s left' if self.fingerprint else 'missing'}, {why}"
 
     @property
     def eventful(self) -> bool:

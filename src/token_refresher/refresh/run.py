@@ -21,7 +21,7 @@ from token_refresher.domain.humanize import instant
 from token_refresher.domain.interrupted import Interrupted
 from token_refresher.domain.life import elsewhere, ttl_is_wrong
 from token_refresher.domain.model import App, Caller, Kind, Outcome, Snapshot, Target
-from token_refresher.domain.outlook import Would, failed_at, is_well_again, note_ends_at, would
+from token_refresher.domain.outlook import Would, failed_at, is_another, is_well_again, note_ends_at, would
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
 from token_refresher.domain.report import Failure, Report, TargetReport
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 Read = Snapshot | StoreError
 
-# So begins a warning about another copy of this program.
+# So begins a warning about another copy of this program, and one about what may be this copy itself.
 SICK_COPY = "another copy"
+EARLIER_SELF = f"{SICK_COPY}, or this one before its settings changed,"
 # Of one kind, a sentence names at most so many credentials.
 _NAMED = 10
 # The ranks among what is urgent of what is due or in doubt, and of audits.
@@ -312,7 +313,7 @@ class _Job:
             snapshot, own = result.snapshot, self.refresher.callers[target.app_id]
             for each in snapshot.lease.callers:
                 if each.name != own and self._is_sick(each, snapshot):
-                    found[_about_sick(each, snapshot, self.refresher.policy)] = None
+                    found[_about_sick(each, snapshot, own, self.refresher.policy)] = None
         return tuple(found)
 
     def _is_sick(self, copy: Caller, snapshot: Snapshot) -> bool:
@@ -330,12 +331,13 @@ class _Job:
         return not (other and is_well_again(snapshot, copy, other.snapshot, policy))
 
 
-def _about_sick(copy: Caller, snapshot: Snapshot, policy: Policy) -> str:
+def _about_sick(copy: Caller, snapshot: Snapshot, own: str, policy: Policy) -> str:
+    who = SICK_COPY if is_another(snapshot, copy, own, policy) else EARLIER_SELF
     what = "does not end its attempts" if copy.code == "no_end" else f"is refused: {copy.code}"
     last, ends = failed_at(snapshot, copy, policy), note_ends_at(snapshot, copy, policy)
     last_at, ends_at = (instant(each // 1000, snapshot.now_ms // 1000).clock for each in (last, ends))
     return (
-        f"{SICK_COPY} ({copy.name}) {what} (application {snapshot.target.app_id}), last at {last_at}; "
+        f"{who} ({copy.name}) {what} (application {snapshot.target.app_id}), last at {last_at}; "
         f"unless it fails again, this note ends by itself at {ends_at}"
     )
 

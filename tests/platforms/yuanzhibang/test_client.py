@@ -930,6 +930,17 @@ def test_old_tls_is_not_spoken(
     _fails(lambda: platform.fetch_access_token(_app(server.url), _never()), "not_sent_tls")
 
 
+def test_a_port_without_tls_is_named_as_that(connect: Callable[..., YuanzhibangPlatform], serve: Any) -> None:
+    def behave(sock: socket.socket) -> None:
+        sock.recv(65_536)
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+    url = serve(behave).url.replace("http:", "https:")
+    error = _fails(lambda: connect().fetch_access_token(_app(url), _never()), "not_sent_tls")
+    assert error.what.startswith("TLS could not be set up: what answers there does not speak TLS (to 127.0.0.1:")
+    assert "that the port speaks TLS" in error.advice
+
+
 @pytest.mark.parametrize("policy", [_HASTY, Policy(connect_timeout_s=0.3)], ids=["total", "connect"])
 def test_a_handshake_that_hangs_was_not_sent(
     connect: Callable[..., YuanzhibangPlatform], serve: Any, policy: Policy

@@ -13,7 +13,7 @@ from token_refresher.domain.errors import CATALOGUE, PlatformError
 from token_refresher.domain.humanize import counted, duration, instant
 from token_refresher.domain.life import elsewhere, ends_early, in_danger, margin_of, recent, reckoned_end
 from token_refresher.domain.model import UNKNOWN_ORIGIN, Lease, Record, Snapshot, Unreadable
-from token_refresher.domain.outlook import failed_at, note_ends_at, quiet_s, traced_at
+from token_refresher.domain.outlook import failed_at, is_another, note_ends_at, quiet_s, traced_at
 from token_refresher.domain.policy import Policy
 
 # Failures in a row after which it is no hiccup.
@@ -161,7 +161,9 @@ def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
     if not failing:
         return None
     worst = max(failing, key=lambda one: one.failures)
-    whose = "this copy" if worst.name == each.caller else f"another copy ({worst.name})"
+    sure = is_another(snapshot, worst, each.caller, policy)
+    other = "another copy" if sure else "another copy, or this one before its settings changed,"
+    whose = "this copy" if worst.name == each.caller else f"{other} ({worst.name})"
     entry = CATALOGUE.get(worst.code)
     what = f"is refused: {worst.code}" if entry and entry.of_caller else f"fails: {worst.code or 'unknown why'}"
     fix = entry.advice if entry else "run `token-refresher refresh` and read what it reports"
@@ -169,6 +171,7 @@ def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
         what, fix = "does not end its attempts", "check its log, its memory and its time-out"
     if worst.name != each.caller:
         fix = f"find that copy (another container, a function, a colleague's machine) and repair or stop it: {fix}"
+        fix = fix if sure else f"nothing, if you have just corrected it; else {fix}"
     last_at = instant(failed_at(snapshot, worst, policy) // 1000, snapshot.now_ms // 1000).clock
     says = f"{whose} {what} ({counted(worst.failures, 'failure')} in a row, last at {last_at})"
     return check.red(says, fix) if worst.failures >= _MANY_FAILURES else check.yellow(says, fix)

@@ -24,7 +24,7 @@ _FIXES = {
     "no_answer": "check the network and the proxy: the platform, or a gateway before it, did not answer in time",
     "cut_answer": "check the network, the proxy, and that the address is the platform's: the connection broke",
     "bad_answer": "correct PLATFORM_BASE_URL (oauth_api in the file), or the proxy: another program answers there",
-    "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check this machine's clock and the proxy",
+    "not_sent_tls": "set PLATFORM_CA_BUNDLE to the CA that signed it; check clock, proxy, and that the port speaks TLS",
     "not_sent_proxy": "correct address, user and password in PLATFORM_HTTPS_PROXY or PLATFORM_HTTP_PROXY, or start it",
     "not_sent_dns": "correct the host in PLATFORM_BASE_URL (oauth_api in the file), or this machine's name server",
 }
@@ -131,8 +131,7 @@ def _secret(answers: Answers, hidden: bool) -> Iterator[Finding]:
     elif error.code == "code_invalid":
         yield check.green("accepted: the platform refused only the made-up login-free code")
     elif error.code == "wrong_secret":
-        fix = f"{error.advice}, then APP_SECRET (app_info: app_secret)"
-        yield check.red(error.what, fix)
+        yield check.red(error.what, error.advice)
     elif hidden or _lost(error) or error.code == "rate_limited":
         yield check.grey("unknown: the platform was not asked")
     else:

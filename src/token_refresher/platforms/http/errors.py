@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import re
 
+# What OpenSSL makes of an answer in plain text; some releases say so by a record that is too long.
+_NO_TLS = (
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+    "UNKNOWN_PROTOCOL",
+    "WRONG_VERSION_NUMBER",
+)
+
 
 def _causes(error: BaseException | None) -> list[BaseException]:
     found: list[BaseException] = []
@@ -32,6 +41,8 @@ def describe(error: Exception) -> str:
     """What went wrong, in words of this machine only: those of a peer or a request may hold secrets."""
     causes = _causes(error)
     for cause in causes:
+        if getattr(cause, "reason", None) in _NO_TLS:
+            return "what answers there does not speak TLS"
         if found := re.search(r"Tunnel connection failed: (\d{3})\b", str(cause)):
             return f"the proxy answered {found[1]}"
         reason = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
