@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -29,7 +30,7 @@ examples:
   python -m platform_simulator --port 0 --app 100027:demo-4f7a91c2d8 --app 100028:demo-b60e35d1a9
   python -m platform_simulator --lifetime-s 300 --grace-s 30      credentials that live five minutes
 
-exit codes: 0 ended by Ctrl-C or SIGTERM, 1 cannot listen, 2 wrong usage. {_WARNING}"""
+exit codes: 0 ended by Ctrl-C or SIGTERM, 1 cannot listen or write, 2 wrong usage. {_WARNING}"""
 
 
 def _app(text: str) -> tuple[str, str]:
@@ -125,7 +126,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     print(_WARNING, file=sys.stderr, flush=True)
-    _tell(simulator.url, apps)
+    try:
+        _tell(simulator.url, apps)
+    except OSError as error:
+        print(f"standard output cannot be written: {error.strerror}", file=sys.stderr)
+        # What is buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        simulator.stop()
+        return 1
     over.wait()
     simulator.stop()
     return 0

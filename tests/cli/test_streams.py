@@ -29,7 +29,7 @@ _WAIT_S = 60.0
 _TOKEN = keys_of(Target("app0000", Kind.ACCESS_TOKEN)).value
 _SENTENCE = "warning: standard output cannot be written ({}); all else was done\n"
 _CLOSED, _FULL = _SENTENCE.format("it is closed"), _SENTENCE.format("No space left on device")
-_ALL_LOST = "error: standard output cannot be written ({}): write the output elsewhere\n"
+_ALL_LOST = "error: standard output cannot be written ({}), so the result is lost. What to do: write it elsewhere.\n"
 _PAGE = "https://shop.example/pay"
 
 linux = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="NOT TESTED: there is no /dev/full")

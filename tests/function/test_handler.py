@@ -388,13 +388,15 @@ def test_a_connection_that_breaks_at_any_command_of_a_run_costs_no_second_fetch(
 
 
 def test_without_redis_nothing_is_fetched_and_the_instance_heals(
-    world: World, configure: Callable[..., None], proxy: TcpProxy
+    world: World, configure: Callable[..., None], proxy: TcpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(world.settings_env() | {"REDIS_URL": proxy.url(world.redis.password)})
+    odd = {"POLICY_MARGINS_S": "1"}
+    configure(world.settings_env() | odd | {"REDIS_URL": proxy.url(world.redis.password)})
     proxy.refuse()
     with pytest.raises(StoreError) as failed:
         index.handler(TIMER, context_312())
     assert failed.value.code == "redis_unreachable"
+    assert "POLICY_MARGINS_S is not read" in caplog.text
     assert world.simulator.count() == 0
     proxy.accept_again()
     assert outcomes(index.handler(TIMER, context_312())) == ["issued", "issued"]

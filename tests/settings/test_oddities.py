@@ -18,6 +18,8 @@ from token_refresher.settings.loader import read
 ALONE = {"APP_ID": "app1", "APP_SECRET": "s1", "REDIS_URL": "redis://localhost:6379/0"}
 MINIMAL = "storage_redis: {{host: {host}}}\napp_info:\n- {{app_id: {app_id}, app_secret: {secret}}}\n"
 REFERENCE = "looks like a reference, but is taken as it is: only a whole ${NAME} or file:PATH is one"
+# Of a part of a value.
+HELD = f"holds what {REFERENCE}"
 
 Configured = Callable[[str], dict[str, str]]
 
@@ -92,16 +94,17 @@ def test_what_looks_like_a_reference_and_is_none_is_a_warning(
 ) -> None:
     name = plant("a_name").replace("-", "_")
     value = form.format(name)
-    assert f"APP_SECRET {REFERENCE}" in read(ALONE | {"APP_SECRET": value}).warnings
+    says = HELD if "fix" in form else REFERENCE
+    assert f"APP_SECRET {says}" in read(ALONE | {"APP_SECRET": value}).warnings
     quoted = "'" + value + "'"
     found = read(configured(MINIMAL.format(host="h", app_id="a", secret=quoted))).warnings
-    assert found == (f"app_info entry 1: app_secret {REFERENCE}",)
+    assert found == (f"app_info entry 1: app_secret {says}",)
     no_secrets("".join(found))
 
 
 def test_a_reference_within_the_address_of_redis_is_a_warning() -> None:
     found = read(ALONE | {"REDIS_URL": "redis://:${PASSWORD}@h:6379/0", "PASSWORD": "p"}).warnings
-    assert found == (f"REDIS_URL {REFERENCE.replace('a reference', 'a reference to PASSWORD')}",)
+    assert found == (f"REDIS_URL {HELD.replace('a reference', 'a reference to PASSWORD')}",)
 
 
 @each_line(
@@ -121,7 +124,7 @@ def test_a_reference_within_the_address_of_redis_is_a_warning() -> None:
     ],
 )
 def test_a_reference_as_a_part_of_an_address_is_named(url: str, named: str, configured: Configured) -> None:
-    says = REFERENCE.replace("a reference", f"a reference to {named}") if named else REFERENCE
+    says = HELD.replace("a reference", f"a reference to {named}") if named else HELD
     assert read(ALONE | {"REDIS_URL": url}).warnings == (f"REDIS_URL {says}",)
     in_file = f"storage_redis: {{url: '{url}'}}\napp_info: [{{app_id: a, app_secret: s}}]"
     assert read(configured(in_file)).warnings == (f"storage_redis.url {says}",)
@@ -129,9 +132,9 @@ def test_a_reference_as_a_part_of_an_address_is_named(url: str, named: str, conf
 
 def test_a_reference_in_the_address_of_a_proxy_or_of_the_platform_is_named() -> None:
     proxied = read(ALONE | {"PLATFORM_HTTPS_PROXY": "http://u:$(PROXY_PASSWORD)@p:1"}).warnings
-    assert proxied == (f"PLATFORM_HTTPS_PROXY {REFERENCE.replace('a reference', 'a reference to PROXY_PASSWORD')}",)
+    assert proxied == (f"PLATFORM_HTTPS_PROXY {HELD.replace('a reference', 'a reference to PROXY_PASSWORD')}",)
     below = read(ALONE | {"PLATFORM_BASE_URL": "https://h/${STAGE_NAME}"}).warnings
-    assert below == (f"PLATFORM_BASE_URL {REFERENCE.replace('a reference', 'a reference to STAGE_NAME')}",)
+    assert below == (f"PLATFORM_BASE_URL {HELD.replace('a reference', 'a reference to STAGE_NAME')}",)
 
 
 @each_line("password", ["p$ssw0rd", "$ecret", "$1a2b", "$AB", "a$PASSWORD", "$(", "{a}", "%24ABC", "%41BC"])

@@ -183,11 +183,11 @@ def test_tls_serves_the_same_and_survives_strangers() -> None:
         connection.close()
 
 
-def run_alone(*arguments: str) -> subprocess.Popen[str]:
+def run_alone(*arguments: str, out: Any = subprocess.PIPE) -> subprocess.Popen[str]:
     source = str(Path(platform_simulator.__file__).parent.parent)
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "platform_simulator", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": source},
@@ -224,6 +224,14 @@ def test_run_alone_it_says_what_is_wrong_with_an_argument_or_a_port(sim: Simulat
     with run_alone("--port", str(urlsplit(sim.url).port)) as process:
         assert "cannot listen on" in process.communicate(timeout=10)[1]
         assert process.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="NOT TESTED: there is no /dev/full")
+def test_run_alone_it_says_that_what_to_export_cannot_be_written() -> None:
+    with open("/dev/full", "w") as full, run_alone(out=full) as process:
+        errors = process.communicate(timeout=10)[1]
+    assert process.returncode == 1
+    assert errors.splitlines()[1:] == ["standard output cannot be written: No space left on device"]
 
 
 def test_run_alone_it_prints_what_to_export_for_each_application() -> None:

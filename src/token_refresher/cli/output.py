@@ -66,7 +66,7 @@ class Output:
         if self.did_more:
             self.note(f"warning: {says}; all else was done")
         else:
-            self.note(f"error: {says}: write the output elsewhere", Style.BAD)
+            self.note(f"error: {says}, so the result is lost. What to do: write it elsewhere.", Style.BAD)
         return not self.did_more
 
     def document(self, content: Mapping[str, Any]) -> None:

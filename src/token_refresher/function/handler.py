@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from token_refresher.domain.command import Action
-from token_refresher.domain.errors import RefreshFailedError
+from token_refresher.domain.errors import RefreshFailedError, StoreError
 from token_refresher.domain.function_timeout import RESERVE_S, time_out_warning
 from token_refresher.function.event import read_event
 
@@ -51,7 +51,13 @@ def handler(event: bytes, context: Any) -> dict[str, Any]:
     """
     settings, refresher = _program()
     command = read_event(event, {app.app_id for app in settings.apps})
-    report, settings, more = _run(settings, refresher, command, _time_limit_s(context))
+    try:
+        report, settings, more = _run(settings, refresher, command, _time_limit_s(context))
+    except StoreError:
+        # No report names it, and often it is the reason.
+        for odd in settings.warnings:
+            _log.warning("%s", odd)
+        raise
     warning = _time_out_warning(settings, context)
     # Who asks for the status wants to see it, above all when it is bad.
     error = None if command.action is Action.STATUS else report.alarm()

@@ -215,7 +215,8 @@ def oddities(value: str, secret: bool) -> list[str]:
     if invisible(value):
         found.append("holds an invisible character: type it again unless that is meant")
     if reference := like_a_reference(value.strip()):
-        found.append(f"looks like {reference}, but is taken as it is: only a whole ${{NAME}} or file:PATH is one")
+        what = "looks like" if _LIKE_A_REFERENCE.fullmatch(value.strip()) else "holds what looks like"
+        found.append(f"{what} {reference}, but is taken as it is: only a whole ${{NAME}} or file:PATH is one")
     elif secret and value.startswith("/") and os.path.isfile(value):
         found.append("is the path of a file, but is taken as it is: write file: before the path")
     return found

@@ -26,7 +26,7 @@ _STRING_TAGS = frozenset((None, "!", "tag:yaml.org,2002:str"))
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What the parsers say, and what a person has probably written. The first that fits counts.
 _CAUSES = (
-    (r"'\\t'|\btabs?\b", "a tab stands where only blanks may"),
+    (r"'\\t'|\btabs?\b", "a tab is where only blanks may be"),
     ("quoted scalar|end of stream", "a quote is not closed"),
     ("flow (sequence|mapping|node)", "a bracket or brace is not closed"),
     ("mapping values are not allowed", "a value that holds a colon needs quotes, or the line is indented too far"),
@@ -136,7 +136,7 @@ class _Tree:
             if key is None:
                 self._note(event, "a name must be plain text")
             elif key in section:
-                self._note(event, f"this name stands already on line {section.lines[key]}")
+                self._note(event, f"line {section.lines[key]} has this name already")
             else:
                 section[key], section.lines[key] = value, _line(event)
         return section
