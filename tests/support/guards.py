@@ -23,7 +23,7 @@ from platform_simulator import Simulator, fingerprint
 
 from .key_inspection import inspect
 from .loopback import forbid_outside
-from .planted import planted
+from .planted import may_show, planted
 from .redis_server import RedisServer
 
 # Shorter credentials, made up to be wrong, stand in other words by accident.
@@ -67,8 +67,10 @@ class _Watch:
         """Everything wrong with this test that was not said before; `keep` leaves it in `findings`, too."""
         search, texts, findings = self._search(), self.texts, self.findings
         self.texts = []
-        for where, text in texts:
-            findings += [f"{what} shows in {where}" for what in search(text, False)]
+        # At once, and one by one only where there is something: there are thousands of texts and hundreds of secrets.
+        if texts and search("\n".join(text for _, text in texts), False):
+            for where, text in texts:
+                findings += [f"{what} shows in {where}" for what in search(text, False)]
         fresh = [finding for finding in dict.fromkeys(findings) if finding not in self.reported]
         self.reported.update(fresh)
         self.findings = fresh if keep else []
@@ -89,10 +91,14 @@ class _Watch:
         }
 
     def _search(self) -> Callable[[str, bool], list[str]]:
-        secrets, everything = planted(), planted() | self._codes()
+        codes: dict[str, str] | None = None
 
         def search(text: str, codes_allowed: bool) -> list[str]:
-            wanted = secrets if codes_allowed else everything
+            nonlocal codes
+            # Most tests show nothing that is to be looked through, and need no list.
+            if codes is None and not codes_allowed:
+                codes = self._codes()
+            wanted = (planted() if may_show(text) else {}) | ({} if codes_allowed else codes or {})
             return [f"{name} ({self._around(text, form)!r})" for form, name in wanted.items() if form in text]
 
         return search
@@ -167,7 +173,8 @@ def _seeing_pairs(where: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 def _seeing_exceptions(original: Callable[..., Any]) -> Callable[..., Any]:
     def fill_unfilled(self: Any, exc_info: Any) -> Any:
-        _watch.see("an exception", "".join(traceback.format_exception(*exc_info)))
+        # Without the lines of source, which hold no secret and take long to find.
+        _watch.see("an exception", "".join(traceback.format_exception(*exc_info, limit=0)))
         return original(self, exc_info)
 
     return fill_unfilled
