@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
@@ -73,19 +74,27 @@ def _file(name: str) -> str:
     return (pkgutil.get_data(__package__, f"assets/{name}") or b"").decode()
 
 
+@functools.cache
+def _templates() -> Environment:
+    """Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
+
+    One for the process: to compile the templates takes longer than to show a page.
+    """
+    return Environment(
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class _Routes:
     def __init__(
         self, history: RunHistory, auth: PageAuth, throttle: LoginThrottle, refresh: Callable[[], object] | None
     ) -> None:
         self._history, self._auth, self._throttle, self._refresh = history, auth, throttle, refresh
-        # Our own, and not Flask's: whatever is put into a template is escaped, and what is missing is an error.
-        self._templates = Environment(
-            loader=FunctionLoader(_file),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = _templates()
         every_s = history.policy.tick_s / 2
         self._every_s = int(min(_SLOWEST_S, max(_FASTEST_S, every_s)))
 
