@@ -43,7 +43,7 @@ run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real,
 	@$(BIN)/python tools/demo.py
 
 .PHONY: test
-test: dev ## Run the fast tests
+test: testing ## Run the fast tests
 	@$(PYTEST) -m 'not slow and not lab' $(PYTEST_ARGS)
 
 .PHONY: test-slow
@@ -74,18 +74,18 @@ coverage: slow ## Run all tests and see which lines and branches they reach
 FUZZ_ARGS ?= all --seconds 10
 
 .PHONY: fuzz
-fuzz: dev ## Search for inputs that break a property
+fuzz: testing ## Search for inputs that break a property
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.fuzz $(FUZZ_ARGS) || [ "$$?$$CI" = 2 ]  # 2: no engine here, which it says
 
 # Which part of the fault lab: make lab LAB_ARGS='--only "before store" --jobs 2'
 LAB_ARGS ?=
 
 .PHONY: lab
-lab: dev ## Show what readers hold while everything fails, beside a plain cron task
+lab: testing ## Show what readers hold while everything fails, beside a plain cron task
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 .PHONY: lab-full
-lab-full: dev ## The same with whole days and longer matrices
+lab-full: testing ## The same with whole days and longer matrices
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 # Which mutants, and which scripts: make mutation MUTATION_ARGS='token_refresher.domain.life.* acquire.lua'
@@ -118,7 +118,8 @@ lock: venv ## Compile the requirements files, with the digests of all releases
 	$(COMPILE) $(SHIPPED) --output-file requirements.txt
 	$(COMPILE) --group pyproject.toml:build --output-file requirements/build.txt
 	$(COMPILE) $(SHIPPED) --extra daemon --constraint requirements.txt --output-file requirements/daemon.txt
-	$(COMPILE) $(SHIPPED) --extra daemon --group dev --constraint requirements/daemon.txt --output-file requirements/dev.txt
+	$(COMPILE) $(SHIPPED) --extra daemon --group test --constraint requirements/daemon.txt --output-file requirements/test.txt
+	$(COMPILE) $(SHIPPED) --extra daemon --group dev --constraint requirements/test.txt --output-file requirements/dev.txt
 	$(COMPILE) $(SHIPPED) --extra daemon --extra fc3 --group slow --constraint requirements/dev.txt --output-file requirements/slow.txt
 	$(COMPILE) --group pyproject.toml:fuzz --output-file requirements/fuzz.txt
 
@@ -203,12 +204,16 @@ venv:
 	$(INSTALL) --no-deps --editable . && \
 	echo "$$wanted" > $(VENV)/made-from
 
-# What the tests need besides; `slow` adds the heavy few that only the slow ones need.
-.PHONY: dev
-dev: redis
-	@$(call ADD,dev)
+# What the fast tests need besides; `dev` adds what checks the sources, `slow` the heavy few that only slow tests need.
+.PHONY: testing
+testing: redis
+	@$(call ADD,test)
 	@[ -d $(TOOLS)/libfaketime ] || { echo 'Fetching libfaketime ...'; $(FETCH_PROGRAM) $(LIBFAKETIME) 2>$(TOOLS)/errors || \
 		echo 'libfaketime was not fetched: tests that move a clock fail. Install it: apt install faketime' >&2; }
+
+.PHONY: dev
+dev: testing
+	@$(call ADD,dev)
 
 .PHONY: slow
 slow: dev
@@ -218,7 +223,7 @@ slow: dev
 define ADD
 wanted="$$(cksum < requirements/$(1).txt)"; \
 if [ "$$(cat $(VENV)/added-$(1) 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
-echo "Installing $$(grep -c '==' requirements/$(1).txt) packages for development, out of requirements/$(1).txt ..."; \
+echo "Installing $$(grep -c '==' requirements/$(1).txt) packages for development, less those that are there, out of requirements/$(1).txt ..."; \
 $(INSTALL) --require-hashes -r requirements/$(1).txt && echo "$$wanted" > $(VENV)/added-$(1)
 endef
 
