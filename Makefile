@@ -50,6 +50,10 @@ test: testing ## Run the fast tests
 test-slow: slow ## Run the tests that break servers and kill processes
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
+.PHONY: searches
+searches: testing ## Run the tests of model, lab and fuzz targets that take seconds
+	@$(PYTEST) -m 'lab and not slow' $(PYTEST_ARGS) tests/verification
+
 .PHONY: test-all
 test-all: slow ## Run all tests
 	@$(PYTEST) $(PYTEST_ARGS)

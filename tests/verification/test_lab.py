@@ -40,6 +40,8 @@ from verification.lab.troubles import SomebodyElse
 TOKEN, TICKET = "access_token", "js_ticket"
 ALL = collected()
 _ROOT = Path(__file__).resolve().parents[2]
+# Plays a scenario: Redis and the platform have a few tenths of a second, which a busy machine misses.
+_plays = pytest.mark.slow
 
 
 # -- measures on timelines made by hand -------------------------------------------------------
@@ -255,6 +257,7 @@ def test_without_a_lease_nothing_is_settled() -> None:
         assert not Ours(place, {}).settled(place.readers[0])
 
 
+@_plays
 def test_a_copy_with_settings_of_its_own_runs_as_long_as_it_is_there() -> None:
     sick = SickCopy(start=At(70), lasting_s=300, settings=with_wrong_secret, label="wrong secret", ahead_s=1)
     scenario = Scenario(name="a guest", sentence="A copy is wrong.", duration_s=900, troubles=(sick,))
@@ -264,6 +267,7 @@ def test_a_copy_with_settings_of_its_own_runs_as_long_as_it_is_there() -> None:
     assert result.runs == 15 + 5
 
 
+@_plays
 def test_a_copy_that_is_killed_at_each_start_starts_again() -> None:
     sick = SickCopy(start=At(70), lasting_s=200, killed="after its lease", label="killed")
     lost = Lost(start=At(80))
@@ -273,6 +277,7 @@ def test_a_copy_that_is_killed_at_each_start_starts_again() -> None:
     assert result.unfinished == ()
 
 
+@_plays
 def test_copies_that_pause_share_the_time_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(Place()) as place:
         scenario = Scenario(name="pause", sentence="Two copies pause.", duration_s=600)
@@ -295,6 +300,7 @@ def test_copies_that_pause_share_the_time_that_passes(monkeypatch: pytest.Monkey
         assert passed[1] < passed[0]
 
 
+@_plays
 def test_runs_that_call_a_missing_code_well_are_counted() -> None:
     held = HeldRun(start=At(70), point="after its lease", kind=TOKEN)
     scenario = Scenario(name="calm", sentence="A run dies.", duration_s=300, troubles=(held, Lost(start=At(80))))
@@ -304,6 +310,7 @@ def test_runs_that_call_a_missing_code_well_are_counted() -> None:
 # -- the whole of it --------------------------------------------------------------------------
 
 
+@_plays
 @pytest.mark.parametrize("name", ["answer: reset, executed, once", "killed before store", "executed 119 s late"])
 def test_our_system_keeps_what_a_scenario_promises(name: str) -> None:
     result = play(ALL[name], "ours", seed=1)
@@ -312,6 +319,7 @@ def test_our_system_keeps_what_a_scenario_promises(name: str) -> None:
     assert result.timeline["faults"]
 
 
+@_plays
 @pytest.mark.keys_without_ttl("the baseline stores without")
 def test_the_same_faults_leave_readers_of_the_baseline_with_refused_codes() -> None:
     """So the scenario bites, and the lab sees it."""
@@ -323,6 +331,7 @@ def test_the_same_faults_leave_readers_of_the_baseline_with_refused_codes() -> N
     assert any("s with a refused credential" in sentence for sentence in broken(ALL[name], baseline))
 
 
+@_plays
 def test_our_system_without_its_audit_is_found_out() -> None:
     scenario = Scenario(
         name="no audit",
@@ -337,12 +346,14 @@ def test_our_system_without_its_audit_is_found_out() -> None:
     assert len(broken(scenario, result)) >= 2
 
 
+@_plays
 def test_a_fault_that_never_came_is_told() -> None:
     trouble = SomebodyElse(start=Due(HOUR_S))
     late = Scenario(name="too late", sentence="Nothing.", duration_s=600, troubles=(trouble,))
     assert broken(late, play(late, "ours", seed=1)) == ["the fault 'somebody else refreshes' never came or never ended"]
 
 
+@_plays
 def test_a_scenario_that_cannot_be_played_stops_no_other_and_is_told() -> None:
     said: list[str] = []
     results, failed = play_all({"nonsense": QUIET}, 1, 1, "ours", said.append)
@@ -350,6 +361,7 @@ def test_a_scenario_that_cannot_be_played_stops_no_other_and_is_told() -> None:
     assert failed == said == ["nonsense / ours could not be played: KeyError: 'nonsense'"]
 
 
+@_plays
 def test_the_command_plays_both_systems_and_leaves_a_table_a_file_and_a_timeline(tmp_path: Path) -> None:
     command = [
         sys.executable,
