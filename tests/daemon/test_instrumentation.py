@@ -24,6 +24,7 @@ SNAPSHOT = Snapshot(TARGET, 0, None)
 STORE_CALLS: dict[str, tuple[tuple[Any, ...], str | None]] = {
     "load": (([TARGET],), "load"),
     "read": ((TARGET,), "load"),
+    "look": (([TARGET],), "look"),
     "acquire": ((SNAPSHOT, "an attempt", "a caller"), "acquire"),
     "finish": ((SNAPSHOT, "a caller", "issued", "issued"), "finish"),
     "as_stored": ((SNAPSHOT, "a record", 7200, "issued", "done"), None),

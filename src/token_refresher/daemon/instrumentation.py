@@ -80,7 +80,7 @@ def _timed(observe: Observe, what: str) -> Iterator[None]:
 
 
 class InstrumentedStore:
-    """A store whose commands (`load`, `acquire`, `finish`, `note`) are measured; `loaded` is called after each load.
+    """A store whose commands (`load`, `acquire`, `finish`, `note`, `look`) are measured, and which calls `loaded`.
 
     `under_way` is told of each lease that is taken, and of its end.
     """
@@ -99,6 +99,10 @@ class InstrumentedStore:
             found = self._store.read(target)
         self._loaded()
         return found
+
+    def look(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
+        with _timed(self._observe, "look"):
+            return self._store.look(targets)
 
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         with _timed(self._observe, "acquire"):

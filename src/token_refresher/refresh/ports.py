@@ -29,6 +29,9 @@ class Store(Protocol):
     def read(self, target: Target) -> Snapshot:
         """One target as it is now."""
 
+    def look(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
+        """The same as `load`, at the end of a run, for what it has stored."""
+
     def acquire(self, snapshot: Snapshot, attempt: str, caller: str) -> Acquired:
         """Take the target's lease for `attempt` (unique text), as long as value and mark are those of `snapshot`.
 

@@ -241,7 +241,7 @@ class _Job:
         """Read again what was stored: a Redis that is full may evict it at once, and no reader finds it."""
         stored = [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
         with contextlib.suppress(StoreError):
-            for target, read in zip(stored, self.refresher.store.load(stored) if stored else (), strict=True):
+            for target, read in zip(stored, self.refresher.store.look(stored) if stored else (), strict=True):
                 if isinstance(read, Snapshot) and read.raw is None:
                     self.results[target].see(read, self.refresher.clock())
                     gone = StoreError(

@@ -81,6 +81,10 @@ class RedisStore:
             raise found
         return found
 
+    def look(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
+        """The same as `load`, at the end of a run, for what it has stored."""
+        return self.load(targets)
+
     def _load_chunk(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:
         script = _script("load")
         with self._client.pipeline(transaction=False) as pipe:
