@@ -51,7 +51,8 @@ class Refresher:
     `platform` opens connections to the platform for one run. `clock` is steady (seconds), `wall` the machine's own
     (unix seconds), `pause` waits (seconds -> None). `new_id` makes a text that is never made again. `callers` names
     this copy of the program for each application id, by its settings and its host. `on_done` is called with the id of
-    each finished application (for a progress bar). `limits` outlives the run.
+    each finished application (for a progress bar), `on_wait` when an interrupted run waits for requests under way.
+    `limits` outlives the run.
     """
 
     apps: Sequence[App]
@@ -65,6 +66,7 @@ class Refresher:
     callers: Mapping[str, str]
     limits: Limits
     on_done: Callable[[str], None] = lambda app_id: None
+    on_wait: Callable[[], None] = lambda: None
 
     def run_once(self, command: Command, time_limit_s: float | None = None) -> Report:
         """Do one run within `time_limit_s` (duration; None: two working times) and report what came of it.
@@ -229,13 +231,14 @@ class _Job:
                 finally:
                     refresher.on_done(app.app_id)
 
-            in_threads(work, busy, refresher.policy.concurrency, patient=self._changes)
+            most, waits = refresher.policy.concurrency, refresher.on_wait if self._changes else None
+            in_threads(work, busy, most, waits)
             # What has to wait for another run, or for a limit, holds up no application that need not.
             waiting = [application for application in begun if application.waits]
-            in_threads(lambda application: application.wait(), waiting, refresher.policy.concurrency)
+            in_threads(lambda application: application.wait(), waiting, most, waits)
             # Audits come after fetches that waited for a limit: both may share it.
             asking_last = [application for application in begun if application.asks]
-            in_threads(lambda application: application.ask(), asking_last, refresher.policy.concurrency)
+            in_threads(lambda application: application.ask(), asking_last, most, waits)
 
     def _look_what_stayed(self) -> None:
         """Read again what was stored: a Redis that is full may evict it at once, and no reader finds it."""

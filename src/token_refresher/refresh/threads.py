@@ -44,11 +44,13 @@ class _Begun:
             self._changed.wait_for(lambda: self.numbers <= self._ended)
 
 
-def in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: int, *, patient: bool = True) -> None:
+def in_threads(
+    work: Callable[[_Each], None], each_of: Sequence[_Each], most: int, waits: Callable[[], None] | None = None
+) -> None:
     """Do `work` for each, in the order given, with at most so many threads at once.
 
-    After an interrupt (Ctrl-C) nothing more begins, and what has begun ends before this returns, where it is `patient`:
-    a credential that is on its way is stored.
+    After an interrupt (Ctrl-C) nothing more begins. With `waits`, which is called then, what has begun ends before this
+    returns, so that a credential on its way is stored; another interrupt ends the wait.
     """
     if not each_of:
         return
@@ -70,7 +72,8 @@ def in_threads(work: Callable[[_Each], None], each_of: Sequence[_Each], most: in
     except BaseException:
         begun.close()
         pool.shutdown(wait=False, cancel_futures=True)
-        if patient:
+        if waits:
+            waits()
             begun.wait()
         raise
     for number, each in enumerate(each_of):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,8 +25,6 @@ from token_refresher.domain.errors import CommandError
 from token_refresher.domain.model import Outcome
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from token_refresher.domain.report import Report
     from token_refresher.settings.loader import Settings
 
@@ -167,35 +163,14 @@ def _report(settings: Settings, command: Command, output: Output) -> Report:
     from token_refresher.bootstrap import refresher
 
     targets = command.targets(app.app_id for app in settings.apps)
-    changes = command.action in (Action.REFRESH, Action.AUDIT)
-    answering = _answering_ctrl_c() if changes else contextlib.nullcontext()
-    with output.progress(len({target.app_id for target in targets})) as done, answering:
-        return refresher(settings, done).run_once(command)
+    with output.progress(len({target.app_id for target in targets})) as done:
+        return replace(refresher(settings, done), on_wait=_say_why_it_waits).run_once(command)
 
 
-@contextlib.contextmanager
-def _answering_ctrl_c() -> Iterator[None]:
-    """Within, the first Ctrl-C says at once why the command does not leave at once."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
-        yield
-        return
-
-    def answer(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with contextlib.suppress(OSError):
-            # Python's own stream may be in the middle of a write.
-            os.write(2, _PATIENCE)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, answer)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _say_why_it_waits() -> None:
+    with contextlib.suppress(OSError):
+        # Python's own stream may be in the middle of a write.
+        os.write(2, _PATIENCE)
 
 
 def _exit_code(report: Report) -> int:
