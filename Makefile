@@ -28,7 +28,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 INSTALL := $(PIP) install --no-compile --no-build-isolation --use-pep517
 FETCH_PROGRAM := $(PIP) install --no-deps --target $(TOOLS) --upgrade \
 	--python-version 3.12 --implementation cp --only-binary=:all:
-PYTEST := $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 .PHONY: help
 help: ## Show this help
@@ -43,6 +43,8 @@ run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real,
 	@$(BIN)/python tools/demo.py
 
 .PHONY: test
+# Most of the time they wait for processes, so two cores have room for three.
+test: PYTEST_WORKERS = 3
 test: testing ## Run the fast tests
 	@$(PYTEST) -m 'not slow and not lab' $(PYTEST_ARGS)
 
