@@ -27,6 +27,10 @@ STATES = {
     "all but Redis's losses, a watch each 330 s": 6_287_671,
     "Redis's losses, a watch each 330 s": 262_766,
     "the newest is kept, checkCode answers": 1_133_132,
+    "others store theirs over ours, two faults": 1_775_972,
+    "own fetches, two occasions": 7_182_424,
+    "late sends, a watch each 330 s": 5_627_070,
+    "the newest is kept for the margin, checkCode silent": 3_736_237,
 }
 STEPS = {
     "no cut": 16,

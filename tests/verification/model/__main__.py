@@ -1,6 +1,6 @@
 """`python -m verification.model`: search everything, and print the tables of docs/explanation/verification.md.
 
-    PYTHONPATH=src:tests python -m verification.model                   everything: an hour, 4 GB
+    PYTHONPATH=src:tests python -m verification.model                   everything: three hours, 2 GB
     PYTHONPATH=src:tests python -m verification.model --only "no cut"   cases whose name holds this
     PYTHONPATH=src:tests python -m verification.model --traces          the way to each counterexample, too
 
@@ -18,7 +18,7 @@ from .search import Result, search, shown
 from .state import first
 
 
-def check(case: Case, at_most: int = 3_000_000) -> Result:
+def check(case: Case, at_most: int = 10_000_000) -> Result:
     """Search one case."""
     return search(first(case.refreshers, case.faults, case.dues), case.world, at_most)
 
@@ -79,7 +79,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="model", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name holds this")
     parser.add_argument("--traces", action="store_true", help="print every counterexample, not only unexpected ones")
-    parser.add_argument("--states", type=int, default=3_000_000, help="give up a case beyond this many states")
+    parser.add_argument("--states", type=int, default=10_000_000, help="give up a case beyond this many states")
     options = parser.parse_args(given)
     wrong = _search_denials(options.only, options.traces) + _draw_turns(options.only)
     wrong += _search_all(options.only, options.states, options.traces)

@@ -26,7 +26,7 @@ class Result:
         return self.complete and not self.trace
 
 
-def search(start: State, world: World, at_most: int = 3_000_000) -> Result:
+def search(start: State, world: World, at_most: int = 10_000_000) -> Result:
     """Every state that can be reached, or a shortest way to one that must not be."""
     collecting = gc.isenabled()
     # Nothing here is a cycle, and looking for cycles among a million tuples takes as long as the search.
