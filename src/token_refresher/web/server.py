@@ -68,7 +68,7 @@ def create_app(history: RunHistory, metrics: Callable[[], bytes] | None = None, 
     @app.get("/livez")
     def livez() -> tuple[Response, int]:
         live = history.is_live
-        return jsonify(status="ok" if live else "the loop stands still"), 200 if live else 503
+        return jsonify(status="ok" if live else "the loop has stopped"), 200 if live else 503
 
     if metrics is not None:
 

@@ -111,7 +111,7 @@ class _Routes:
         if wait_s and not self._auth.is_session(self._cookie):
             return _plain(f"Too many wrong tokens came from this address. {_later(wait_s)}", 429, _retry(wait_s))
         if request.method == "POST" and not self._may_post(bears):
-            return _plain("This did not come from the page itself. Open the page anew and try again.", 403)
+            return _plain("This did not come from the page itself. Reload the page and try again.", 403)
         if request.endpoint and request.endpoint.rpartition(".")[2] in ("file", "login", "login_form"):
             return None
         if self._auth.open or bears or self._auth.is_session(self._cookie):
