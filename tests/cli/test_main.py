@@ -24,8 +24,11 @@ from token_refresher import __version__
 from token_refresher.cli.exit_codes import EXIT_CODES
 from token_refresher.cli.main import main
 from token_refresher.cli.parser import build_parser
+from token_refresher.cli.report_views import _held_back
 from token_refresher.cli.table import Cell, as_plain, columns_of, filled
+from token_refresher.domain.model import Kind, Outcome, Target
 from token_refresher.domain.reasons import Reason
+from token_refresher.domain.report import Report, TargetReport
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = [sys.executable, "-m", "token_refresher"]
@@ -517,6 +520,15 @@ def test_a_second_refresh_says_why_what_is_due_was_left(call: Call, simulator: S
     ended = call("refresh")
     waits = r"^app0001 access_token: not renewed, BACKING_OFF: MISSING, but waits \d+ s after: wrong_secret\. "
     assert re.search(waits + "What to do: check APP_ID and APP_SECRET", ended.out, re.M)
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.KEPT])
+def test_why_a_due_credential_waits_is_said_though_checkcode_calls_the_stored_one_alive(
+    outcome: Outcome | None,
+) -> None:
+    held = TargetReport(Target("app0000", Kind.JS_TICKET), Reason.LOCKED.value, "a request may be out", outcome)
+    report = Report("1", "refresh", 0, 0, (held,), ())
+    assert list(_held_back(report)) == ["app0000 js_ticket: not renewed, LOCKED: a request may be out."]
 
 
 def test_one_code_is_spoken_of_in_the_singular(call: Call) -> None:

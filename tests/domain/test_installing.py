@@ -24,20 +24,20 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("environment")
 def test_in_the_clone_it_is_the_line_of_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_ROOT)
-    assert how_to_install("daemon") == ".venv/bin/pip install '.[daemon]'"
+    assert how_to_install("daemon") == ".venv/bin/pip install -e '.[daemon]'"
 
 
 @pytest.mark.usefixtures("environment")
 def test_elsewhere_it_names_the_clone_by_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert how_to_install("fc3") == f"{_ROOT}/.venv/bin/pip install '{_ROOT}[fc3]'"
+    assert how_to_install("fc3") == f"{_ROOT}/.venv/bin/pip install -e '{_ROOT}[fc3]'"
 
 
 def test_without_an_environment_it_is_the_pip_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_ROOT)
     monkeypatch.setattr(sys, "prefix", "/usr")
     monkeypatch.setattr(sys, "base_prefix", "/usr")
-    assert how_to_install("daemon") == "pip install '.[daemon]'"
+    assert how_to_install("daemon") == "pip install -e '.[daemon]'"
 
 
 def test_installed_it_leaves_the_clone_s_place_to_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ def test_the_file_may_give_the_address_of_redis_whole(configured: Configured) ->
 
 
 def test_an_application_in_both_places_is_a_mistake(configured: Configured) -> None:
-    assert "exclude each other" in the_mistake(configured(MINIMAL, APP_ID="app2"))
+    assert "set either APP_ID or CONFIG_FILE (or --config), not both" in the_mistake(configured(MINIMAL, APP_ID="app2"))
 
 
 def test_unknown_names_in_published_sections_are_warnings(configured: Configured) -> None:
@@ -719,6 +719,23 @@ def test_of_a_file_that_cannot_be_read_nothing_is_said_to_be_missing() -> None:
     assert len(mistakes({"CONFIG_FILE": "/nowhere", "LOG_LEVEL": "LOUD"})) == 2
 
 
+def test_a_relative_path_of_a_missing_file_says_where_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert the_mistake({"CONFIG_FILE": "app.yaml"}).endswith(f"(a path that begins at {tmp_path})")
+
+
+@each_line("content", ["a:\n\tb: 1\n", "a:\n- b: 1\n\tc: 2\n", "\ta: 1\n", "a:\n  b: 1\n\tc: 2\n"])
+def test_a_tab_that_indents_is_named(content: str, configured: Configured) -> None:
+    assert "a tab is where only blanks may be" in the_mistake(configured(content))
+
+
+def test_a_user_s_token_is_fetched_where_the_file_fetches_the_server_s(configured: Configured) -> None:
+    given = "oauth_api: {get_server_access_token_url: 'https://h:1/OAuth2/token'}\n"
+    assert str(read(configured(given + MINIMAL)).apps[0].endpoints.user_token_url) == "https://h:1/OAuth2/token"
+
+
 # ---- all at once, and without values
 
 
@@ -738,7 +755,7 @@ policy: {}
 """
     environ = configured(content, APP_ID="x", REDIS_KEY_PREFIX="{", PLATFORM_HTTPS_PROXY="h")
     expected = {
-        "CONFIG_FILE line 11: ", "APP_ID and CONFIG_FILE ", "oauth_api.get_js_ticket_url ",
+        "CONFIG_FILE line 11: ", "set either APP_ID or CONFIG_FILE ", "oauth_api.get_js_ticket_url ",
         "platforms.p.base_url ", "app_info entry 1: app_id must", "app_info entry 2: the name on line 6",
         "app_info entry 2: app_id is", "app_info entry 2: app_secret is", "REDIS_KEY_PREFIX ",
         "storage_redis.host ", "storage_redis.port ", "storage_redis.db ", "storage_redis.auth ",

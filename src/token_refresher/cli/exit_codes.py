@@ -27,7 +27,7 @@ EXIT_CODES: Mapping[int, str] = MappingProxyType(
         PLATFORM: "the platform refused or did not answer (open-id, check, doctor); refresh --force got no credential",
         INVOKE: "the function was not started, or brought no report (invoke)",
         INTERRUPTED: "interrupted by Ctrl-C (SIGINT); the daemon ends with 0",
-        UNWRITTEN: "output has no reader, or (unless a run fetched) is closed or on a full disk; the daemon goes on",
+        UNWRITTEN: "output has no reader, is closed or on a full disk (but for refresh, invoke); the daemon goes on",
         TERMINATED: "ended by SIGTERM; the daemon ends with 0, once it has begun",
     }
 )

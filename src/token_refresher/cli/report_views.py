@@ -109,7 +109,7 @@ def _by_older_token(report: Report) -> Iterator[str]:
 def _held_back(report: Report) -> Iterator[str]:
     """Of each credential that is due and was left, why."""
     for each in report.targets:
-        if each.reason in _POSTPONED and each.outcome is None:
+        if each.reason in _POSTPONED and each.outcome in (None, Outcome.KEPT):
             waits = each.reason == Reason.BACKING_OFF.value and each.error
             advice = f" What to do: {CATALOGUE[each.error].advice}." if waits else ""
             yield f"{_called(each)}: not renewed, {each.reason}: {each.sentence}.{advice}"

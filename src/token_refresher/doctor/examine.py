@@ -82,7 +82,7 @@ _ODD_FIX = "correct it or remove it: it may have no effect, or not the one you m
 
 
 def _settings_fix(problem: str) -> str:
-    if "exclude each other" in problem:
+    if problem.startswith("set either APP_ID"):
         return "unset CONFIG_FILE, or unset APP_ID, APP_SECRET and APP_NAME"
     if problem.startswith("CONFIG_FILE") and "(the file " in problem:
         return "correct that file at the place that is named"

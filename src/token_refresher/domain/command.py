@@ -128,5 +128,5 @@ def _shown(value: Any) -> str:
     """A value as it may be logged: one line, short, without anything that could be a secret."""
     if not isinstance(value, str):
         return f"of type {type(value).__name__}"
-    shown = "".join(char if char.isalnum() or char in "_-./" else "?" for char in value[:_SHOWN])
+    shown = "".join(char if char.isalnum() or char in "_-./," else "?" for char in value[:_SHOWN])
     return f"{shown!r}" + (" (cut)" if len(value) > _SHOWN else "")

@@ -95,7 +95,9 @@ CATALOGUE: Mapping[str, Entry] = {
     # the request never left
     "not_sent_dns": Entry(True, "check the platform's host name, and the name server of this machine", of_caller=True),
     "not_sent_connect": Entry(
-        True, "check the network and the NAT gateway between this machine and the platform", of_caller=True
+        True,
+        "check PLATFORM_BASE_URL, and the network and NAT gateway between this machine and the platform",
+        of_caller=True,
     ),
     "not_sent_tls": Entry(
         False,

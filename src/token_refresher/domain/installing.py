@@ -17,7 +17,8 @@ def how_to_install(extra: str) -> str:
     if not (checkout / "pyproject.toml").is_file():
         return f"pip install '/path/to/the/clone[{extra}]'"
     pip = "pip" if sys.prefix == sys.base_prefix else shlex.quote(_shown(environment / "bin" / "pip"))
-    return f"{pip} install '{_shown(checkout)}[{extra}]'"
+    # Editable, as `make` installs it: a copy would not follow the checkout.
+    return f"{pip} install -e '{_shown(checkout)}[{extra}]'"
 
 
 def _shown(path: Path) -> str:

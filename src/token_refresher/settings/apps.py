@@ -23,7 +23,7 @@ def read_apps(sources: SettingsSources) -> tuple[App, ...]:
     if sources.from_env:
         return _from_env(sources)
     if env.find("APP_ID"):
-        reader.problems.append("APP_ID and CONFIG_FILE exclude each other: give one of them")
+        reader.problems.append("set either APP_ID or CONFIG_FILE (or --config), not both")
     standard, platforms = _standard(sources), _platforms(sources)
     if sources.broken:
         return ()
@@ -76,13 +76,14 @@ def _standard(sources: SettingsSources) -> Endpoints:
     def url(name: str, otherwise: PlatformUrl) -> PlatformUrl:
         return sources.reader.parse(api.find(name), PlatformUrl.parse) or otherwise
 
+    token_url = url("get_server_access_token_url", default.token_url)
     ticket_url = url("get_js_ticket_url", default.ticket_url)
     given = Endpoints(
-        url("get_server_access_token_url", default.token_url),
+        token_url,
         ticket_url,
-        # The published file lacks this address.
+        # Files leave these out: what is not named is on the host of its neighbor.
         url("check_code_url", ticket_url.beside("checkCode")),
-        url("get_user_access_token_url", default.user_token_url),
+        url("get_user_access_token_url", token_url),
     )
     return Endpoints.at(base) if base else given
 

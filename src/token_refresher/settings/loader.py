@@ -92,6 +92,13 @@ def read_from(origin: Origin) -> Settings:
     return replace(settings, warnings=tuple(dict.fromkeys(reader.warnings)))
 
 
+def _where(path: str) -> str:
+    """Where a configuration file is, or should be. What is not a file may be a secret, and is not shown."""
+    if os.path.isfile(path):
+        return f" (the file {path})"
+    return "" if os.path.isabs(path) else f" (a path that begins at {os.getcwd()})"
+
+
 def _sources(origin: Origin) -> SettingsSources:
     reader, env = SettingsReader(origin), Scope("", origin.environ)
 
@@ -104,8 +111,7 @@ def _sources(origin: Origin) -> SettingsSources:
         try:
             return load(path, reader.problems)
         except InvalidValueError as error:
-            # What is a file is a path, and not a secret in the wrong place.
-            raise InvalidValueError(error.what + (f" (the file {path})" if os.path.isfile(path) else "")) from None
+            raise InvalidValueError(error.what + _where(path)) from None
 
     config = env.find("CONFIG_FILE")
     file = reader.parse(config and config._replace(name="CONFIG_FILE (or --config)"), read_file)

@@ -66,7 +66,10 @@ def _parse(text: str, problems: list[str]) -> Value:
         # The parser's own words may quote the file (tags, escapes), so only the place is passed on.
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidValueError(f"is not valid YAML{where}: {_probable_cause(error)}") from None
+        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        tab = any("\t" in each[: len(each) - len(each.lstrip())] for each in line)
+        cause = _CAUSES[0][1] if tab else _probable_cause(error)
+        raise InvalidValueError(f"is not valid YAML{where}: {cause}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # The pure Python parser stumbles over escapes and version numbers out of range.
         raise InvalidValueError("is not valid YAML") from None
