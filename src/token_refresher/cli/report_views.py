@@ -204,7 +204,7 @@ def _warn(report: Report, output: Output) -> None:
             output.note(f"warning: {_called(each)}: {warning}", Style.SOON)
     for warning in report.warnings:
         # What may be over by itself needs no person.
-        if not (output.quiet and warning.startswith(EARLIER_SELF)):
+        if not (output.quiet and warning.endswith(EARLIER_SELF)):
             output.note(f"warning: {warning}", Style.SOON)
     output.note_odd()
     for each in report.targets:

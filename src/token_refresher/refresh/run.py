@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 Read = Snapshot | StoreError
 
-# So begins a warning about another copy of this program, and one about what may be this copy itself.
+# So begins a warning about another copy of this program.
 SICK_COPY = "another copy"
-EARLIER_SELF = f"{SICK_COPY}, or this one before its settings changed,"
+# So ends one that may be about this copy itself.
+EARLIER_SELF = "; it is this copy itself if its settings were corrected since"
 # Of one kind, a sentence names at most so many credentials.
 _NAMED = 10
 # The ranks among what is urgent of what is due or in doubt, and of audits.
@@ -335,13 +336,13 @@ class _Job:
 
 
 def _about_sick(copy: Caller, snapshot: Snapshot, own: str, policy: Policy) -> str:
-    who = SICK_COPY if is_another(snapshot, copy, own, policy) else EARLIER_SELF
+    doubt = "" if is_another(snapshot, copy, own, policy) else EARLIER_SELF
     what = "does not end its attempts" if copy.code == "no_end" else f"is refused: {copy.code}"
     last, ends = failed_at(snapshot, copy, policy), note_ends_at(snapshot, copy, policy)
     last_at, ends_at = (instant(each // 1000, snapshot.now_ms // 1000).clock for each in (last, ends))
     return (
-        f"{who} ({copy.name}) {what} (application {snapshot.target.app_id}), last at {last_at}; "
-        f"unless it fails again, this note ends by itself at {ends_at}"
+        f"{SICK_COPY} ({copy.name}) {what} (application {snapshot.target.app_id}), last at {last_at}; "
+        f"unless it fails again, this note ends by itself at {ends_at}{doubt}"
     )
 
 

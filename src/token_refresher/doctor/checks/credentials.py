@@ -162,8 +162,7 @@ def _failing(check: Check, each: Stored, policy: Policy) -> Finding | None:
         return None
     worst = max(failing, key=lambda one: one.failures)
     sure = is_another(snapshot, worst, each.caller, policy)
-    other = "another copy" if sure else "another copy, or this one before its settings changed,"
-    whose = "this copy" if worst.name == each.caller else f"{other} ({worst.name})"
+    whose = "this copy" if worst.name == each.caller else f"another copy ({worst.name})"
     entry = CATALOGUE.get(worst.code)
     what = f"is refused: {worst.code}" if entry and entry.of_caller else f"fails: {worst.code or 'unknown why'}"
     fix = entry.advice if entry else "run `token-refresher refresh` and read what it reports"
