@@ -68,7 +68,7 @@ def report_in(answer: Answer, secrets: tuple[str, ...]) -> dict[str, Any] | Invo
     content = answer.content
     if content.keys() >= _REPORT:
         return content
-    what = "the answer is no report of the refresher" if content else "the answer is not a JSON object"
+    what = "the answer is not a report of the refresher" if content else "the answer is not a JSON object"
     return InvokeError(what, status=answer.status, request_id=name_shown(answer.request_id, secrets))
 
 
