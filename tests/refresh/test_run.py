@@ -643,7 +643,7 @@ def test_a_copy_that_is_refused_or_does_not_end_its_attempts_is_named(stage: Sta
     )
     for command in (Command(), Command(Action.STATUS)):
         said = stage.run(command).warnings
-        assert tuple(re.sub("[0-9:]{8} UTC.*", "", each) for each in said) == expected
+        assert tuple(re.sub("([0-9-]{10} [0-9:]{5}|[0-9:]{8}) UTC.*", "", each) for each in said) == expected
         assert all("; unless it fails again, this note ends by itself at " in each for each in said)
 
 
