@@ -1,7 +1,7 @@
 """What a warm instance and a reader do again and again, measured by pyperf. Started by bench.py, once for each tree.
 
 BENCH_CONFIGS names configuration files of 1 and more applications, separated by colons; BENCH_FAR_CONFIG another one,
-of a platform with a latency; BENCH_REDIS_URL is a reader's.
+of a platform with a latency; BENCH_REDIS_URL is the database that they name.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _tick(path: str, apps: int) -> Callable[[], Any]:
 
 def _refresh(path: str, apps: int) -> Callable[[], Any]:
     """A tick that fetches everything, since Redis is empty."""
-    handler, client = _function(path), _client(path)
+    handler, client = _function(path), redis.Redis.from_url(os.environ["BENCH_REDIS_URL"])
     client.flushdb()
     _expect(handler(_TICK), "MISSING", 2 * apps)
     return lambda: (client.flushdb(), handler(_TICK))
@@ -118,12 +118,6 @@ def _cron(path: str, *, emptied: bool = False) -> Callable[[], Any]:
     if emptied:
         return lambda: (client.flushdb(), cron_pattern.tick(config, client))
     return lambda: cron_pattern.tick(config, client)
-
-
-def _client(path: str) -> redis.Redis:
-    with open(path, encoding="utf-8") as file:
-        storage = yaml.safe_load(file)["storage_redis"]
-    return redis.Redis(host=storage["host"], port=storage["port"], db=storage["db"])
 
 
 def _reader(app_id: str) -> Callable[[], Any]:

@@ -7,11 +7,9 @@ lease. What endangers a reader soonest comes first, be it a question or a fetch.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from token_refresher.domain.command import Action, Command, partners
@@ -158,8 +156,20 @@ class _Job:
             self._look_what_stayed()
         return [self._report(target) for target in self._reported(targets)]
 
+    def _known(self, targets: Iterable[Target]) -> list[Result]:
+        """What there is of these targets: one that could not be read has no result."""
+        return [self.results[target] for target in targets if target in self.results]
+
+    def _both_of(self, app: App) -> list[Result]:
+        return self._known(Target(app.app_id, kind) for kind in Kind)
+
+    @property
+    def _stored(self) -> list[Target]:
+        """What this run has stored a new credential for."""
+        return [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
+
     def _busy(self, targets: Sequence[Target]) -> bool:
-        results = [self.results[target] for target in targets if target in self.results]
+        results = self._known(targets)
         if self.command.action is Action.CHECK:
             return any(result.snapshot.code for result in results)
         return any(self._work_for(result) for result in results)
@@ -192,8 +202,7 @@ class _Job:
 
     def _failed(self, app: App) -> bool:
         caller = self.refresher.callers[app.app_id]
-        own = (self.results[target] for target in map(partial(Target, app.app_id), Kind) if target in self.results)
-        return any(result.snapshot.lease.caller(caller).failures for result in own)
+        return any(result.snapshot.lease.caller(caller).failures for result in self._both_of(app))
 
     def _was_limited(self, app: App) -> bool:
         return self.refresher.limits.again(asking(app), app.app_id)
@@ -204,7 +213,7 @@ class _Job:
         What was asked about in vain the last time comes last: what cannot be learned hides nothing that can.
         """
         caller = self.refresher.callers[app.app_id]
-        results = [self.results[target] for target in targets if target in self.results]
+        results = self._known(targets)
         asked = [result.snapshot for result in results if result.decision.ask]
         heard = [snapshot for snapshot in asked if not snapshot.lease.in_vain(caller)]
         if any(snapshot.complaint for snapshot in heard):
@@ -243,15 +252,19 @@ class _Job:
 
     def _look_what_stayed(self) -> None:
         """Read again what was stored: a Redis that is full may evict it at once, and no reader finds it."""
-        stored = [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
-        with contextlib.suppress(StoreError):
-            for target, read in zip(stored, self.refresher.store.look(stored) if stored else (), strict=True):
-                if isinstance(read, Snapshot) and read.raw is None:
-                    self.results[target].see(read, self.refresher.clock())
-                    gone = StoreError(
-                        "Redis dropped the credential right after it was stored: it is full", code="redis_out_of_memory"
-                    )
-                    self.results[target].fail(Outcome.LOST, gone)
+        stored = self._stored
+        if not stored:
+            return
+        try:
+            found = self.refresher.store.look(stored)
+        except StoreError:
+            # Each was stored, and Redis has said so. What became of it since, the next run sees.
+            return
+        for target, read in zip(stored, found, strict=True):
+            if isinstance(read, Snapshot) and read.raw is None:
+                what = "Redis dropped the credential right after it was stored: it is full"
+                self.results[target].see(read, self.refresher.clock())
+                self.results[target].fail(Outcome.LOST, StoreError(what, code="redis_out_of_memory"))
 
     def _preparing(self, platform: Platform) -> Callable[[App], Application]:
         from token_refresher.refresh.application import Application
@@ -264,8 +277,7 @@ class _Job:
         renew = Renew(*parts, watch, clock=r.clock, until=self.until, new_attempt=r.new_id, callers=r.callers)
 
         def prepare(app: App) -> Application:
-            both = (Target(app.app_id, kind) for kind in Kind)
-            own = {target: self.results[target] for target in both if target in self.results}
+            own = {result.snapshot.target: result for result in self._both_of(app)}
             caller = r.callers[app.app_id]
             how = (command, r.policy, r.store, watch, renew)
             return Application(app, own, *how, caller=caller, clock=r.clock, pause=r.pause)
@@ -296,8 +308,7 @@ class _Job:
         """What an interrupted run has stored, and whom its leases keep waiting, in one sentence."""
         if not self._changes:
             return "nothing was changed"
-        stored = [target for target, result in self.results.items() if result.outcome is Outcome.ISSUED]
-        says = f"stored: {_listed(stored)}" if stored else "no credential was stored"
+        says = f"stored: {_listed(self._stored)}" if self._stored else "no credential was stored"
         held = [target for target, result in self.results.items() if self._is_held(result.snapshot)]
         if not held:
             return says

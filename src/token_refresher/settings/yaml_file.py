@@ -24,9 +24,10 @@ _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _STRING_TAGS = frozenset((None, "!", "tag:yaml.org,2002:str"))
 # What YAML forbids. Looked for here, since the parsers report it without a line.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TAB = "a tab is where only blanks may be"
 # What the parsers say, and what a person has probably written. The first that fits counts.
 _CAUSES = (
-    (r"'\\t'|\btabs?\b", "a tab is where only blanks may be"),
+    (r"'\\t'|\btabs?\b", _TAB),
     ("quoted scalar|end of stream", "a quote is not closed"),
     ("flow (sequence|mapping|node)", "a bracket or brace is not closed"),
     ("mapping values are not allowed", "a value that holds a colon needs quotes, or the line is indented too far"),
@@ -66,16 +67,16 @@ def _parse(text: str, problems: list[str]) -> Value:
         # The parser's own words may quote the file (tags, escapes), so only the place is passed on.
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        tab = any("\t" in each[: len(each) - len(each.lstrip())] for each in line)
-        cause = _CAUSES[0][1] if tab else _probable_cause(error)
-        raise InvalidValueError(f"is not valid YAML{where}: {cause}") from None
+        line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
+        raise InvalidValueError(f"is not valid YAML{where}: {_probable_cause(error, line)}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # The pure Python parser stumbles over escapes and version numbers out of range.
         raise InvalidValueError("is not valid YAML") from None
 
 
-def _probable_cause(error: yaml.MarkedYAMLError) -> str:
+def _probable_cause(error: yaml.MarkedYAMLError, line: str) -> str:
+    if re.match(r"\s*\t", line):
+        return _TAB
     said = f"{error.context} {error.problem}"
     return next(cause for mark, cause in _CAUSES if re.search(mark, said))
 

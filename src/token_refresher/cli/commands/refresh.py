@@ -139,7 +139,6 @@ def _run(
 
     Raises CommandError, SettingsError and StoreError as its parts do.
     """
-
     if output.quiet:
         refuse_quiet_json(options)
     settings = read_settings(environ, output)

@@ -161,7 +161,7 @@ def _envelope(reply: HttpResponse) -> ApiResponse:
     status, message, data = whole(envelope.get("status")), envelope.get("message"), envelope.get("data")
     if status is None:
         raise unusable_response(f"no status (HTTP {http_status})")
-    # A no is one whatever stands beside its status.
+    # The status alone makes a no.
     if not 4000 <= status < 5000:
         if not isinstance(message, (str, int, float, type(None))):
             raise unusable_response(f"no message (status {status})")
@@ -252,18 +252,22 @@ def _application_is_out(status: int, message: str) -> bool:
 
 def _judges(status: int, message: str) -> bool:
     """Whether a no without a known cause is about the application or the credential, and not about nothing."""
-    if _SPEAKS_OF_APPLICATION.search(message) or _SPEAKS_OF_OWNER.search(message):
+    if _names_application(message):
         return True
     if status == _GENERAL and (_SAYS_NOTHING.fullmatch(message) or _SPEAKS_OF_CALLER.search(message)):
         return False
     return not _SPEAKS_OF_TROUBLE.search(message)
 
 
+def _names_application(text: str) -> bool:
+    """Whether a text names the application, or the account that it belongs to."""
+    return bool(_SPEAKS_OF_APPLICATION.search(text) or _SPEAKS_OF_OWNER.search(text))
+
+
 def _out_of_service(message: str, verb: re.Pattern[str]) -> bool:
     for part in (*_SENTENCES.split(message), *_PARTS.split(message)):
         said = _REASON.sub("", part)
-        about_it = _SPEAKS_OF_APPLICATION.search(said) or _SPEAKS_OF_OWNER.search(said)
-        found = about_it and verb.search(said)
+        found = _names_application(said) and verb.search(said)
         if found and not _OF_AN_APPLICATION.search(said, 0, found.start()):
             return True
     return False
