@@ -25,12 +25,16 @@ def test_after_an_interrupt_what_has_begun_ends_before_the_run_leaves(count: int
         ended.append(number)
 
     def interrupt(*_: object) -> None:
-        interrupted.set()
-        raise KeyboardInterrupt
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
 
     def person() -> None:
         at_work.wait(_WAIT_S)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        # Again, where the first came just before the main thread began to wait: Python then hears of it only later.
+        while not interrupted.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            interrupted.wait(0.1)
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:

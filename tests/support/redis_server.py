@@ -215,8 +215,11 @@ class RedisServer:
         """
         if self.paused:
             self.resume()
-        if self.alive and keep_data and self.options.get("appendonly", "no") == "no":
-            self.client().save()
+        if self.alive and keep_data:
+            if self.options.get("appendonly", "no") == "no":
+                self.client().save()
+            else:
+                self._leave()
         self._end()
         if not keep_data:
             (self.directory / "dump.rdb").unlink(missing_ok=True)
@@ -298,17 +301,28 @@ class RedisServer:
             time.sleep(_ASK_EVERY_S)
         raise RuntimeError(f"redis-server does not answer:\n{self.log}")
 
+    def _leave(self) -> None:
+        """Have the server write what its append-only file lacks, and end.
+
+        Not by SIGTERM: its handler asks for the time, for which libfaketime may wait for ever.
+        """
+        self._before_end()
+        self.client().shutdown(nosave=True)
+        self._reap()
+
+    def _before_end(self) -> None:
+        for function in type(self).before_end:
+            function(self)
+
     def _end(self) -> None:
         if self.alive:
             if self.paused:
                 self.resume()
-            for function in type(self).before_end:
-                function(self)
-            for client in self._clients:
-                client.close()
-            persists = self.options.get("appendonly", "no") != "no"
-            # What must be on disk is there already, unless it is an append-only file that is not yet flushed.
-            os.kill(self.pid, signal.SIGTERM if persists else signal.SIGKILL)
+            self._before_end()
+            # What must be on disk is there already.
+            os.kill(self.pid, signal.SIGKILL)
+        for client in self._clients:
+            client.close()
         self._clients.clear()
         self._reap()
 
