@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from .bounded import BOUNDED
 from .result import Result, broken
 from .run import play_all
 from .scenario import Scenario
@@ -53,7 +54,7 @@ def chosen(given: argparse.Namespace, scenarios: Mapping[str, Scenario]) -> dict
     found = {
         name: scenario
         for name, scenario in scenarios.items()
-        if (any(text in name for text in given.only) if given.only else given.full or not scenario.full_only)
+        if (any(text in name for text in given.only) if given.only else given.full or name in BOUNDED)
     }
     if not found:
         raise SystemExit(f"no scenario is called so; --list names all {len(scenarios)}")

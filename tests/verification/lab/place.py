@@ -8,17 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import certifi
 import yaml
 
 from platform_simulator import Simulator
+from support.authorities import one_authority
 from support.redis_server import RedisServer
 from support.world import World
 from token_refresher.domain.clock import steady_clock
 from token_refresher.store.errors import client_errors
-
-# Loading all authorities takes longer than everything else in a run, and the simulator is asked without TLS.
-_FIRST_END = "-----END CERTIFICATE-----\n"
 
 
 class Place:
@@ -114,7 +111,7 @@ class Place:
     # -- settings ----------------------------------------------------------------------------
 
     def _environ(self, server: RedisServer, policy: dict[str, float]) -> dict[str, str]:
-        bundle = self._file("ca.pem", Path(certifi.where()).read_text().partition(_FIRST_END)[0] + _FIRST_END)
+        bundle = self._file("ca.pem", one_authority())
         own = {"REDIS_URL": server.url, "PLATFORM_CA_BUNDLE": str(bundle)}
         return self.world.settings_env(self.apps, **policy) | own
 

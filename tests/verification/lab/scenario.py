@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .place import Place
@@ -82,8 +82,7 @@ class Scenario:
 
     `copies` run at every tick, as processes; with `turns` one at a tick, one after the other. `wrong_clock_s` is how
     far the last copy's clock is ahead. The timer fires every `tick_s`. `policy` are numbers by their names in Policy.
-    `full_only`: too long for the bounded part. `baseline` False: it says nothing about others. `place` makes what it
-    plays in.
+    `baseline` False: it says nothing about others. `place` makes what it plays in.
     """
 
     name: str
@@ -97,7 +96,6 @@ class Scenario:
     policy: dict[str, float] = field(default_factory=dict)
     outside: str = ""
     bounds: Bounds = Bounds()
-    full_only: bool = False
     baseline: bool = True
     place: Callable[..., Place] = Place
 
@@ -116,10 +114,3 @@ class Scenario:
             "outside": self.outside,
             "bounds": vars(self.bounds),
         }
-
-
-def bounded_without(parts: tuple[str, ...], scenarios: tuple[Scenario, ...]) -> tuple[Scenario, ...]:
-    """The scenarios, of which those whose names hold one of these parts are played by the full lab only."""
-    return tuple(
-        replace(each, full_only=True) if any(part in each.name for part in parts) else each for each in scenarios
-    )

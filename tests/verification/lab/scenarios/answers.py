@@ -102,9 +102,6 @@ CASES = {
     "a credential of 512 characters": _Case((Fault.code_length(512),)),
     "a credential outside ASCII": _Case((Fault.unicode_code(),)),
 }
-# The rest of the matrix differs in nothing from these but in length.
-_ALWAYS = ("28 min",)
-_ALL_LENGTHS = ("http 500", "html, executed", "no answer, executed", "status 4000", "wrong types")
 
 
 def _bounds(case: _Case, lasting_s: float) -> Bounds:
@@ -131,7 +128,6 @@ def _scenario(name: str, case: _Case, length: str) -> Scenario:
         policy=_SHORT_WAITS if case.hangs else {},
         bounds=_bounds(case, lasting_s),
         baseline=case.baseline,
-        full_only=length not in _ALWAYS and name not in _ALL_LENGTHS,
     )
 
 
@@ -183,7 +179,6 @@ SCENARIOS = (
             for number, variant in enumerate(WRONG_TYPES)
         ),
         bounds=Bounds(fetches=2 * len(WRONG_TYPES), heal_s=_LOCKED_S),
-        full_only=True,
     ),
     *(_late(delay_s) for delay_s in (1, 60, 119, 240)),
     *(_down(minutes) for minutes in (5, 15, 28, 120)),

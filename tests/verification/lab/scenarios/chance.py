@@ -9,7 +9,7 @@ from verification.lab.scenario import DAY_S, HOUR_S, At, Bounds, Scenario
 _SHORT_WAITS = {"request_total_s": 0.5}
 
 
-def _random(name: str, duration_s: float, *, full_only: bool = False) -> Scenario:
+def _random(name: str, duration_s: float) -> Scenario:
     return Scenario(
         name=name,
         sentence="At every tick each of ten kinds of fault strikes with 1 %: answers, kills, freezes, others, ticks.",
@@ -18,11 +18,10 @@ def _random(name: str, duration_s: float, *, full_only: bool = False) -> Scenari
         policy=_SHORT_WAITS,
         # A credential goes out for nothing with about every second fault; none is missing for longer than a lock.
         bounds=Bounds(none_s=None, fetches=int(duration_s / 600), heal_s=400),
-        full_only=full_only,
     )
 
 
 SCENARIOS = (
     *(_random(f"six random hours, {number}", 7 * HOUR_S) for number in range(1, 4)),
-    *(_random(f"a random day, {number}", DAY_S, full_only=True) for number in range(1, 4)),
+    *(_random(f"a random day, {number}", DAY_S) for number in range(1, 4)),
 )

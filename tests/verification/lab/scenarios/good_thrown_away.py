@@ -113,7 +113,7 @@ SCENARIOS = (
         Answers(start=_DUE, lasting_s=_LASTING_S, faults=(Fault.cut(executed=True),), paths=(CHECK_PATH,)),
         bounds=Bounds(fetches=6, heal_s=_HEALED_S),
     ),
-    _scenario("two copies", "two copies run", _calls_invalid(_DUE), copies=2, full_only=True),
+    _scenario("two copies", "two copies run", _calls_invalid(_DUE), copies=2),
     _scenario(
         "slow timer",
         "the timer fires every five minutes",

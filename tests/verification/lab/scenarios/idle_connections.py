@@ -26,7 +26,6 @@ def _dead(way: str, many: str, **more: object) -> Scenario:
         bounds=Bounds(failed_runs=0, heal_s=60),
         baseline=False,
         place=_PLACES[many],
-        full_only=many.startswith("70"),
     )
 
 

@@ -11,7 +11,7 @@ from platform_simulator.credentials import JS_TICKET
 from verification.lab.filled_places import ManyApps
 from verification.lab.held import HeldRun
 from verification.lab.people import Lost, Moved
-from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, Trouble, bounded_without
+from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, Trouble
 from verification.lab.troubles import FETCHES, Answers, Complaints, Forced, Shortened, SomebodyElse
 
 # Found within an audit, a tick and a run.
@@ -237,15 +237,4 @@ _BESIDE = (
     _beside("the platform of twenty limits all", _ThirtyTwenty, _moved("limits"), 6),
 )
 
-# Brothers of those that the bounded part plays.
-_FULL = (
-    "for 120 s",
-    "503 for 300 s, someone",
-    "tokens alone",
-    "for 295 s",
-    "eighty",
-    "for 300 s, 64 at",
-    "five get 429 for 300 s",
-)
-
-SCENARIOS = bounded_without(_FULL, (*_FETCHES, *_QUESTIONS, *_BESIDE))
+SCENARIOS = (*_FETCHES, *_QUESTIONS, *_BESIDE)

@@ -13,7 +13,7 @@ from verification.lab.filled_places import (
     SixtyQuestionsLimited,
 )
 from verification.lab.place import Place, TwoDeployments
-from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, bounded_without
+from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario
 from verification.lab.troubles import EVERYTHING, FETCHES, Answers
 
 _SILENT_S = 10 * MINUTE_S
@@ -138,7 +138,6 @@ def _thirty(name: str, place: type[Place], hours: float) -> Scenario:
         bounds=Bounds(none_s=2 * 360, heal_s=None, questions=int(120 * 20 * hours)),
         baseline=False,
         place=place,
-        full_only=hours > 1,
     )
 
 
@@ -164,56 +163,42 @@ def _superseded(name: str, place: type[Place], fetches: int) -> Scenario:
     )
 
 
-# Brothers of those that the bounded part plays.
-_FULL = (
-    "garbage",
-    "503",
-    "404",
-    "and no more",
-    "each fetch is",
-    "checkCode slow",
-    "10 min behind",
-)
-
-SCENARIOS = bounded_without(
-    _FULL,
-    (
-        _urgent("silent", CheckCodeSilent),
-        _urgent("slow", CheckCodeSlow),
-        _limited("each request is answered with 429", EVERYTHING, 20),
-        _limited("each fetch is answered with 429", FETCHES, 20),
-        _limited("each question is answered with 429", (CHECK_PATH,), 60),
-        _limited("each request is answered with 429 and no more", EVERYTHING, 20, Fault.status(429)),
-        *(
-            _limited(f"each request is answered with {words}", EVERYTHING, 20, fault)
-            for words, fault in {
-                "429, to come again in a day": Fault.status(429, b"slow down", {"Retry-After": "86400"}),
-                "429 and garbage": Fault.status(429, b"{}", {"Retry-After": "soon"}),
-                "503, to come again in two minutes": Fault.status(503, b"", {"Retry-After": "120"}),
-                "403 and a page": Fault.status(403, b"<html>Forbidden</html>"),
-                "404 and a page": Fault.status(404, b"<html>Not found</html>"),
-            }.items()
-        ),
-        _few("two requests a minute", TwoAMinute, Bounds(none_s=0, heal_s=None)),
-        _few("one request a minute", OneAMinute, Bounds(none_s=300, heal_s=None)),
-        _thirty("which it says in seconds", SixtyLimited, 0.5),
-        *(
-            _thirty(name, place, 2.5)
-            for name, place in {
-                "in seconds, over a renewal": SixtyLimited,
-                "as a date": SixtyLimitedByDate,
-                "without a word": SixtyLimitedSilently,
-                "of checkCode only": SixtyQuestionsLimited,
-            }.items()
-        ),
-        _superseded("the platform's clock is 65 s behind, without a Date", NoDateBehind, 10),
-        _superseded("the platform's clock is 10 min behind, without a Date", NoDateFarBehind, 10),
-        _superseded("the platform's clock is 65 s ahead, without a Date", NoDateAhead, 10),
-        # Each credential is superseded at its issue and lives ten minutes, of which seven are used. Two of each fetch
-        # count.
-        _superseded("a gateway sends each fetch twice, the first answer counts", Twice, 110),
-        _superseded("a gateway sends each fetch twice, the last answer counts", TwiceLast, 20),
-        # A credential of the other ends the own one ten minutes later: that often each has to fetch, and no more.
-        _superseded("two prefixes on one application", TwoDeployments, 60),
+SCENARIOS = (
+    _urgent("silent", CheckCodeSilent),
+    _urgent("slow", CheckCodeSlow),
+    _limited("each request is answered with 429", EVERYTHING, 20),
+    _limited("each fetch is answered with 429", FETCHES, 20),
+    _limited("each question is answered with 429", (CHECK_PATH,), 60),
+    _limited("each request is answered with 429 and no more", EVERYTHING, 20, Fault.status(429)),
+    *(
+        _limited(f"each request is answered with {words}", EVERYTHING, 20, fault)
+        for words, fault in {
+            "429, to come again in a day": Fault.status(429, b"slow down", {"Retry-After": "86400"}),
+            "429 and garbage": Fault.status(429, b"{}", {"Retry-After": "soon"}),
+            "503, to come again in two minutes": Fault.status(503, b"", {"Retry-After": "120"}),
+            "403 and a page": Fault.status(403, b"<html>Forbidden</html>"),
+            "404 and a page": Fault.status(404, b"<html>Not found</html>"),
+        }.items()
     ),
+    _few("two requests a minute", TwoAMinute, Bounds(none_s=0, heal_s=None)),
+    _few("one request a minute", OneAMinute, Bounds(none_s=300, heal_s=None)),
+    _thirty("which it says in seconds", SixtyLimited, 0.5),
+    *(
+        _thirty(name, place, 2.5)
+        for name, place in {
+            "in seconds, over a renewal": SixtyLimited,
+            "as a date": SixtyLimitedByDate,
+            "without a word": SixtyLimitedSilently,
+            "of checkCode only": SixtyQuestionsLimited,
+        }.items()
+    ),
+    _superseded("the platform's clock is 65 s behind, without a Date", NoDateBehind, 10),
+    _superseded("the platform's clock is 10 min behind, without a Date", NoDateFarBehind, 10),
+    _superseded("the platform's clock is 65 s ahead, without a Date", NoDateAhead, 10),
+    # Each credential is superseded at its issue and lives ten minutes, of which seven are used. Two of each fetch
+    # count.
+    _superseded("a gateway sends each fetch twice, the first answer counts", Twice, 110),
+    _superseded("a gateway sends each fetch twice, the last answer counts", TwiceLast, 20),
+    # A credential of the other ends the own one ten minutes later: that often each has to fetch, and no more.
+    _superseded("two prefixes on one application", TwoDeployments, 60),
 )

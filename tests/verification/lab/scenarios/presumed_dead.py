@@ -21,7 +21,7 @@ from verification.lab.filled_places import (
 from verification.lab.held import HeldRun
 from verification.lab.people import Disabled, Lost, SecretReset, TakenOut, Withdrawn
 from verification.lab.place import Place
-from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, Trouble, bounded_without
+from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Due, Scenario, Trouble
 from verification.lab.troubles import (
     EVERYTHING,
     FETCHES,
@@ -385,45 +385,15 @@ _READERS = (
     ),
 )
 
-# Brothers of those that the bounded part plays.
-_FULL = (
-    "white list (4000)",
-    "status 4104",
-    "HTTP 403",
-    "HTTP 502",
-    "once that the",
-    "alone, killed after its lease",
-    "alone, killed before send",
-    "before store, access_token",
-    "frozen 90 min before store",
-    "not executed",
-    "an error page, executed",
-    "with a TTL of a day",
-    "disabled, in the margin",
-    "disabled, a reader",
-    "disabled, with a word of quotas",
-    "disabled, as not added",
-    "by hand",
-    "softly, credentials are fresh",
-    "softly, a twin",
-    "with a cut answer",
-    "both with an error page",
-    "both are due at once",
-    "long before a refresh",
-)
-
-SCENARIOS = bounded_without(
-    _FULL,
-    (
-        *_RESETS,
-        *_ROTATIONS,
-        *_DISABLED,
-        *_SAY_DISABLED,
-        *_REFUSES_TO_SAY,
-        *_ALONE,
-        *_OLD_VALUES,
-        *_LOCKS,
-        *_GRACELESS,
-        *_READERS,
-    ),
+SCENARIOS = (
+    *_RESETS,
+    *_ROTATIONS,
+    *_DISABLED,
+    *_SAY_DISABLED,
+    *_REFUSES_TO_SAY,
+    *_ALONE,
+    *_OLD_VALUES,
+    *_LOCKS,
+    *_GRACELESS,
+    *_READERS,
 )

@@ -182,8 +182,6 @@ SCENARIOS = (
         outside="no healthy run for longer than the margin of 30 min",
         # Both credentials are missing from their end to the next tick after it is over; none is ever refused.
         bounds=Bounds(none_s=2 * 13 * MINUTE_S, heal_s=75),
-        # The baseline's client takes seconds for each refusal.
-        full_only=True,
         place=BehindWire,
     ),
 )

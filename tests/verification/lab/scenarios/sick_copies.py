@@ -21,7 +21,7 @@ from verification.lab.people import SecretReset
 from verification.lab.place import Place
 from verification.lab.places import OverTls
 from verification.lab.redis_troubles import Flushed
-from verification.lab.scenario import MINUTE_S, At, Bounds, Due, Scenario, Trouble, bounded_without
+from verification.lab.scenario import MINUTE_S, At, Bounds, Due, Scenario, Trouble
 from verification.lab.troubles import Complaints, Forced, Shortened, SomebodyElse
 
 _DURATION_S = 150 * MINUTE_S
@@ -117,69 +117,50 @@ def _forgotten(hard: bool, ahead_s: float, copies: int = 1) -> Scenario:
 _OTHERS = SomebodyElse(start=Due())
 _KILLED = "killed after its lease"
 
-# Brothers of those that the bounded part plays.
-_FULL = (
-    "white list, in the same",
-    "proxy, in the same",
-    "platform, in the same",
-    "softly, in the same",
-    "30 s earlier",
-    "dead proxy, 1 s earlier, nothing",
-    "after its lease, 1 s earlier, slow",
-    "earlier, 3 of them",
-)
-
-SCENARIOS = bounded_without(
-    _FULL,
-    (
-        *(
-            replace(_beside(what, ahead_s), full_only=what in ("killed before send", "killed before store"))
-            for what in _SICKNESSES
-            for ahead_s in (0.0, 1.0)
-        ),
-        *(replace(_beside(what, 30.0), full_only=what == _KILLED) for what in ("wrong secret", "dead proxy", _KILLED)),
-        *(_forgotten(hard, ahead_s) for hard in (False, True) for ahead_s in (0.0, 1.0)),
-        replace(_forgotten(hard=True, ahead_s=1.0, copies=3), full_only=True),
-        *(replace(_beside(what, 1.0, 3), full_only=what == _KILLED) for what in ("wrong secret", _KILLED)),
-        _beside(_KILLED, 1.0, 1, _OTHERS, name="others fetch when a fetch is due"),
-        _beside("wrong secret", 1.0, 1, _OTHERS, name="others fetch when a fetch is due"),
+SCENARIOS = (
+    *(_beside(what, ahead_s) for what in _SICKNESSES for ahead_s in (0.0, 1.0)),
+    *(_beside(what, 30.0) for what in ("wrong secret", "dead proxy", _KILLED)),
+    *(_forgotten(hard, ahead_s) for hard in (False, True) for ahead_s in (0.0, 1.0)),
+    _forgotten(hard=True, ahead_s=1.0, copies=3),
+    *(_beside(what, 1.0, 3) for what in ("wrong secret", _KILLED)),
+    _beside(_KILLED, 1.0, 1, _OTHERS, name="others fetch when a fetch is due"),
+    _beside("wrong secret", 1.0, 1, _OTHERS, name="others fetch when a fetch is due"),
+    _beside(
+        "wrong secret",
+        1.0,
+        1,
+        Forced(start=Due(), lasting_s=30 * MINUTE_S, every_s=300),
+        name="runs are forced",
+        bounds=Bounds(fetches=12, heal_s=_AUDITED_S),
+    ),
+    _beside(
+        "wrong secret",
+        1.0,
+        1,
+        Shortened(start=At(80 * MINUTE_S), left_s=0),
+        Complaints(start=At(80 * MINUTE_S), lasting_s=10 * MINUTE_S, readers=1, true_ones=True),
+        name="credentials die and a reader complains",
+        outside="credentials that die without notice: found by the first run after a complaint",
+        bounds=Bounds(refused_s=2 * 130, none_s=2 * 60, fetches=2, heal_s=_AUDITED_S),
+    ),
+    *(
+        replace(
+            _beside(what, 1.0, 1, name="slow timer"),
+            tick_s=300.0,
+            policy={**_SICKNESSES[what].policy, "tick_s": 300.0},
+            bounds=Bounds(fetches=_SICKNESSES[what].fetches, heal_s=630),
+        )
+        for what in ("wrong secret", _KILLED)
+    ),
+    *(
         _beside(
-            "wrong secret",
+            what,
             1.0,
             1,
-            Forced(start=Due(), lasting_s=30 * MINUTE_S, every_s=300),
-            name="runs are forced",
-            bounds=Bounds(fetches=12, heal_s=_AUDITED_S),
-        ),
-        _beside(
-            "wrong secret",
-            1.0,
-            1,
-            Shortened(start=At(80 * MINUTE_S), left_s=0),
-            Complaints(start=At(80 * MINUTE_S), lasting_s=10 * MINUTE_S, readers=1, true_ones=True),
-            name="credentials die and a reader complains",
-            outside="credentials that die without notice: found by the first run after a complaint",
-            bounds=Bounds(refused_s=2 * 130, none_s=2 * 60, fetches=2, heal_s=_AUDITED_S),
-        ),
-        *(
-            replace(
-                _beside(what, 1.0, 1, name="slow timer"),
-                tick_s=300.0,
-                policy={**_SICKNESSES[what].policy, "tick_s": 300.0},
-                bounds=Bounds(fetches=_SICKNESSES[what].fetches, heal_s=630),
-            )
-            for what in ("wrong secret", _KILLED)
-        ),
-        *(
-            _beside(
-                what,
-                1.0,
-                1,
-                Flushed(start=At(80 * MINUTE_S)),
-                name="nothing is stored any more",
-                bounds=Bounds(none_s=2 * _TURN_S, fetches=2, heal_s=_AUDITED_S),
-            )
-            for what in ("wrong secret", "dead proxy", _KILLED)
-        ),
+            Flushed(start=At(80 * MINUTE_S)),
+            name="nothing is stored any more",
+            bounds=Bounds(none_s=2 * _TURN_S, fetches=2, heal_s=_AUDITED_S),
+        )
+        for what in ("wrong secret", "dead proxy", _KILLED)
     ),
 )

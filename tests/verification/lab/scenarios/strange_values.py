@@ -7,7 +7,7 @@ from dataclasses import replace
 from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault
 from verification.lab.filled_places import EndAsDate, EndAsNull, GoodEndAsDate
 from verification.lab.people import StoredByOthers
-from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Scenario, Trouble, bounded_without
+from verification.lab.scenario import HOUR_S, MINUTE_S, At, Bounds, Scenario, Trouble
 from verification.lab.troubles import FETCHES, Answers, PlatformDown
 
 # A value is first looked at by the next run.
@@ -108,14 +108,9 @@ def _unreadable(name: str, what: str, place: type[EndAsDate], refused_s: float =
     return replace(base, outside=_WITHOUT_NOTICE if refused_s else "")
 
 
-SCENARIOS = bounded_without(
-    ("with a TTL of a day", "for a day", "of ten minutes", "null"),
-    (
-        *_STORED,
-        _unreadable("a date", "a date as the end of credentials that die within 30 s", EndAsDate, 2 * _TICK_S),
-        _unreadable("null", "null as the end of credentials that die within 30 s", EndAsNull, 2 * _TICK_S),
-        _unreadable(
-            "a date, good credentials", "a date as the end of credentials that live for two hours", GoodEndAsDate
-        ),
-    ),
+SCENARIOS = (
+    *_STORED,
+    _unreadable("a date", "a date as the end of credentials that die within 30 s", EndAsDate, 2 * _TICK_S),
+    _unreadable("null", "null as the end of credentials that die within 30 s", EndAsNull, 2 * _TICK_S),
+    _unreadable("a date, good credentials", "a date as the end of credentials that live for two hours", GoodEndAsDate),
 )

@@ -93,7 +93,6 @@ _COPIES = (
         duration_s=DAY_S,
         troubles=(Forced(start=At(10), lasting_s=DAY_S - HOUR_S, every_s=120),),
         bounds=Bounds(fetches=2 * 690),
-        full_only=True,
     ),
     Scenario(
         name="frozen 5 min after its last look, then killed",
