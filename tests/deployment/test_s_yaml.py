@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TEXT = (_ROOT / "s.yaml").read_text("utf-8")
@@ -52,6 +51,8 @@ def strict(about: Any) -> Any:
 
 def refused(text: str) -> Iterator[str]:
     """What the component refuses of the function that the text describes, and the names that it does not know."""
+    from jsonschema import Draft7Validator  # seconds to import where optional formats of it are installed
+
     (resource,) = yaml.safe_load(text)["resources"].values()
     schema = strict({name: _SCHEMA[name] for name in ("definitions", "properties", "required", "type")})
     # A trigger's configuration may be any of eight, one of which takes everything: say which it is.

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft7Validator
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TEXT = (_ROOT / "template.yml").read_text("utf-8")
@@ -148,6 +147,8 @@ def schema(specification: dict[str, Any]) -> dict[str, Any]:
 
 def refused(template: dict[str, Any]) -> Iterator[str]:
     """What the vendor's specification of each resource refuses."""
+    from jsonschema import Draft7Validator  # seconds to import where optional formats of it are installed
+
     for name, resource in template["Resources"].items():
         if resource["Type"] not in _KNOWN:
             yield f"{name}: there is no resource type {resource['Type']}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from platform_simulator import Simulator
 
+from .authorities import one_authority
 from .guards import see
 from .planted import plant
 from .redis_server import RedisServer
@@ -20,6 +23,8 @@ from .world import World
 # Longer values make no readable name of a test, and what is not the same each time makes no name at all: two
 # workers must find the same tests.
 _LONGEST_NAME = 60
+
+_authority = tempfile.NamedTemporaryFile("w", suffix=".pem")  # noqa: SIM115 - gone with the process
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -31,10 +36,13 @@ def pytest_configure() -> None:
     """Time limits of Hypothesis off: how fast a busy machine is, is no test's business. And let children hear signals.
 
     A background job of a shell ignores SIGINT, one under nohup SIGHUP, and children inherit that. What has a handler
-    here has none in a child.
+    here has none in a child. TLS takes its default authorities out of a file with one in it, here and in children.
     """
     settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("patient")
+    _authority.write(one_authority())
+    _authority.flush()
+    os.environ["SSL_CERT_FILE"] = _authority.name
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)

@@ -107,7 +107,7 @@ class Deployment:
     # -- other processes --------------------------------------------------------------------
 
     def child(self, wraps: str = "", command: str = "Command()") -> Child:
-        """One run in a process of its own. `wraps` is driver credential that holds it at points, see `processes`."""
+        """One run in a process of its own. `wraps` is driver code that holds it at points, see `processes`."""
         driver = _DRIVER.format(wraps=wraps, command=command)
         clock_file = str(self.world.redis.clock_file)
         return Child(driver, {**self.environ, "CLOCK_FILE": clock_file})
@@ -120,7 +120,7 @@ def of(report: Report, kind: Kind, app_id: str | None = None) -> TargetReport:
 
 
 def holding(owner: str, name: str, kind: Kind | None = None, *, after: bool = False) -> str:
-    """Driver credential that holds the child before (or after) a method, for one kind only if given."""
+    """Driver code that holds the child before (or after) a method, for one kind only if given."""
     when = f", when=lambda *a, **k: about(a, {kind.value!r})" if kind else ""
     return f"wrap({owner}, {name!r}, before={not after}, after={after}{when})"
 

@@ -156,5 +156,5 @@ class Job:
 
 
 def codes_in(report: Report) -> set[str]:
-    """The credentials of all errors in a report."""
+    """The codes of all errors in a report."""
     return {each.failure.code for each in report.targets if each.failure}

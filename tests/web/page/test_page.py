@@ -37,6 +37,7 @@ from token_refresher.settings.loader import Settings, read
 from token_refresher.web import page
 from token_refresher.web.history import RunHistory
 from token_refresher.web.hosts import check_binding, needs_token
+from token_refresher.web.page import auth
 from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth
 from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, common_span_s
 from token_refresher.web.page.routes import blueprint
@@ -48,6 +49,12 @@ from token_refresher.web.server import HttpServer
 
 _SOURCES = Path(page.__file__).parent
 _WAIT_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key out of the token takes a fifth of a second, on purpose."""
+    monkeypatch.setattr(auth, "_ROUNDS", 1)
 
 
 def client_of(known: RunHistory, token: Secret | None = None, **more: Any) -> FlaskClient:
