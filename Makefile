@@ -49,12 +49,8 @@ test: testing ## Run the fast tests
 	@$(PYTEST) -m 'not slow and not lab' $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: slow ## Run the tests that break servers and kill processes
-	@$(PYTEST) -m slow $(PYTEST_ARGS)
-
-.PHONY: searches
-searches: testing ## Run the tests of model, lab and fuzz targets that take seconds
-	@$(PYTEST) -m 'lab and not slow' $(PYTEST_ARGS) tests/verification
+test-slow: slow ## Run the others: tests that break servers and kill processes, and searches
+	@$(PYTEST) -m 'slow or lab' $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: slow ## Run all tests
@@ -71,9 +67,9 @@ lint: dev ## Check style, format, types and who imports whom
 check: lint test ## Everything that a change has to pass at least
 
 .PHONY: coverage
-coverage: slow ## Run all tests and see which lines and branches they reach
+coverage: testing ## Run the fast tests, and fail where they reach too few lines and branches
 	@rm -rf .run/coverage && mkdir -p .run/coverage
-	@$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist loadgroup -m 'not slow and not lab' $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 # What to fuzz, and for how long: make fuzz FUZZ_ARGS='event --seconds 3600'
