@@ -122,17 +122,14 @@ class _Tree:
 
     def _list(self, depth: int) -> list[Value]:
         items: list[Value] = []
-        for event in self._events:
-            if isinstance(event, yaml.SequenceEndEvent):
-                break
+        # The parser ends every list and section that it begins, or raises.
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._value(event, depth + 1))
         return items
 
     def _section(self, depth: int) -> Section:
         section = Section()
-        for event in self._events:
-            if isinstance(event, yaml.MappingEndEvent):
-                break
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             # For a name this only looks for references, and reads over one that is no scalar.
             self._value(event, depth + 1)
             value = self._value(next(self._events), depth + 1)

@@ -77,8 +77,7 @@ class RedisStore:
     def read(self, target: Target) -> Snapshot:
         """One target as it is now."""
         (found,) = self.load([target])
-        if isinstance(found, StoreError):
-            raise found
+        assert isinstance(found, Snapshot)  # noqa: S101 - `load` raises where nothing at all could be read
         return found
 
     def look(self, targets: Sequence[Target]) -> list[Snapshot | StoreError]:

@@ -97,9 +97,7 @@ def _probed(context: CheckContext, probes: Sequence[Target]) -> StoreError | Non
     store = RedisStore(context.client, policy, settings.redis.key_prefix, lambda seconds: None)
     token, ticket = probes
     try:
-        (before,) = store.load([token])
-        if isinstance(before, StoreError):
-            return before
+        before = store.read(token)
         held = store.acquire(before, context.new_id(), _CALLER)
         if not held.held:
             return StoreError("a free lease could not be taken")
