@@ -12,9 +12,12 @@ import pytest
 
 from support.flow import Deployment
 from support.planted import plant
+from support.redis_server import free_port
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.bootstrap import reload_if_changed
+from token_refresher.domain.command import Command
+from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Secret
 from token_refresher.refresh.run import Refresher
 from token_refresher.settings.loader import Settings, read
@@ -73,6 +76,14 @@ _EDITS: dict[str, tuple[Callable[[str], str], str]] = {
     "the log level": (lambda text: text + "log_level: DEBUG\n", "log_level"),
     "a proxy": (lambda text: text.replace("proxies: null", "proxies: {https: 'http://p:1'}"), "proxies"),
     "the database": (lambda text: text.replace("db: 0", "db: 1"), "Redis"),
+    "the order": (
+        lambda text: text.replace("app0000", "app000x").replace("app0001", "app0000").replace("app000x", "app0001"),
+        "secret of app0001, secret of app0000, order of the applications",
+    ),
+    "very many applications": (
+        lambda text: text + "".join(f"- {{app_id: more{n:02}, app_secret: '0123456789'}}\n" for n in range(12)),
+        ", ".join([*(f"application more{n:02} added" for n in range(10)), "and 2 more such applications"]),
+    ),
 }
 
 
@@ -84,6 +95,32 @@ def test_what_has_changed_is_named(filed: Filed, caplog: pytest.LogCaptureFixtur
     assert caplog.messages == [f"settings reloaded, used from the next run on: {named}"]
     assert (refresher.apps, refresher.policy) == (settings.apps, settings.policy)
     assert (refresher.store is filed.refresher.store) == (edit not in ("the policy", "the database"))
+
+
+def test_what_is_odd_about_changed_settings_is_said_when_they_come(
+    filed: Filed, caplog: pytest.LogCaptureFixture
+) -> None:
+    filed.file.write_text(filed.text + "polcy: {margin_s: 1900}\n")
+    settings, _ = reload_if_changed(filed.settings, filed.refresher)
+    assert settings.warnings
+    assert caplog.messages == ["settings reloaded, used from the next run on: warnings", *settings.warnings]
+
+
+def test_a_program_that_could_not_be_built_is_built_once_its_redis_is_there(filed: Filed, world: World) -> None:
+    """A cluster is asked for its slots before there is a program at all."""
+    rest = filed.text[filed.text.index("oauth_api:") :]
+    cluster = f"storage_redis: {{url: 'redis+cluster://127.0.0.1:{free_port()}'}}\n{rest}"
+    filed.file.write_text(cluster)
+    gone = read(filed.settings.origin.environ)
+    filed.file.write_text(f"{cluster}log_level: DEBUG\n")
+    with pytest.raises(StoreError, match="redis_unreachable"):
+        reload_if_changed(gone, None)
+    assert gone.origin.refused == (), "that Redis is not there is no mistake in the file"
+    filed.file.write_text(filed.text)
+    settings, program = reload_if_changed(gone, None)
+    assert program is not None
+    assert program.run_once(Command()).summary()["issued"] == 4
+    assert settings.redis == filed.settings.redis
 
 
 def test_an_edit_that_says_the_same_is_read_and_keeps_the_program(

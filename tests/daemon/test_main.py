@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import io
 import json
@@ -47,6 +48,7 @@ from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Failure, Report, TargetReport
 from token_refresher.refresh.run import Refresher
 from token_refresher.web.history import RunHistory
+from token_refresher.web.hosts import cannot_listen
 from token_refresher.web.metrics import Metrics
 from token_refresher.web.server import HttpServer, create_app
 
@@ -504,12 +506,61 @@ def test_a_second_signal_speaks_of_a_code_only_if_one_is_under_way(
     assert (last.levelname, last.getMessage()) == (level, f"ended at once (25 s are over): {says}")
 
 
+def test_sighup_reloads_and_the_signal_after_it_still_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, told = iter([signal.SIGHUP, signal.SIGHUP, signal.SIGTERM]), []
+
+    def end(code: int) -> None:
+        told.append(f"end {code}")
+
+    monkeypatch.setattr(signal, "sigwait", lambda _: next(numbers))
+    monkeypatch.setattr(signal, "sigtimedwait", lambda numbers, timeout: None)
+    monkeypatch.setattr(os, "_exit", end)
+    shutdown = GracefulShutdown(0.1)
+    shutdown.watch(lambda: told.append("reload"), lambda: told.append("wake"), lambda: False)
+    wait_until("the process ended", lambda: "end 0" in told)
+    assert told == ["reload", "reload", "wake", "end 0"]
+    assert shutdown.requested.is_set()
+
+
+def test_under_nohup_sighup_is_heard_while_the_daemon_runs_and_ignored_again_after_it() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with GracefulShutdown(0.1):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL, "what is ignored need not be kept"
+            # Other threads of a test's process do not hold it back, as a daemon's do.
+            signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+            assert signal.sigwait([signal.SIGHUP]) == signal.SIGHUP, "it waits until it is read"
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_package_that_is_missing_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "token_refresher.web.metrics")
     with pytest.raises(CommandError, match=r"prometheus_client is not installed") as caught:
         daemon.main(_options(), world.settings_env())
     assert caught.value.advice == f"{how_to_install('daemon')}, or serve nothing: --no-http"
+
+
+def test_an_address_that_this_machine_does_not_have_is_told_with_what_to_write(world: World) -> None:
+    # Of the addresses that are for documents alone, so no machine has it.
+    with pytest.raises(CommandError) as caught:
+        daemon.main(_options("--listen", "192.0.2.1:8080"), world.settings_env())
+    assert caught.value.what == "cannot listen on 192.0.2.1:8080: Cannot assign requested address"
+    assert caught.value.advice == "choose an address of this machine by --listen"
+
+
+def test_a_port_that_is_kept_for_the_system_is_told_with_what_to_choose() -> None:
+    error = cannot_listen("127.0.0.1:80", PermissionError(errno.EACCES, "Permission denied"))
+    assert error.what == "cannot listen on 127.0.0.1:80: Permission denied"
+    assert error.advice == "choose a port above 1023 by --listen"
+
+
+def test_health_before_the_end_of_the_first_run_says_that_there_is_no_report_yet() -> None:
+    state = RunHistory({}, Policy(), time.monotonic)
+    state.redis_answered()
+    assert state.unhealthy_reasons() == ("the first run has not ended yet",)
 
 
 def test_importing_the_door_imports_none_of_what_it_opens() -> None:
@@ -798,6 +849,11 @@ def test_of_an_exception_type_and_place_are_kept_and_of_ours_what_to_do() -> Non
     assert told[0]["type"] == "ValueError"
     assert told[0]["place"].startswith("test_main.py:")
     assert told[1]["code"] == "redis_unreachable"
+
+
+def test_an_exception_that_was_never_raised_has_no_place() -> None:
+    record = _record("failed", exc_info=(ValueError, ValueError("x"), None))
+    assert logs.JsonLines().content(record)["error"] == {"type": "ValueError", "place": ""}
 
 
 def test_no_message_can_look_like_two_lines() -> None:

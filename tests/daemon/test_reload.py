@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,17 @@ from support.flow import Deployment
 from support.planted import plant
 from support.processes import Child
 from support.world import World
+from token_refresher.bootstrap import RESTART
+from token_refresher.daemon.reload import Program
+from token_refresher.daemon.scheduler import Scheduler
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.report import Report, TargetReport
+from token_refresher.settings.loader import read
 from token_refresher.web.history import RunHistory
 
-# Every test starts a whole daemon.
-pytestmark = pytest.mark.slow
+# Starts a whole daemon.
+slow = pytest.mark.slow
 
 _TOKEN_PATH = "/OAuth2/token"
 _MAIN = """
@@ -96,6 +102,7 @@ def start(world: World) -> Any:
 Start = Callable[..., Filed]
 
 
+@slow
 def test_a_changed_file_counts_with_the_next_run_without_any_signal(start: Start, world: World) -> None:
     one = start(tick_s=0.5)
     one.rotate()
@@ -107,6 +114,7 @@ def test_a_changed_file_counts_with_the_next_run_without_any_signal(start: Start
     assert "wrong_secret" not in one.child.stdout
 
 
+@slow
 @pytest.mark.parametrize("before", ["", "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"])
 def test_sighup_reloads_at_once_also_under_nohup(start: Start, world: World, before: str) -> None:
     one = start(before=before)
@@ -120,6 +128,7 @@ def test_sighup_reloads_at_once_also_under_nohup(start: Start, world: World, bef
     one.end()
 
 
+@slow
 def test_an_application_more_and_one_less_are_what_is_refreshed_and_shown(start: Start, world: World) -> None:
     one = start()
     added = world.app_id(2)
@@ -133,6 +142,7 @@ def test_an_application_more_and_one_less_are_what_is_refreshed_and_shown(start:
     one.end()
 
 
+@slow
 def test_wrong_settings_are_refused_once_seen_over_http_and_end_nothing(start: Start, world: World) -> None:
     one = start(tick_s=0.5)
     one.file.write_text(one.text.replace("app_secret", "app_secrte"))
@@ -152,6 +162,7 @@ def test_wrong_settings_are_refused_once_seen_over_http_and_end_nothing(start: S
     assert one.child.stdout.count("changed settings are refused") == 1
 
 
+@slow
 def test_several_signals_during_a_run_are_one_and_count_right_after_it(start: Start, world: World) -> None:
     one = start()
     world.advance(6000)
@@ -172,6 +183,7 @@ def test_several_signals_during_a_run_are_one_and_count_right_after_it(start: St
     assert one.child.stdout.count("settings read again") == 2
 
 
+@slow
 def test_a_secret_corrected_while_the_old_one_is_refused_counts_within_the_same_tick(
     start: Start, world: World
 ) -> None:
@@ -188,6 +200,7 @@ def test_a_secret_corrected_while_the_old_one_is_refused_counts_within_the_same_
     one.end()
 
 
+@slow
 def test_a_refused_secret_that_stays_says_what_would_help(start: Start, world: World) -> None:
     one = start()
     world.simulator.rotate_secret("app0000", plant("only on the platform"))
@@ -197,6 +210,7 @@ def test_a_refused_secret_that_stays_says_what_would_help(start: Start, world: W
     one.end()
 
 
+@slow
 def test_sighup_does_not_shorten_the_end(start: Start, world: World) -> None:
     one = start()
     world.advance(6000)
@@ -216,6 +230,7 @@ def test_sighup_does_not_shorten_the_end(start: Start, world: World) -> None:
     assert code == newest.code
 
 
+@slow
 def test_settings_from_the_environment_alone_need_a_restart_and_that_is_said(world: World) -> None:
     with Child(_MAIN, world.settings_env(), ["--no-http"]) as child:
         while "2 credentials, 2 fetched" not in child.wait_for("{"):
@@ -227,6 +242,87 @@ def test_settings_from_the_environment_alone_need_a_restart_and_that_is_said(wor
             pass
         os.kill(child.pid, signal.SIGTERM)
         assert child.join() == 0
+
+
+# -- the same within this process --------------------------------------------------------------
+
+
+class Loop:
+    """What a daemon puts together over a configuration file of two applications; both are fetched already."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.deployment = world, Deployment(world, 2)
+        self.deployment.run()
+        self.file = Path(self.deployment.environ["CONFIG_FILE"])
+        settings = read(self.deployment.environ)
+        self.history = RunHistory({app.app_id: app.name for app in settings.apps}, settings.policy, time.monotonic)
+        self.program = Program(settings, self.history, watched=lambda plain: plain, changed=lambda _: None)
+        self.scheduler = Scheduler(
+            self.program.current, self.history, clock=time.monotonic, random=lambda: 0.0, new_id=lambda: "id"
+        )
+
+    def rotate(self) -> str:
+        """From now on the platform takes another secret of the first application alone."""
+        new = plant("rotated")
+        self.world.simulator.rotate_secret("app0000", new)
+        return new
+
+    def write(self, old: str, new: str) -> None:
+        self.file.write_text(self.file.read_text().replace(old, new))
+
+
+@pytest.fixture
+def loop(world: World, caplog: pytest.LogCaptureFixture) -> Loop:
+    caplog.set_level(logging.INFO, "token_refresher")
+    return Loop(world)
+
+
+def test_a_run_is_repeated_at_once_where_a_refused_secret_was_corrected_meanwhile(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop.world.advance(6000)
+    gate = loop.world.simulator.hold(_TOKEN_PATH, "before", "app0000")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(loop.scheduler.run_once)
+        gate.wait_reached()
+        loop.write(loop.world.secrets["app0000"], loop.rotate())
+        gate.release()
+        report = run.result()
+    assert report is not None
+    assert [each.failure for each in report.targets] == [None] * 4
+    assert [run.result for run in loop.history.runs()] == ["ok", "ok"]
+    assert RESTART not in caplog.messages
+
+
+def test_where_a_refused_secret_stays_the_same_it_is_said_what_would_help(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop.rotate()
+    loop.world.advance(6000)
+    report = loop.scheduler.run_once()
+    assert report is not None
+    assert len(loop.history.runs()) == 1, "nothing has changed, so nothing is tried again"
+    assert caplog.messages.count(RESTART) == 1
+
+
+def test_who_asks_for_a_reload_has_the_files_read_once_and_the_new_names_shown(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = loop.program.current()
+    loop.program.reload()
+    assert loop.program.current() is first
+    assert loop.program.current() is first
+    assert caplog.messages == ["settings read again: nothing has changed"]
+    loop.write("name of app0001", "another name")
+    assert loop.program.current() is not first
+    assert loop.history.names["app0001"] == "another name"
+
+
+def test_who_asks_for_a_run_does_not_wait_for_the_tick(loop: Loop) -> None:
+    loop.scheduler.run_once()
+    assert loop.scheduler.next_delay() > 30
+    loop.scheduler.run_now()
+    assert loop.scheduler.next_delay() == 0
 
 
 def test_what_is_known_of_an_application_goes_with_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -413,6 +414,40 @@ def test_settings_that_are_wrong_are_told_by_name_and_read_anew_by_the_next_call
     assert world.simulator.count() == 0
     configure(environment)
     assert outcomes(index.handler(TIMER, context_310())) == ["issued", "issued"]
+
+
+@pytest.fixture
+def filed(world: World, configure: Callable[..., None]) -> Path:
+    """The configuration file of two applications, with which a warm instance has run once."""
+    environment = world.settings_env(2)
+    configure(environment)
+    index.handler(TIMER, context_310())
+    return Path(environment["CONFIG_FILE"])
+
+
+def test_a_secret_that_is_corrected_while_it_is_refused_counts_within_the_same_event(world: World, filed: Path) -> None:
+    new = plant("rotated")
+    world.advance(LATE_S)
+    gate = world.simulator.hold(TOKEN_PATH, "before", "app0000")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(index.handler, TIMER, context_310())
+        gate.wait_reached()
+        world.simulator.rotate_secret("app0000", new)
+        filed.write_text(filed.read_text().replace(world.secrets["app0000"], new))
+        gate.release()
+        told = run.result()
+    assert (
+        "a secret was corrected meanwhile, so this ran a second time; the log has the first report" in told["warnings"]
+    )
+    assert not [each for each in told["targets"] if "failure" in each]
+    assert [newest_is_stored(world, number, kind) for number in (0, 1) for kind in KINDS] == [True] * 4
+
+
+def test_a_file_that_is_spoilt_stops_no_run_and_is_told_with_each_report(world: World, filed: Path) -> None:
+    filed.write_text("app_info: [")
+    for _ in range(2):
+        (warning,) = index.handler(TIMER, context_310())["warnings"]
+        assert warning.startswith("changed settings are refused, the old ones stay in use: CONFIG_FILE")
 
 
 # -- the function's own time-out -------------------------------------------------------------
