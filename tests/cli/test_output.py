@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 
 import pytest
 
+import token_refresher.__main__ as door
+from support.world import World
+from token_refresher import python_version
+from token_refresher.cli.main import main
 from token_refresher.cli.output import Output
 from token_refresher.cli.table import Cell, Style
 from token_refresher.domain.errors import SettingsError, UsageError
@@ -109,3 +114,53 @@ def test_a_reader_that_leaves_the_pipe_ends_the_command(terminal: Terminal, monk
     monkeypatch.setattr(out, "write", left)
     with pytest.raises(BrokenPipeError):
         Output({}, as_json=True).document({})
+
+
+# -- in the place of standard output, what takes nothing --------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="NOT TESTED: there is no /dev/full")
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("version", 141, "error: standard output cannot be written (No space left on device), so the result is lost."),
+        ("refresh", 0, "warning: standard output cannot be written (No space left on device); all else was done"),
+    ],
+)
+def test_a_full_disk_under_the_output_is_told_and_a_run_is_none_the_worse(
+    command: str, code: int, says: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    err = io.StringIO()
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        monkeypatch.setattr("sys.stderr", err)
+        assert main([command], world.settings_env()) == code
+        # What was buffered is gone, else Python would fail with it at its end.
+        full.write("more")
+        full.flush()
+    assert err.getvalue().startswith(says)
+
+
+# -- before there is a command line -----------------------------------------------------------
+
+
+def test_a_python_that_is_too_old_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(python_version, "OLDEST", (9, 0))
+    assert door.main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_who_interrupts_before_the_command_line_is_ready_sees_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("token_refresher.cli.main.main", interrupted)
+    assert door.main() == 130
+    assert capsys.readouterr() == ("", "interrupted\n")

@@ -111,6 +111,15 @@ def of(findings: list[Finding], name: str) -> list[Finding]:
 # -- the planted misconfigurations ------------------------------------------------------------------------------------
 
 
+def database(number: int) -> Callable[[Patient], None]:
+    """Write another database into the address."""
+
+    def change(patient: Patient) -> None:
+        patient.environ["REDIS_URL"] = patient.environ["REDIS_URL"].removesuffix("/0") + f"/{number}"
+
+    return change
+
+
 @dataclass(frozen=True)
 class Case:
     """What is wrong (`plant` does it), which check finds it how severe, and what its fix has to name."""
@@ -322,6 +331,10 @@ CASES = (
     Case("the user has no right to the keys", user("resetkeys", "~other:*"), "redis rights", R, f"~{VALUE}", 4),
     Case("the user may not HSET", user("-hset"), "redis rights", R, "+hset", 4),
     Case("the user may not GET, which looks like a strange value", user("-get"), "redis rights", R, "+get", 4),
+    Case("the user may not SELECT the database", all_of(user("-select"), database(3)), "redis rights", R,
+         "+select", 4),
+    Case("Redis takes no writes for want of replicas", config(min_replicas_to_write="1"), "redis rights", R,
+         "replicas", 4),
     Case("Redis is a replica", lambda p: p.admin.execute_command("REPLICAOF", "127.0.0.1", "1"),
          "redis role", R, "primary", 4),
     Case("a full Redis drops any key", config(maxmemory="1gb", maxmemory_policy="allkeys-lru"),
@@ -373,6 +386,8 @@ CASES = (
     Case("the key has no TTL", lambda p: p.admin.persist(VALUE), "credential writers", Y, "TTL", 0,
          (pytest.mark.keys_without_ttl("it is what is wrong"),)),
     Case("another type is under the key", another_type, "credential stored", R, "who writes this key", 1),
+    Case("the user has no right to the keys of one kind", user("resetkeys", *(f"~{key}" for key in keys_of(TICKET))),
+         "credential stored", R, "right", 4),
     Case("the value is not JSON", lambda p: p.admin.set(VALUE, "x", ex=7000),
          "credential stored", R, "who writes this key", 1),
     Case("the value's end is past and its TTL is not", stored(expires_in=1), "credential stored", R, "refresh", 1),
@@ -466,6 +481,13 @@ def test_a_limit_of_requests_says_nothing_about_address_and_secret(patient: Pati
     lights = {each.name: each.severity for each in patient.examined() if each.name.startswith("platform ")}
     assert lights["platform reachable"] is Severity.GREEN
     assert lights["platform white list"] is lights["platform secret"] is Severity.GREY
+
+
+def test_a_platform_without_a_date_header_is_asked_all_the_same(patient: Patient) -> None:
+    patient.world.simulator.date_offset_s = None
+    lights = {each.name: each.severity for each in patient.examined() if each.name.startswith("platform ")}
+    assert lights.pop("platform clock") is Severity.GREY
+    assert set(lights.values()) == {Severity.GREEN}
 
 
 def test_a_healthy_world_is_all_green(patient: Patient) -> None:

@@ -50,6 +50,8 @@ class Stage:
         self.simulator = Simulator(secrets)
         self.simulator.start()
         self.done: list[str] = []
+        # Called after the work on each application.
+        self.after: Callable[[], object] = lambda: None
         self.now, self.step_s, self.opening_s = 1000.0, 0.0, 0.0
         self.platforms = 0
         self.opens: type[YuanzhibangPlatform] = YuanzhibangPlatform
@@ -67,6 +69,10 @@ class Stage:
         secret = plant(f"secret-of-{app_id}")
         self.simulator.add_app(app_id, secret)
         self.apps.append(App(app_id, Secret(secret), endpoints=self._addresses))
+
+    def ended(self, app_id: str) -> None:
+        self.done.append(app_id)
+        self.after()
 
     def close(self) -> None:
         for client in self._clients:
@@ -102,7 +108,7 @@ class Stage:
             new_id=lambda: f"id-{next(self._ids)}",
             callers={app.app_id: ME for app in self.apps},
             limits=self.limits or Limits(self.clock),
-            on_done=self.done.append,
+            on_done=self.ended,
         )
         return refresher.run_once(command, limit_s)
 
@@ -333,6 +339,53 @@ def test_what_cannot_be_read_is_told_and_stops_no_other(stage: Stage) -> None:
     assert token.sentence == token.failure.message
     assert {of(report, kind, "app0001").outcome for kind in Kind} == {Outcome.ISSUED}
     assert of(report, TICKET).reason == "FRESH"
+
+
+def test_the_other_credential_is_checked_and_foreseen_where_one_cannot_be_read(stage: Stage) -> None:
+    stage.run(Command(apps=("app0000",)))
+    user, asked = stage.only_tickets(stage.server), stage.simulator.count(CHECK_PATH)
+    for action in (Action.CHECK, Action.STATUS):
+        report = stage.run(Command(action, apps=("app0000",)), user)
+        assert of(report, TOKEN).reason == "NOT_READ"
+        assert of(report, TICKET).reason == "FRESH"
+    assert stage.simulator.count(CHECK_PATH) == asked + 1
+    assert (of(report, TOKEN).would, of(report, TICKET).would) == ("", "nothing")
+
+
+def test_a_redis_that_takes_no_writes_defers_each_fetch_and_nothing_is_sent(stage: Stage) -> None:
+    stage.redis.config_set("min-replicas-to-write", 1)
+    try:
+        report = stage.run(Command(apps=("app0000",)))
+    finally:
+        stage.redis.config_set("min-replicas-to-write", 0)
+    assert (of(report, TOKEN).reason, of(report, TOKEN).outcome) == ("MISSING", Outcome.DEFERRED)
+    assert "NOREPLICAS" in of(report, TOKEN).failure.message  # type: ignore[union-attr]
+    assert stage.simulator.count(TOKEN_PATH) == 0
+
+
+def test_a_ttl_that_cannot_be_corrected_is_told_and_its_credential_left_alone(stage: Stage) -> None:
+    target = Target("app0000", TOKEN)
+    stage.run(Command(apps=("app0000",)))
+    stage.redis.expire(keys_of(target).value, 90_000)
+    rules = ["on", "nopass", "~*", "+@all", "-pexpireat", "-pexpire"]
+    stage.server.client().execute_command("ACL", "SETUSER", "tickets", *rules)
+    fetches = stage.simulator.count(TOKEN_PATH)
+    report = stage.run(Command(apps=("app0000",)), "tickets:x@")
+    assert (of(report, TOKEN).reason, of(report, TOKEN).outcome) == ("NOT_READ", Outcome.DEFERRED)
+    assert of(report, TOKEN).failure.code == "redis_no_permission"  # type: ignore[union-attr]
+    assert of(report, TICKET).reason == "FRESH"
+    assert stage.simulator.count(TOKEN_PATH) == fetches
+
+
+def test_what_was_stored_is_reported_as_stored_where_redis_cannot_be_read_afterwards(stage: Stage) -> None:
+    rules = ["on", "nopass", "~*", "+@all"]
+    stage.server.client().execute_command("ACL", "SETUSER", "tickets", *rules)
+    stage.after = lambda: stage.server.client().execute_command("ACL", "SETUSER", "tickets", "-eval")
+    report = stage.run(Command(apps=("app0000",)), "tickets:x@")
+    assert brief(report) == [
+        ("app0000", "access_token", "MISSING", Outcome.ISSUED),
+        ("app0000", "js_ticket", "MISSING", Outcome.ISSUED),
+    ]
 
 
 def test_a_ticket_whose_token_cannot_be_read_is_put_off(stage: Stage) -> None:

@@ -47,3 +47,13 @@ def test_after_an_interrupt_what_has_begun_ends_before_the_run_leaves(count: int
         left.set()
         signal.signal(signal.SIGINT, before)
         thread.join()
+
+
+def test_where_no_thread_can_be_started_all_is_done_by_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    done: list[tuple[int, int]] = []
+    in_threads(lambda number: done.append((number, threading.get_ident())), range(3), 2)
+    assert done == [(number, threading.get_ident()) for number in range(3)]

@@ -48,6 +48,12 @@ def test_a_ticket_for_a_dead_token_is_refused_with_4102(
     assert sim.issued("app1", "js_ticket") == []
 
 
+def test_a_ticket_of_another_type_is_refused_and_not_issued(sim: Simulator, post: Post) -> None:
+    token = sim.issue("app1", "access_token").code
+    assert post("/OAuth2/ticket", app_id="app1", access_token=token, type="colour")["status"] == "4000"
+    assert sim.issued("app1", "js_ticket") == []
+
+
 def test_another_applications_token_is_no_token(sim: Simulator, post: Post) -> None:
     token = sim.issue("app2", "access_token").code
     answer = post("/OAuth2/ticket", app_id="app1", access_token=token, type="js_ticket")

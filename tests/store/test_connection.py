@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import traceback
@@ -111,6 +112,57 @@ class TestOneServer:
     def test_a_new_connection_costs_no_command_of_its_own(self, proxy: TcpProxy, open_url: Open) -> None:
         open_url(proxy.url()).ping()
         assert proxy.commands == 1
+
+
+OPTIONS = {
+    "SO_KEEPALIVE": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    "TCP_KEEPIDLE": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    "TCP_KEEPCNT": (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+}
+
+
+class NewerConnection(redis.connection.Connection):
+    """What newer releases of redis-py do: they ask for keep-alive by themselves."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        newer = {"socket_keepalive": True, "socket_keepalive_options": {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPCNT: 3}}
+        super().__init__(*args, **(newer | options))  # type: ignore[no-untyped-call]
+
+
+class TestKeepAlive:
+    """Sandboxes refuse socket options, and redis-py cannot connect where one that it asks for is refused."""
+
+    @pytest.mark.parametrize(
+        ("refused", "kept"),
+        [
+            ([], {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPCNT": 3}),
+            (["TCP_KEEPIDLE"], {"SO_KEEPALIVE": 1, "TCP_KEEPCNT": 3}),
+            (["SO_KEEPALIVE"], {"SO_KEEPALIVE": 0}),
+        ],
+        ids=["nothing", "one number", "all of it"],
+    )
+    def test_what_the_kernel_refuses_is_left_out_and_the_rest_is_asked_for(
+        self,
+        refused: list[str],
+        kept: dict[str, int],
+        redis_server: RedisServer,
+        open_url: Open,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        plain, denied = socket.socket.setsockopt, [OPTIONS[name] for name in refused]
+
+        def setsockopt(sock: socket.socket, level: int, option: int, value: Any) -> None:
+            if (level, option) in denied:
+                raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+            plain(sock, level, option, value)
+
+        monkeypatch.setattr(redis.connection, "Connection", NewerConnection)
+        monkeypatch.setattr(socket.socket, "setsockopt", setsockopt)
+        client = open_url(f"redis://127.0.0.1:{redis_server.port}")
+        assert loads(client)
+        connection = client.connection_pool.get_connection()
+        assert {name: connection._sock.getsockopt(*OPTIONS[name]) for name in kept} == kept
+        client.connection_pool.release(connection)
 
 
 class TestTls:

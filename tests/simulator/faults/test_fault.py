@@ -22,6 +22,11 @@ def test_any_expiry_can_be_claimed_while_the_code_lives_as_usual(
     assert code.expires_at == code.issued_at + 7200
 
 
+def test_a_refusal_has_no_expiry_to_lie_about(sim: Simulator, post: Post) -> None:
+    sim.script(TOKEN_PATH, Fault.expiry(60))
+    assert post(TOKEN_PATH, app_id="app1", secret="another", grant_type="client_credential")["data"] == []
+
+
 def test_a_claimed_expiry_can_be_true(sim: Simulator, get_token: Post) -> None:
     sim.script(TOKEN_PATH, Fault.expiry(60, lifetime_s=60))
     get_token()

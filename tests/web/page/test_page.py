@@ -38,7 +38,7 @@ from token_refresher.web import page
 from token_refresher.web.history import RunHistory
 from token_refresher.web.hosts import check_binding, needs_token
 from token_refresher.web.page import auth
-from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth
+from token_refresher.web.page.auth import COOKIE, HEADERS, SESSION_S, PageAuth, read_token
 from token_refresher.web.page.chart import HEIGHT, WIDTH, chart, common_span_s
 from token_refresher.web.page.routes import blueprint
 from token_refresher.web.page.severity import Severity, status_of
@@ -275,6 +275,12 @@ def test_a_chart_shows_failures_and_that_a_code_ran_out() -> None:
     assert drawn.failures == (200.0,)
     assert drawn.description == "0 renewals, 1 failure, ran out"
     assert all(0 <= float(y) <= HEIGHT for y in re.findall(r" ([\d.]+)", drawn.area))
+
+
+def test_what_lies_before_the_chart_s_span_is_not_drawn() -> None:
+    samples = state_of([target_report(left_s=300)], at=NOW - 4000).samples(Target("100027", Kind.ACCESS_TOKEN))
+    assert chart(samples, NOW, 7200, Policy()) is not None
+    assert chart(samples, NOW, 3600, Policy()) is None
 
 
 def test_charts_share_the_shortest_scale_that_has_a_name() -> None:
@@ -618,6 +624,16 @@ def test_guesses_are_remembered_in_bounded_memory_and_by_network() -> None:
     assert len(throttle._made) == 1
 
 
+def test_guesses_from_no_known_address_share_one_wait() -> None:
+    """Behind a socket file there is none: that must not mean any number of guesses."""
+    throttle = LoginThrottle(Clock())
+    for number in range(10):
+        throttle.wrong("", str(number))
+    assert throttle.wait_s("") > 0
+    assert throttle.wait_s("unix:") == throttle.wait_s("")
+    assert throttle.wait_s("127.0.0.1") == 0
+
+
 def test_a_session_ends_and_cannot_be_made_up(token: Secret) -> None:
     now = [1_000_000_000.0]
     auth = PageAuth(token, now=lambda: now[0])
@@ -645,6 +661,16 @@ def test_a_token_that_will_not_do_is_refused_at_once_and_not_quoted(value: str) 
     with pytest.raises(CommandError) as refused:
         client_of(state_of(healthy()), Secret(value))
     assert value not in str(refused.value)
+
+
+def test_a_token_comes_from_its_file_and_a_file_that_holds_none_never_means_open(tmp_path: Path, token: Secret) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{token.reveal()}\n")
+    assert read_token(str(file)) == token
+    for content in (b"", b"\n", b"short", b"\xff\xfe not a text"):
+        file.write_bytes(content)
+        with pytest.raises(CommandError, match="the token's file"):
+            read_token(str(file))
 
 
 def test_the_token_is_compared_in_constant_time(token: Secret, monkeypatch: pytest.MonkeyPatch) -> None:
