@@ -290,6 +290,23 @@ def test_a_superseded_access_token_that_the_ticket_interface_refuses_is_renewed_
     assert of(report, TICKET).outcome is Outcome.ISSUED
 
 
+def test_an_access_token_that_is_refused_while_another_run_holds_its_lease_is_renewed_when_that_ends(
+    world: World,
+) -> None:
+    deployment = Deployment(world)
+    deployment.run(TOKENS)
+    world.advance(5950)
+    store, target = deployment.refresher().store, Target(APP, TOKEN)
+    store.acquire(store.read(target), "dead", "cccccccccccc")
+    world.advance(50)
+    deployment.simulator.script(TICKET_PATH, Fault.platform_status(4102, "access_token is invalid"))
+    report, asked = run(deployment)
+    # What a dead run may still have been doing is waited for, and the ticket tried again with the token after it.
+    assert asked == ["check token", "fetch ticket", "check token", "fetch token", "fetch ticket"]
+    assert [each.outcome for each in report.targets] == [Outcome.ISSUED] * 2
+    assert of(report, TOKEN).warnings == ("the ticket interface refuses the access_token",)
+
+
 # -- commands about one kind ------------------------------------------------------------------
 
 
@@ -345,6 +362,16 @@ def test_codes_that_live_five_minutes_are_renewed_in_time_and_are_no_danger(
     for kind in Kind:
         # Half of the life is used at least.
         assert deployment.fetches(kind) <= 30 * 60 / 150 + 1
+
+
+def test_who_meets_a_limit_as_the_second_comes_again_in_the_same_run(world: World) -> None:
+    deployment = Deployment(world, 3, concurrency=1)
+    deployment.simulator.script(TOKEN_PATH, Fault.status(429, b"", {"Retry-After": "2"}), times=2)
+    report, _ = run(deployment)
+    # One alone that is limited may be the only one; the next run is soon enough for it.
+    outcomes = {app_id: of(report, TOKEN, app_id).outcome for app_id in deployment.app_ids}
+    assert outcomes == {"app0000": Outcome.REFUSED, "app0001": Outcome.ISSUED, "app0002": Outcome.ISSUED}
+    assert deployment.simulator.count(TOKEN_PATH) == 4
 
 
 def test_a_lease_that_comes_free_within_the_run_is_taken_and_the_fetch_is_made(world: World) -> None:
