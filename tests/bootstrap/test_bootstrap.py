@@ -12,7 +12,7 @@ import pytest
 
 from support.flow import Deployment
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 from support.world import World
 from token_refresher import bootstrap as wiring
 from token_refresher.bootstrap import reload_if_changed
@@ -109,7 +109,7 @@ def test_what_is_odd_about_changed_settings_is_said_when_they_come(
 def test_a_program_that_could_not_be_built_is_built_once_its_redis_is_there(filed: Filed, world: World) -> None:
     """A cluster is asked for its slots before there is a program at all."""
     rest = filed.text[filed.text.index("oauth_api:") :]
-    cluster = f"storage_redis: {{url: 'redis+cluster://127.0.0.1:{free_port()}'}}\n{rest}"
+    cluster = f"storage_redis: {{url: 'redis+cluster://127.0.0.1:{closed_port()}'}}\n{rest}"
     filed.file.write_text(cluster)
     gone = read(filed.settings.origin.environ)
     filed.file.write_text(f"{cluster}log_level: DEBUG\n")

@@ -19,7 +19,7 @@ from platform_simulator import CHECK_PATH, TOKEN_PATH, Fault, Simulator
 from support.command_line import Call, caller, on_a_terminal, process_environ
 from support.leases import digest
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from token_refresher import __version__
 from token_refresher.cli.exit_codes import EXIT_CODES
 from token_refresher.cli.main import main
@@ -461,7 +461,7 @@ def test_a_secret_of_this_copy_that_was_corrected_needs_no_person(
 
 
 def test_a_dead_proxy_is_named_with_its_setting(call: Call) -> None:
-    ended = call("refresh", "--quiet", PLATFORM_HTTP_PROXY=f"http://127.0.0.1:{free_port()}")
+    ended = call("refresh", "--quiet", PLATFORM_HTTP_PROXY=f"http://127.0.0.1:{closed_port()}")
     assert "not_sent_proxy: " in ended.err
     assert "What to do: correct PLATFORM_HTTPS_PROXY or PLATFORM_HTTP_PROXY (proxies in the file)" in ended.err
 
@@ -505,7 +505,7 @@ def test_a_forced_refresh_that_brings_nothing_ends_with_the_code_of_the_platform
 def test_a_platform_that_is_not_there_leaves_no_trace_and_is_no_success(call: Call, environ: dict[str, str]) -> None:
     call("refresh")
     dead = yaml.safe_load(Path(environ["CONFIG_FILE"]).read_text("utf-8"))
-    dead["oauth_api"] = {name: f"http://127.0.0.1:{free_port()}/OAuth2/x" for name in dead["oauth_api"]}
+    dead["oauth_api"] = {name: f"http://127.0.0.1:{closed_port()}/OAuth2/x" for name in dead["oauth_api"]}
     other = Path(environ["CONFIG_FILE"]).with_name("dead.yaml")
     other.write_text(yaml.safe_dump(dead, allow_unicode=True), "utf-8")
     ended = call("refresh", "--force", "--config", str(other))
@@ -563,7 +563,7 @@ def test_wrong_settings_are_all_named_at_once(alone: Call, command: str) -> None
 @pytest.mark.parametrize("command", _RUNS)
 def test_a_redis_that_is_not_there_has_its_own_exit_code(call: Call, simulator: Simulator, command: str) -> None:
     password = plant("redis-password-of-nobody")
-    url = f"redis://:{password}@127.0.0.1:{free_port()}/0"
+    url = f"redis://:{password}@127.0.0.1:{closed_port()}/0"
     ended = call(command, REDIS_URL=url)
     assert ended.code == 4
     assert ended.err.startswith("error: redis_unreachable: ")

@@ -14,7 +14,7 @@ import pytest
 from support.command_line import Call, Ended, caller, process_environ
 from support.guards import see
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 from support.waiting import wait_until
 from support.world import World
 from token_refresher.domain.model import Kind, Target
@@ -133,7 +133,7 @@ def test_what_prints_nothing_misses_no_output(environ: dict[str, str]) -> None:
 
 
 def test_errors_keep_their_codes(environ: dict[str, str]) -> None:
-    assert shell("run refresh >&-", environ | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}).code == 4
+    assert shell("run refresh >&-", environ | {"REDIS_URL": f"redis://127.0.0.1:{closed_port()}/0"}).code == 4
     assert shell("run refresh >&-", environ | {"APP_SECRET": ""}).code == 3
 
 
@@ -178,7 +178,7 @@ def test_a_daemon_whose_log_has_no_reader_ends_with_0_after_sigterm(environ: dic
 
 @pytest.mark.parametrize("url", ["ftp://h", "https://", "https://u:p@h/", "https://h/ä", "/pay", ""])
 def test_an_address_that_cannot_be_signed_is_wrong_usage(url: str, call: Call) -> None:
-    down = f"redis://127.0.0.1:{free_port()}/0"
+    down = f"redis://127.0.0.1:{closed_port()}/0"
     for more in ({}, {"REDIS_URL": down}):
         ended = call("sign", "--url", url, **more)
         assert (ended.code, ended.out) == (2, "")
@@ -187,7 +187,7 @@ def test_an_address_that_cannot_be_signed_is_wrong_usage(url: str, call: Call) -
 
 def test_what_is_odd_about_the_settings_is_said_with_an_error_and_with_any_result(call: Call, world: World) -> None:
     name = "looks like a reference to REDIS_PASSWORD"
-    down = f"redis://:${{REDIS_PASSWORD}}@127.0.0.1:{free_port()}/0"
+    down = f"redis://:${{REDIS_PASSWORD}}@127.0.0.1:{closed_port()}/0"
     for line in (["status"], ["refresh", "--quiet"], ["sign", "--url", _PAGE], ["open-id", "c"]):
         more = {} if line[0] == "open-id" else {"REDIS_URL": down}
         odd = more or {"PLATFORM_HTTPS_PROXY": "http://u:${REDIS_PASSWORD}@p:1"}
@@ -201,7 +201,7 @@ def test_what_is_odd_about_the_settings_is_said_with_an_error_and_with_any_resul
 
 
 def test_to_sign_while_redis_is_down_has_the_code_of_redis(call: Call) -> None:
-    port = free_port()
+    port = closed_port()
     ended = call("sign", "--url", _PAGE, REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert ended.code == 4
     assert ended.err.startswith("error: redis_unreachable: Redis at 127.0.0.1:")
@@ -228,7 +228,7 @@ def test_a_plan_that_could_be_read_is_no_failure_whatever_it_shows(call: Call, w
     call("refresh")
     world.redis.client().delete(_TOKEN)
     assert call("plan").code == 0
-    assert call("plan", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0").code == 4
+    assert call("plan", REDIS_URL=f"redis://127.0.0.1:{closed_port()}/0").code == 4
 
 
 @pytest.mark.parametrize("lines", [0, 1, 12])

@@ -23,7 +23,7 @@ from platform_simulator import CHECK_PATH, TICKET_PATH, TOKEN_PATH, Fault, Simul
 from support.fc_server import FcServer
 from support.flow import PUBLIC_KEY, Deployment
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from support.tables import each_line
 from support.tcp_proxy import TcpProxy
 from support.waiting import wait_until
@@ -313,7 +313,7 @@ CASES = (
     Case("the CA bundle does not exist", environ(PLATFORM_CA_BUNDLE="/nonexistent.pem"), "settings", R, "correct", 3),
     # Redis
     Case("Redis's host does not exist", redis_url(host="redis.invalid"), "redis reachable", R, "host and port in", 4),
-    Case("Redis's port is wrong", redis_url(port=free_port()), "redis reachable", R, "port in REDIS_URL", 4),
+    Case("Redis's port is wrong", redis_url(port=closed_port()), "redis reachable", R, "port in REDIS_URL", 4),
     Case("Redis's password is wrong", redis_url(plant("wrong-password")), "redis reachable", R, "password", 4),
     Case("Redis's password is missing", redis_url(""), "redis reachable", R, "password", 4),
     Case("Redis is no cluster", redis_url(scheme="redis+cluster"), "redis reachable", R, "redis+cluster://", 4),
@@ -353,7 +353,7 @@ CASES = (
     Case("the secret is wrong", environ(APP_SECRET=plant("wrong-secret")), "platform secret", R, "APP_SECRET", 5),
     Case("this address is not white-listed", lambda p: p.world.simulator.white_list(APP, ["203.0.113.9"]),
          "platform white list", R, "IP white list", 5),
-    Case("nobody listens at the platform's address", environ(PLATFORM_BASE_URL=f"http://127.0.0.1:{free_port()}"),
+    Case("nobody listens at the platform's address", environ(PLATFORM_BASE_URL=f"http://127.0.0.1:{closed_port()}"),
          "platform reachable", R, "network", 5),
     Case("the platform's name does not exist", environ(PLATFORM_BASE_URL="https://platform.invalid"),
          "platform reachable", R, "PLATFORM_BASE_URL", 5),
@@ -368,7 +368,7 @@ CASES = (
     Case("the proxy wants another password", behind_proxy(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
          "platform reachable", R, "user and password in PLATFORM_HTTPS_PROXY", 5),
     Case("the proxy's address is wrong",
-         environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTPS_PROXY=f"http://127.0.0.1:{free_port()}"),
+         environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTPS_PROXY=f"http://127.0.0.1:{closed_port()}"),
          "platform reachable", R, "PLATFORM_HTTPS_PROXY", 5),
     Case("the proxy is set for http, the platform is https",
          environ(PLATFORM_BASE_URL="https://platform.invalid", PLATFORM_HTTP_PROXY="http://127.0.0.1:9"),
@@ -587,14 +587,14 @@ def test_a_cluster_is_examined_node_by_node(start_redis: Callable[..., RedisServ
 
 
 def test_when_redis_is_gone_the_platform_is_examined_all_the_same(patient: Patient) -> None:
-    redis_url(port=free_port())(patient)
+    redis_url(port=closed_port())(patient)
     lights = {each.name: each.severity for each in patient.examined()}
     assert lights["platform reachable"] is lights["platform secret"] is lights["platform white list"] is Severity.GREEN
     assert lights["redis rights"] is lights["credential stored"] is lights["run timer"] is Severity.GREY
 
 
 def test_when_the_platform_is_gone_the_rest_is_examined_all_the_same(patient: Patient) -> None:
-    patient.environ["PLATFORM_BASE_URL"] = f"http://127.0.0.1:{free_port()}"
+    patient.environ["PLATFORM_BASE_URL"] = f"http://127.0.0.1:{closed_port()}"
     lights = {each.name: each.severity for each in patient.examined()}
     assert lights["redis rights"] is lights["credential stored"] is lights["run timer"] is Severity.GREEN
     assert lights["platform secret"] is lights["platform white list"] is lights["credential accepted"] is Severity.GREY

@@ -11,7 +11,7 @@ import pytest
 from platform_simulator import TOKEN_PATH, Fault
 from support.flow import TICK_S, Deployment, of
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 from support.world import World
 from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide
@@ -59,7 +59,7 @@ def wrong_secret(world: World, name: str) -> Copy:
 
 
 def dead_proxy(world: World, name: str) -> Copy:
-    return Copy(world, name, PLATFORM_HTTP_PROXY=f"http://127.0.0.1:{free_port()}")
+    return Copy(world, name, PLATFORM_HTTP_PROXY=f"http://127.0.0.1:{closed_port()}")
 
 
 def dying(world: World, name: str) -> Copy:

@@ -16,7 +16,7 @@ import trustme
 from platform_simulator import TICKET_PATH, TOKEN_PATH, Fault
 from support.flow import Deployment
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 from support.world import World
 from token_refresher.domain.model import Kind, Outcome, Target
 
@@ -132,7 +132,7 @@ def deployment(world: World) -> Deployment:
 
 
 def test_a_platform_that_refuses_connections(deployment: Deployment) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{closed_port()}"
     assert_stood(deployment, {"PLATFORM_BASE_URL": url}, "not_sent_connect", "Connection refused")
 
 
@@ -196,7 +196,7 @@ def test_a_proxy_that(deployment: Deployment, fronts: Callable[..., Front], what
 
 
 def test_a_proxy_that_is_not_there(deployment: Deployment) -> None:
-    proxy = f"http://127.0.0.1:{free_port()}"
+    proxy = f"http://127.0.0.1:{closed_port()}"
     outage = {"PLATFORM_BASE_URL": "https://platform.invalid", "PLATFORM_HTTPS_PROXY": proxy}
     assert_stood(deployment, outage, "not_sent_proxy", "Connection refused")
 

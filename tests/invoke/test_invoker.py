@@ -22,7 +22,7 @@ import pytest
 import index
 from support.fc_server import Answer, FcServer
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 from support.tables import each_line
 from support.world import World
 from token_refresher import Reader
@@ -194,7 +194,7 @@ def test_a_reader_is_not_disturbed_when_the_function_cannot_be_started(
     deployed: World, address: FunctionAddress, credentials: Credentials, fc: FcServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     Invoker(address, credentials).invoke({"action": "refresh"})
-    nowhere = FunctionAddress(address.function, address.service, None, f"http://127.0.0.1:{free_port()}")
+    nowhere = FunctionAddress(address.function, address.service, None, f"http://127.0.0.1:{closed_port()}")
     with Reader.from_settings(read(deployed.settings_env()), on_rejected=Invoker(nowhere, credentials)) as reader:
         code = reader.access_token("app0000")
         assert reader.report_rejected("app0000", "access_token", code) is None
@@ -368,7 +368,7 @@ def test_an_answer_that_stops_halfway_ends_with_the_time_out_too(
     assert failure_of(lambda: Invoker(address, credentials, timeout_s=0.2).invoke({})).code == "invoke_no_answer"
 
 
-@pytest.mark.parametrize("host", [lambda: f"127.0.0.1:{free_port()}", lambda: "no-such-account.invalid"])
+@pytest.mark.parametrize("host", [lambda: f"127.0.0.1:{closed_port()}", lambda: "no-such-account.invalid"])
 def test_a_place_that_cannot_be_reached_is_tried_once(
     host: Callable[[], str], generation: str, credentials: Credentials
 ) -> None:
@@ -386,7 +386,7 @@ def test_no_tls_at_the_other_end_is_said(fc: FcServer, address: FunctionAddress,
 def test_a_proxy_that_is_gone_is_said_without_its_password(
     address: FunctionAddress, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = f"http://user:{plant('proxy-password')}@127.0.0.1:{free_port()}"
+    gone = f"http://user:{plant('proxy-password')}@127.0.0.1:{closed_port()}"
     monkeypatch.setenv("HTTP_PROXY", gone)
     monkeypatch.setenv("http_proxy", gone)
     error = failure_of(lambda: Invoker(address, credentials).invoke({}))

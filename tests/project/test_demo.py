@@ -21,7 +21,7 @@ import pytest
 from platform_simulator import CHECK_PATH, Fault, Simulator
 from support.guards import see
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from token_refresher.domain.model import fingerprint
 from token_refresher.domain.quoting import quotable
 
@@ -153,7 +153,7 @@ def test_it_can_be_run_again_over_the_data_it_kept(tmp_path: Path) -> None:
 
 
 def test_other_settings_in_the_environment_do_not_disturb_it(tmp_path: Path) -> None:
-    url = f"redis://127.0.0.1:{free_port()}/0"
+    url = f"redis://127.0.0.1:{closed_port()}/0"
     ended = _run(_TOOL, tmp_path, REDIS_URL=url, POLICY_MARGIN_S="soon", PLATFORM_BASE_URL="http://127.0.0.1:9")
     assert ended.returncode == 0
 
@@ -287,7 +287,7 @@ def test_for_real_a_second_run_that_fetches_is_a_failure(
 
 
 def test_for_real_mistakes_are_told_without_a_traceback(real: dict[str, str], tmp_path: Path) -> None:
-    nobody = _run(_TOOL, tmp_path, **(real | {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
+    nobody = _run(_TOOL, tmp_path, **(real | {"REDIS_URL": f"redis://127.0.0.1:{closed_port()}/0"}))
     assert nobody.returncode == 1
     assert "error: redis_unreachable: " in nobody.stderr
     unset = _run(_TOOL, tmp_path, **(real | {"APP_SECRET": ""}))

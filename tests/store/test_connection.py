@@ -17,7 +17,7 @@ import redis
 
 from support.clients import parse_error
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from support.tables import each_line
 from support.tcp_proxy import Act, TcpProxy
 from support.tls import Certificates, TlsFront
@@ -301,11 +301,11 @@ class TestTimeLimits:
 
     def test_an_unreachable_cluster_is_told_at_once(self) -> None:
         with pytest.raises(StoreError) as raised:
-            create_client(redis_url(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"), POLICY)
+            create_client(redis_url(f"redis+cluster://127.0.0.1:{closed_port()},127.0.0.1:{closed_port()}"), POLICY)
         assert raised.value.code == "redis_unreachable"
 
     def test_unreachable_sentinels_are_told(self, open_url: Open) -> None:
-        client = open_url(f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{free_port()}/mymaster/0")
+        client = open_url(f"redis+sentinel://127.0.0.1:{closed_port()},127.0.0.1:{closed_port()}/mymaster/0")
         with pytest.raises(StoreError) as raised:
             loads(client)
         assert raised.value.code == "redis_unreachable"
@@ -503,7 +503,7 @@ class TestTranslation:
         assert raised.value.code == "redis_no_command"
 
     def test_a_refused_connection(self, failing: Callable[..., StoreError]) -> None:
-        error = failing(f"redis://:{plant('redis')}@127.0.0.1:{free_port()}/0")
+        error = failing(f"redis://:{plant('redis')}@127.0.0.1:{closed_port()}/0")
         assert error.code == "redis_unreachable"
         assert error.retryable
 

@@ -20,7 +20,7 @@ from redis.sentinel import MasterNotFoundError
 from support.clients import parse_error
 from support.command_line import Call, caller
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from support.scripted_redis import OK, ScriptedRedis, says
 from support.tables import each_line
 from support.tls import TlsFront
@@ -153,7 +153,7 @@ CASES = (
     Case("sentinels that know no such name", lambda s: f"redis+sentinel://127.0.0.1:{s.sentinel()}/nobody/0",
          "redis_unreachable", "knows no working primary named nobody", "SENTINEL MASTERS"),
     Case("sentinels of which one is down, and that know no such name",
-         lambda s: f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{s.sentinel()}/nobody/0",
+         lambda s: f"redis+sentinel://127.0.0.1:{closed_port()},127.0.0.1:{s.sentinel()}/nobody/0",
          "redis_unreachable", "knows no working primary named nobody (not reached: 127.0.0.1:", "the primary's name"),
     Case("redis+cluster:// at a server", lambda s: f"redis+cluster://127.0.0.1:{s.server().port}", FORM,
          "not a cluster", "redis://"),
@@ -177,7 +177,7 @@ CASES = (
          "as many connections as it allows", "maxclients"),
     Case("a web server", lambda s: s.scripted(lambda _: WEB), "redis_unreachable",
          "what answers there is not Redis", "host and port in REDIS_URL"),
-    Case("nobody listens", lambda _: f"redis://127.0.0.1:{free_port()}/0", "redis_unreachable",
+    Case("nobody listens", lambda _: f"redis://127.0.0.1:{closed_port()}/0", "redis_unreachable",
          "nothing listens there", "host and port in REDIS_URL"),
     Case("no such host", lambda _: "redis://redis.invalid:6379/0", "redis_unreachable",
          "the host name redis.invalid cannot be resolved", "correct host and port in REDIS_URL"),
@@ -208,7 +208,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def environ() -> dict[str, str]:
-    base = f"http://127.0.0.1:{free_port()}"
+    base = f"http://127.0.0.1:{closed_port()}"
     return {"APP_ID": APP, "APP_SECRET": plant("secret"), "PLATFORM_BASE_URL": base, "POLICY_REDIS_TIMEOUT_S": "1"}
 
 
@@ -256,7 +256,7 @@ async def async_read_error(url: str) -> TokenRefresherError:
 
 
 def test_a_message_names_host_and_port(call: Call) -> None:
-    port = free_port()
+    port = closed_port()
     assert f"at 127.0.0.1:{port}" in call("refresh", REDIS_URL=f"redis://127.0.0.1:{port}/0").err
 
 

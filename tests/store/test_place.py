@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.planted import plant
-from support.redis_server import RedisServer, free_port
+from support.redis_server import RedisServer, closed_port
 from support.tls import Certificates, TlsFront
 from support.topologies import NAME, Cluster, Sentinel
 from support.waiting import wait_until
@@ -196,7 +196,7 @@ def test_a_node_of_a_cluster_is_told_by_the_keys_that_it_does_not_hold(
     ],
 )
 def test_every_address_that_was_tried_is_named_with_its_setting(scheme: str, name: str, setting: str) -> None:
-    tried = [f"127.0.0.1:{free_port()}" for _ in range(1 if scheme == "redis" else 2)]
+    tried = [f"127.0.0.1:{closed_port()}" for _ in range(1 if scheme == "redis" else 2)]
     tail = TAILS[scheme.partition("+")[2]]
     error = refused(f"{scheme}://{','.join(tried)}{tail}")
     assert error.what == f"{name} at {', '.join(tried)} cannot be reached: nothing listens there"
@@ -226,7 +226,7 @@ async def read_error(url: str) -> StoreError:
 
 
 def test_the_nodes_are_named_to_asyncio_too() -> None:
-    tried = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    tried = [f"127.0.0.1:{closed_port()}" for _ in range(2)]
     error = asyncio.run(read_error(f"redis+cluster://{','.join(tried)}"))
     assert error.what == f"Redis Cluster at {', '.join(tried)} cannot be reached: nothing listens there"
 

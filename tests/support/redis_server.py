@@ -57,10 +57,22 @@ def find_faketime() -> str:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, by asking the kernel."""
+    """A TCP port for a server that is started at once: soon the kernel may give it to another."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+_closed: list[socket.socket] = []
+
+
+def closed_port() -> int:
+    """A TCP port that refuses connections, and that no other process gets as long as this one lives."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    _closed.append(sock)
+    port: int = sock.getsockname()[1]
+    return port
 
 
 class RedisServer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from platform_simulator import Simulator
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 
 from .crew import Guest
 from .forward_proxy import ForwardProxy
@@ -43,7 +43,7 @@ def another_platform(stage: Stage) -> dict[str, str]:
 
 def behind_dead_proxy(_stage: Stage) -> dict[str, str]:
     """Nothing listens where its proxy should be."""
-    return {"PLATFORM_HTTPS_PROXY": f"http://127.0.0.1:{free_port()}"}
+    return {"PLATFORM_HTTPS_PROXY": f"http://127.0.0.1:{closed_port()}"}
 
 
 def behind_silent_proxy(stage: Stage) -> dict[str, str]:

@@ -11,7 +11,7 @@ from platform_simulator import Simulator
 from platform_simulator.credentials import KINDS
 from support.cron_pattern import KEYS
 from support.planted import plant
-from support.redis_server import free_port
+from support.redis_server import closed_port
 
 from .filled_places import ManyApps
 from .scenario import Trouble
@@ -116,7 +116,7 @@ class Moved(Trouble):
             other = stage.stack.enter_context(Simulator(clock=stage.place.now))
             other.limit(None, 0, 300)
             return other.url
-        return f"http://127.0.0.1:{free_port()}"
+        return f"http://127.0.0.1:{closed_port()}"
 
 
 @dataclass(frozen=True, kw_only=True)
