@@ -70,11 +70,6 @@ class Latest(NamedTuple):
         """How long this target's credential lasts from now on (duration, seconds); 0 when there is none."""
         return max(0, int(target.seconds_left - self.age_s))
 
-    @property
-    def now(self) -> int:
-        """The instant (unix seconds) that Redis's clock shows about now."""
-        return int(self.report.at + self.age_s)
-
 
 class RunHistory:
     """What the runs so far have shown.
