@@ -104,6 +104,22 @@ def test_other_tasks_run_while_redis_is_waited_for(proxy: TcpProxy, code: str) -
     within(proxy.url(), story, timeout_s=WAIT_S)
 
 
+def test_nothing_is_written_to_a_connection_that_the_loop_knows_to_be_lost(
+    redis_server: RedisServer, code: str
+) -> None:
+    async def story(reader: AsyncReader) -> None:
+        await reader.js_ticket(APP)
+        (connection,) = reader._client.connection_pool._available_connections
+        lost = connection._writer.transport
+        lost.abort()
+        # In the same turn of the loop: the pool, which looks at a connection before it lends it, found it well.
+        await connection.send_command("PING")
+        assert lost.get_write_buffer_size() == 0
+        assert await connection.read_response() == b"PONG"
+
+    assert within(redis_server.url, story, timeout_s=WAIT_S) == []
+
+
 def test_an_invoker_may_be_a_coroutine_function(redis_server: RedisServer, code: str) -> None:
     woken = []
 

@@ -213,7 +213,9 @@ class _Asynchronous(_Watched):
 
     async def connect(self) -> None:
         if self.is_connected:
-            if not self._condemned:
+            # Python 3.12 and 3.13 watch the descriptor of a transport that is written to after it was lost, also once
+            # it is closed; the next connection to get its number would then not hear that it is established.
+            if not (self._condemned or self._writer.transport.is_closing()):
                 return
             await self.disconnect(nowait=True)
         self._begin_dialing()
