@@ -703,6 +703,7 @@ def press_ctrl_c(process: subprocess.Popen[str]) -> None:
 
     Of a signal that comes just before its main thread begins to wait, Python hears only after that wait.
     """
+    assert process.stderr
     process.send_signal(signal.SIGINT)
     while not select.select([process.stderr], [], [], 5.0)[0]:
         process.send_signal(signal.SIGINT)
