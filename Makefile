@@ -83,11 +83,11 @@ fuzz: testing ## Search for inputs that break a property
 LAB_ARGS ?=
 
 .PHONY: lab
-lab: testing ## Show what readers hold while everything fails, beside a plain cron task
+lab: testing ## Show what readers hold while things fail, one of each kind, beside a plain cron task
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 .PHONY: lab-full
-lab-full: testing ## The same with whole days and longer matrices
+lab-full: testing ## The same with all scenarios, whole days included
 	@PYTHONPATH=src:tests $(BIN)/python -m verification.lab --full --jobs $(PYTEST_WORKERS) $(LAB_ARGS)
 
 # Which mutants, and which scripts: make mutation MUTATION_ARGS='token_refresher.domain.life.* acquire.lua'

@@ -1,7 +1,6 @@
-"""The bounded part of the lab: one scenario for each kind of fault, of those that took longest to get right.
+"""The bounded part of the lab: one scenario for each kind of fault, which CI plays in a minute.
 
-CI plays it in a minute. Brothers (other durations, points, words, numbers of applications) and whole days are
-played by the full lab.
+The full lab plays their brothers, too: other durations, points, words and numbers of applications, and whole days.
 """
 
 from __future__ import annotations
