@@ -28,7 +28,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 INSTALL := $(PIP) install --no-compile --no-build-isolation --use-pep517
 FETCH_PROGRAM := $(PIP) install --no-deps --target $(TOOLS) --upgrade \
 	--python-version 3.12 --implementation cp --only-binary=:all:
-PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+RUN_TESTS = -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python $(RUN_TESTS)
+FAST := -m 'not slow and not lab'
 
 .PHONY: help
 help: ## Show this help
@@ -46,7 +48,7 @@ run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real,
 # Most of the time they wait for processes, so two cores have room for three.
 test: PYTEST_WORKERS = 3
 test: testing ## Run the fast tests
-	@$(PYTEST) -m 'not slow and not lab' $(PYTEST_ARGS)
+	@$(PYTEST) $(FAST) $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: slow ## Run the others: tests that break servers and kill processes, and searches
@@ -69,7 +71,7 @@ check: lint test ## Everything that a change has to pass at least
 .PHONY: coverage
 coverage: testing ## Run the fast tests, and fail where they reach too few lines and branches
 	@rm -rf .run/coverage && mkdir -p .run/coverage
-	@$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist loadgroup -m 'not slow and not lab' $(PYTEST_ARGS)
+	@$(BIN)/coverage run $(RUN_TESTS) $(FAST) $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 # What to fuzz, and for how long: make fuzz FUZZ_ARGS='event --seconds 3600'

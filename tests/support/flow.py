@@ -7,7 +7,6 @@ from typing import Any
 
 from platform_simulator import Simulator
 from token_refresher import bootstrap as wiring
-from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Command
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.report import Report, TargetReport
@@ -50,11 +49,11 @@ class Deployment:
 
     def clock(self) -> float:
         """Steady, and moved along with the World's clock."""
-        return steady_clock() + self.world.redis.offset_s
+        return self.world.steady()
 
     def pause(self, seconds: float) -> None:
         """What a run waits, the World's clock goes on by; nothing sleeps."""
-        self.world.advance(seconds)
+        self.world.pause(seconds)
 
     def run(self, command: Command | None = None) -> Report:
         report = self.refresher().run_once(command or Command())

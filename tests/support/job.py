@@ -13,7 +13,6 @@ import redis
 
 from platform_simulator import TICKET_PATH, TOKEN_PATH
 from token_refresher import bootstrap as wiring
-from token_refresher.domain.clock import steady_clock
 from token_refresher.domain.command import Action, Command
 from token_refresher.domain.errors import StoreError
 from token_refresher.domain.model import Kind, Snapshot, Target
@@ -49,25 +48,11 @@ class Job:
         self.settings = read(environment | ({"REDIS_URL": url} if url else {}))
         store = wiring.store(self.settings)
         store._pause = lambda seconds: self.on_pause(seconds)
-        self._waited_s, self._waiting = 0.0, threading.Lock()
-        program = wiring.refresher(self.settings, clock=self.clock, wall=world.now, pause=self._wait)
+        program = wiring.refresher(self.settings, clock=world.steady, wall=world.now, pause=world.pause)
         self.refresher = replace(program, store=store)
         self.on_pause: Callable[[float], None] = lambda _seconds: None
         # Whatever becomes of the server, it connects again; and it waits for no frozen one.
         self.peek: Any = world.redis.client(socket_timeout=TIMEOUT_S)
-
-    # -- waiting -----------------------------------------------------------------------------
-
-    def clock(self) -> float:
-        """Steady: what the World's clock does besides is not in it."""
-        return steady_clock() + self._waited_s
-
-    def _wait(self, seconds: float) -> None:
-        until_s = self.clock() + seconds
-        with self._waiting:
-            ahead_s = max(0.0, until_s - self.clock())
-            self.world.advance(ahead_s)
-            self._waited_s += ahead_s
 
     # -- looking -----------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from platform_simulator import Simulator
+from token_refresher.domain.clock import steady_clock
 
 from .planted import plant
 from .redis_server import RedisServer
@@ -28,6 +30,7 @@ class World:
         self, redis_options: dict[str, str] | None = None, *, program: str = "", movable: bool = True, **simulator: Any
     ) -> None:
         self.secrets: dict[str, str] = {}
+        self._pausing = threading.Lock()
         # How far the platform's clock is ahead of Redis's.
         self.platform_ahead_s = 0.0
         self._directory = tempfile.TemporaryDirectory(prefix="world-")
@@ -42,9 +45,19 @@ class World:
         """The time in this world (unix seconds): Redis's and the platform's, not the test's own."""
         return self.redis.now()
 
+    def steady(self) -> float:
+        """The steady clock of a process in this world (seconds)."""
+        return steady_clock() + self.redis.offset_s
+
     def advance(self, seconds: float) -> None:
         """Let time pass, for Redis and the platform at once."""
         self.redis.advance(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass at once, in place of a sleep. Threads that wait at the same time wait together."""
+        until_s = self.steady() + seconds
+        with self._pausing:
+            self.advance(max(0.0, until_s - self.steady()))
 
     # -- settings ----------------------------------------------------------------------------
 
@@ -121,6 +134,9 @@ class SteppedWorld(World):
 
     def now(self) -> float:
         return self.redis.now() - self.stepped_s
+
+    def steady(self) -> float:
+        return super().steady() - self.stepped_s
 
     def step(self, seconds: float) -> None:
         self.stepped_s += seconds

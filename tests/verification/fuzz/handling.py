@@ -34,7 +34,7 @@ class Function:
         self._client = world.redis.client()
         function_handler._warm.clear()
         settings = read(world.settings_env(2))
-        program = wiring.refresher(settings, clock=lambda: steady_clock() + world.redis.offset_s, pause=world.advance)
+        program = wiring.refresher(settings, clock=world.steady, pause=world.advance)
         function_handler._warm.append((settings, program))
         self._grow_late()
 

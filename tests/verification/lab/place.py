@@ -14,7 +14,6 @@ from platform_simulator import Simulator
 from support.authorities import one_authority
 from support.redis_server import RedisServer
 from support.world import World
-from token_refresher.domain.clock import steady_clock
 from token_refresher.store.errors import client_errors
 
 
@@ -101,7 +100,7 @@ class Place:
 
     def steady(self) -> float:
         """The clock for our function: steady, and moved along with the place."""
-        return steady_clock() + self.world.redis.offset_s
+        return self.world.steady()
 
     @property
     def clock_file(self) -> Path:
