@@ -35,7 +35,6 @@ BOUNDED = (
     "presumed dead: alone, killed after send, js_ticket",
     "presumed dead: alone, frozen 90 min after send",
     "presumed dead: killed under its lock while others fetch",
-    "presumed dead: no grace, ticket without an answer",
     "presumed dead: the library cut off from Redis over a refresh",
     "redis read-only, 28 min",
     "redis's clock +900 s, under a fetch",
