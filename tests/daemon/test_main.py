@@ -753,6 +753,22 @@ def test_a_request_that_is_being_answered_is_not_what_makes_room() -> None:
             assert answer.read().endswith(b"all of it")
 
 
+def test_requests_that_wait_for_a_thread_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    go_on = threading.Event()
+
+    def slow() -> bytes:
+        assert go_on.wait(30)
+        return b"all of it"
+
+    app = create_app(RunHistory({}, Policy(), time.monotonic), slow)
+    with HttpServer(app, "127.0.0.1", 0) as endpoint, ThreadPoolExecutor(9) as people:
+        asked = [people.submit(_get, f"{endpoint.url}/metrics") for _ in range(9)]
+        wait_until("more wait than there are threads", lambda: len(endpoint._server.task_dispatcher.queue) == 5, 30)
+        go_on.set()
+        assert {answer.result() for answer in asked} == {(200, "all of it")}
+    assert not caplog.records
+
+
 def test_an_endpoint_frees_its_address_when_it_ends() -> None:
     app = create_app(RunHistory({}, Policy(), time.monotonic))
     with HttpServer(app, "127.0.0.1", 0) as endpoint:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -115,6 +116,8 @@ class HttpServer:
         taken = self._socket.getsockname()[1]
         self.url = f"http://[{host}]:{taken}" if ":" in host else f"http://{host}:{taken}"
         self._map: dict[int, Any] = {}
+        # It takes a thread that has just been started for a busy one, and warns of a queue at the first request.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server: Any = create_server(
             app,
             map=self._map,
