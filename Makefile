@@ -30,7 +30,8 @@ FETCH_PROGRAM := $(PIP) install --no-deps --target $(TOOLS) --upgrade \
 	--python-version 3.12 --implementation cp --only-binary=:all:
 RUN_TESTS = -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 PYTEST = $(BIN)/python $(RUN_TESTS)
-FAST := -m 'not slow and not lab'
+# All tests in these folders are slow: without them, no worker reads them.
+FAST := -m 'not slow and not lab' --ignore=tests/e2e --ignore=tests/faults --ignore=tests/verification
 
 .PHONY: help
 help: ## Show this help

@@ -88,8 +88,11 @@ def test_no_error_stands_outside_of_the_tree() -> None:
 # -- credentials -----------------------------------------------------------------------------------
 
 
-def _constants(node: ast.AST) -> set[str]:
-    return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+@functools.cache
+def _constants(node: ast.AST) -> frozenset[str]:
+    return frozenset(
+        each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    )
 
 
 def _without_catalogue(tree: ast.Module) -> ast.Module:
