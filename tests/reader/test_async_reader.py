@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from platform_simulator import Simulator
 from support.redis_server import RedisServer
@@ -116,6 +117,27 @@ def test_nothing_is_written_to_a_connection_that_the_loop_knows_to_be_lost(
         await connection.send_command("PING")
         assert lost.get_write_buffer_size() == 0
         assert await connection.read_response() == b"PONG"
+
+    assert within(redis_server.url, story, timeout_s=WAIT_S) == []
+
+
+def test_nothing_is_written_to_a_connection_that_is_lost_during_its_login(redis_server: RedisServer, code: str) -> None:
+    async def story(reader: AsyncReader) -> None:
+        await reader.js_ticket(APP)
+        (connection,) = reader._client.connection_pool._available_connections
+        await connection.disconnect()
+        dialed = []
+
+        async def lost_then_login(connection: Any) -> None:
+            dialed.append(connection._writer.transport)
+            dialed[0].abort()
+            await connection.on_connect()
+
+        connection.client_name = "what the login has to send"
+        connection.redis_connect_func = lost_then_login
+        with pytest.raises(redis.ConnectionError, match="was lost"):
+            await connection.connect()
+        assert dialed[0].get_write_buffer_size() == 0
 
     assert within(redis_server.url, story, timeout_s=WAIT_S) == []
 

@@ -209,12 +209,14 @@ class _Synchronous(_Watched):
 
 
 class _Asynchronous(_Watched):
-    """A connection of `redis.asyncio`. A cluster's nodes never call `connect`, so it is checked at each command."""
+    """A connection of `redis.asyncio`. A cluster's nodes never call `connect`, so it is checked at each command.
+
+    Nothing is written to a transport that was lost: Python 3.12 and 3.13 would watch its descriptor from then on, also
+    once it is closed, and the next connection to get its number would not hear that it is established.
+    """
 
     async def connect(self) -> None:
         if self.is_connected:
-            # Python 3.12 and 3.13 watch the descriptor of a transport that is written to after it was lost, also once
-            # it is closed; the next connection to get its number would then not hear that it is established.
             if not (self._condemned or self._writer.transport.is_closing()):
                 return
             await self.disconnect(nowait=True)
@@ -239,6 +241,10 @@ class _Asynchronous(_Watched):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         if self._dialing:
+            # redis-py closes the connection at a refused login, and dials again for the next word.
+            if self.is_connected and self._writer.transport.is_closing():
+                await self.disconnect(nowait=True)
+                raise redis.ConnectionError(_WAS_LOST)
             await super().send_packed_command(command, check_health)
             return
         await self.connect()
