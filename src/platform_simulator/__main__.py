@@ -95,7 +95,7 @@ def _example(url: str, app_id: str, secret: str) -> str:
 
 def _tell(url: str, apps: Mapping[str, str]) -> None:
     """What to set so that the refresher asks this simulator, and a request to try at once."""
-    print(f"The platform's stand-in listens on {url}. To refresh from it, in another shell:\n")
+    print(f"The simulator of the platform listens on {url}. To refresh from it, in another shell:\n")
     print(f"  export PLATFORM_BASE_URL={shlex.quote(url)}")
     for position, (app_id, secret) in enumerate(apps.items()):
         mark = "# or: " if position else ""

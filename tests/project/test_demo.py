@@ -124,10 +124,10 @@ def test_with_nothing_configured_it_shows_the_whole_job_and_ends_itself(tmp_path
 def test_without_a_terminal_it_shows_no_command_that_cannot_work_any_more(tmp_path: Path) -> None:
     ended = _run(_TOOL, tmp_path)
     assert "redis-cli" not in ended.stdout
-    assert "Redis and the stand-in have ended" in ended.stdout
+    assert "Redis and the simulator have ended" in ended.stdout
 
 
-def test_what_the_stand_in_says_of_a_secret_may_be_shown_with_its_own(tmp_path: Path) -> None:
+def test_what_the_simulator_says_of_a_secret_may_be_shown_with_its_own(tmp_path: Path) -> None:
     _run(_TOOL, tmp_path)
     secrets = re.findall(r"app_secret: (.+)", (tmp_path / "config.yaml").read_text("utf-8"))
     assert len(secrets) == 2
