@@ -872,6 +872,7 @@ def questions(deployment: Deployment) -> int:
     return sum(each.kind == TICKET.value for each in asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", [True, False], ids=["the credential is dead", "the credential is alive"])
 def test_a_thousand_complainers_cause_one_question_and_at_most_one_fetch(
     start: Start, deployment: Deployment, dead: bool
@@ -897,6 +898,7 @@ def test_a_thousand_complainers_cause_one_question_and_at_most_one_fetch(
         assert {reader.js_ticket(APP) for reader in readers} == {deployment.code(TICKET)} != {code}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tick_s", [10, 60])
 def test_a_lying_reader_causes_at_most_one_needless_question_a_minute_and_no_fetch(
     start: Start, deployment: Deployment, tick_s: int

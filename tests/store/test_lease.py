@@ -661,6 +661,7 @@ class TestGarbage:
     def spoil(self, bench: Bench, field: str, garbage: bytes) -> None:
         bench.redis.hset(bench.keys.lease, field, garbage)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("field", FIELDS)
     def test_in_any_field_of_the_lease_it_stops_no_attempt(self, field: str, bench: Bench) -> None:
         number = itertools.count()
@@ -676,6 +677,7 @@ class TestGarbage:
                     0 if outcome == ISSUED else held.lease.caller("me").failures
                 )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("field", FIELDS)
     def test_in_any_field_under_an_attempt_its_code_is_stored_or_it_is_in_doubt(self, field: str, bench: Bench) -> None:
         for garbage in GARBAGE:
@@ -690,6 +692,7 @@ class TestGarbage:
                 assert ended == "lost", garbage
                 assert not bench.lease().settled, garbage
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("field", FIELDS)
     def test_in_any_field_checkcode_s_answer_can_be_noted(self, field: str, bench: Bench) -> None:
         # Only these are read for some words and not for others.
