@@ -109,7 +109,7 @@ def deployment(world: World) -> Deployment:
 # Hundreds of runs: seconds on an idle machine, minutes on one that has much else to do.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
+def test_two_daemons_and_a_function_fetch_each_due_code_once_in_half_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import index
@@ -125,7 +125,7 @@ def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     daemons = [Daemon(deployment, numbers.__next__) for numbers in chances]
     began, timer_at = deployment.clock(), deployment.clock()
     with ThreadPoolExecutor(3) as pool:
-        while deployment.clock() - began < _DAY_S:
+        while deployment.clock() - began < _DAY_S / 2:
             # Those whose time comes within a few seconds of each other really run at once.
             work: list[Future[Any]] = [
                 pool.submit(each.scheduler.run_once) for each in daemons if each.scheduler.next_delay() < 5
@@ -142,12 +142,12 @@ def test_two_daemons_and_a_function_fetch_each_due_code_once_in_a_day(
     assert deployment.missing == 0
     for kind in Kind:
         issued = [each.issued_at for each in deployment.simulator.issued(deployment.app_ids[0], kind.value)]
-        assert len(issued) == 16, "one at the start, and one each time that 1800 of 7200 s are left"
+        assert len(issued) == 8, "one at the start, and one each time that 1800 of 7200 s are left"
         gaps = [later - earlier for earlier, later in pairwise(issued)]
         # Runs that wait for another's lease move the clock of all by a few seconds.
         assert all(5390 <= gap <= 5400 + tick_s for gap in gaps)
     runs = [each.samples()["token_refresher_runs_total{result=ok}"] for each in daemons]
-    assert all(720 <= count <= 810 for count in runs)
+    assert all(360 <= count <= 405 for count in runs)
 
 
 def test_a_tick_is_never_longer_than_the_policy_says_and_at_most_a_tenth_shorter(deployment: Deployment) -> None:
