@@ -26,7 +26,7 @@ from token_refresher.store.record_json import write_record
 from token_refresher.store.redis_store import RedisStore, _script
 
 # A command that gets no answer is given up after this; a healthy Redis answers within a millisecond.
-POLICY = Policy(redis_timeout_s=0.3)
+POLICY = Policy(redis_timeout_s=1.0)
 LOCK_MS = 90_000
 TARGET = Target("app0000", Kind.ACCESS_TOKEN)
 LIFE_S = 7200
