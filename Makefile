@@ -42,7 +42,7 @@ help: ## Show this help
 	@echo 'PYTHON=python3.12 chooses the Python, PYTEST_ARGS="-k Acquire" what to test, PIP_INDEX_URL the package index.'
 
 .PHONY: run
-run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; for real, where CONFIG_FILE or APP_ID is set
+run: $(if $(CONFIG_FILE)$(APP_ID),venv,redis) ## Show the job at work; with CONFIG_FILE or APP_ID set, run it for real
 	@$(BIN)/python tools/demo.py
 
 .PHONY: test

@@ -246,8 +246,9 @@ def walk(redis_cli: str | None) -> list[str]:
 def wait(directory: Path) -> None:
     """Keep everything running while a person looks at it."""
     say(5, "Look around, from another terminal in this directory")
-    config, python = (shlex.quote(shown(path)) for path in (directory / "config.yaml", sys.executable))
-    print(f"   CONFIG_FILE={config} PYTHONPATH=src {python} -m token_refresher status")
+    command = Path(sys.executable).with_name("token-refresher")
+    command, config = (shlex.quote(shown(path)) for path in (command, directory / "config.yaml"))
+    print(f"   {command} --config {config} status")
     print("   or one of the redis-cli lines above, which shows the credential itself.")
     with contextlib.suppress(KeyboardInterrupt, EOFError):
         print("\nEnter or Ctrl-C ends it. ", end="", flush=True)

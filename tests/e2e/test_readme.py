@@ -95,7 +95,7 @@ def test_the_five_steps_of_the_readme_lead_to_stored_credentials(
     simulator.add_app("100027", secret)
     steps = [block for block in shell_blocks(ROOT / "README.md") if not NOT_RUN.search(block) and block != "make run\n"]
     assert [step.split()[0] for step in steps] == ["export", *[".venv/bin/token-refresher"] * 2]
-    export = replaced(steps[0], your_app_secret=secret, **{"redis://:password@redis.internal:6379/0": server.url})
+    export = replaced(steps[0], **{"paste-it-here": secret, "redis://:password@redis.internal:6379/0": server.url})
     more = {"PLATFORM_BASE_URL": simulator.url}
     before = sh(export + steps[1], clone, **more)
     assert before.returncode == 1

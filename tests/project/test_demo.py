@@ -193,12 +193,11 @@ def test_at_a_terminal_its_redis_cli_lines_work_while_it_waits(at_terminal: _AtT
 
 def test_the_status_line_that_it_shows_works_while_it_waits(at_terminal: _AtTerminal) -> None:
     at_terminal.read_until("Enter or Ctrl-C ends it.")
-    found = re.search(r"^ +(CONFIG_FILE=\S+) (PYTHONPATH=src) (.+)$", at_terminal.shown, re.M)
+    found = re.search(r"^ +(\S+/token-refresher --config .+)$", at_terminal.shown, re.M)
     assert found
-    settings = dict(setting.split("=", 1) for setting in found.groups()[:2])
     status = subprocess.run(
-        shlex.split(found[3]),
-        env=_environ(**settings),
+        shlex.split(found[1]),
+        env=_environ(),
         capture_output=True,
         text=True,
         cwd=_ROOT,

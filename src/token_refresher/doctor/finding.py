@@ -78,7 +78,7 @@ CHECKS = {
     "platform secret": "the platform accepts the application's secret",
     "platform clock": "Redis and the platform agree on the time",
     "credential stored": "a readable credential is stored, with time left",
-    "credential accepted": "the platform accepts the stored credential, until the expected instant",
+    "credential accepted": "the platform accepts the stored credential, until its recorded end",
     "credential writers": "only this program writes these keys and fetches credentials",
     "run lease": "no attempt hangs, is unsettled, or keeps failing",
     "run timer": "the timer fires",

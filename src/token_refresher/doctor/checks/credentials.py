@@ -76,7 +76,7 @@ def accepted(each: Stored, answers: Answers, context: CheckContext) -> Finding:
     skew_s = 0.0 if apart_s is None else apart_s - redis_ahead_s
     named = said.expires_at if said.valid else None
     if named is not None and not ends_early(live, reckoned_end(named, skew_s, policy, apart_s), policy):
-        return check.green("until the expected instant")
+        return check.green("until its recorded end")
     if live.issued_at is not None and 0 <= each.snapshot.now_ms / 1000 - live.issued_at < policy.audit_min_age_s:
         return check.grey("not judged: it was issued a moment ago")
     if named is None:
@@ -188,7 +188,7 @@ def timer(targets: Sequence[Stored], policy: Policy) -> Iterator[Finding]:
     fix = "enable the timer trigger (or start the daemon) and look at its log; it must fire every "
     fix += f"{policy.tick_s:g} s, or set POLICY_TICK_S to how often it does"
     if not dead:
-        yield check.green(f"the last trace of a run is {duration(max(over.values(), default=0))} old")
+        yield check.green(f"the last run was {duration(max(over.values(), default=0))} ago")
         return
     if len(dead) < len(over):
         named = ", ".join(list(dead)[:5])
