@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from token_refresher.domain.command import Action, Command
-from token_refresher.domain.decision import at_work, decide, question, retry_delay_s
+from token_refresher.domain.decision import (
+    Decision,
+    after_limit,
+    at_work,
+    can_wait,
+    decide,
+    question,
+    retry_delay_s,
+)
 from token_refresher.domain.model import Caller, Kind, Lease, Record, Snapshot, Target, Unreadable, Word
 from token_refresher.domain.policy import Policy
 from token_refresher.domain.reasons import Reason
@@ -307,6 +315,11 @@ DECISIONS = {
         seen(None, dead(-40, callers=waits(70, OTHER).callers)),
         Reason.LOCKED,
         "an earlier run stopped in the middle of a request; the next try may come in 40 s",
+    ),
+    "a lock left by an attempt without an answer is named as that": Case(
+        seen(None, dead(-40, outcome="unknown: http_504", outcome_at=NOW - 10_000)),
+        Reason.LOCKED,
+        "an earlier run got no answer; the next try may come in 40 s",
     ),
     "a millisecond before the lock's end it is LOCKED": Case(seen(None, leased(locked_until=NOW + 1)), Reason.LOCKED),
     "at the lock's end it is over": Case(seen(None, leased(locked_until=NOW)), Reason.MISSING),
@@ -652,3 +665,35 @@ AT_WORK = {
 def test_at_work_is(sentence: str) -> None:
     work_until, expected = AT_WORK[sentence]
     assert at_work(seen(None, leased(work_until=work_until)), POLICY) is expected
+
+
+AFTER_LIMIT = {
+    "waiting after a limit": (Reason.BACKING_OFF, "rate_limited", ME, True),
+    "waiting after another failure": (Reason.BACKING_OFF, "http_504", ME, False),
+    "not waiting, whatever the last attempt met": (Reason.LOCKED, "rate_limited", ME, False),
+    "waiting after a limit that another copy met": (Reason.BACKING_OFF, "rate_limited", OTHER, False),
+}
+
+
+@pytest.mark.parametrize("sentence", AFTER_LIMIT)
+def test_after_limit_is(sentence: str) -> None:
+    reason, code, name, expected = AFTER_LIMIT[sentence]
+    snapshot = seen(lease=leased(callers=(Caller(name, code=code),)))
+    assert after_limit(snapshot, Decision(TARGET, reason, ""), ME) is expected
+
+
+LATE_MS = round(1.5 * POLICY.question_interval_s * 1000)
+CAN_WAIT = {
+    "an audit that is due": (seen(), True),
+    "an audit that is almost long overdue": (seen(lease=leased(audited_at=NOW - LATE_MS + 1)), True),
+    "an audit that is long overdue": (seen(lease=leased(audited_at=NOW - LATE_MS)), False),
+    "the doubt of an unsettled credential": (seen(lease=leased(mark="dead")), False),
+    "a complaint": (seen(complaint=GOOD.fingerprint), False),
+    "a denial that another copy met": (seen(lease=leased(denied=GOOD.fingerprint)), False),
+}
+
+
+@pytest.mark.parametrize("sentence", CAN_WAIT)
+def test_can_wait_is(sentence: str) -> None:
+    snapshot, expected = CAN_WAIT[sentence]
+    assert can_wait(snapshot, POLICY) is expected
