@@ -327,6 +327,19 @@ def test_an_instance_that_calls_the_password_incomplete_gets_one_word(stage: Sta
     assert login(server, "r-1", password, stage, incomplete)[0] == "logged in"
 
 
+def test_a_connection_that_is_lost_during_the_login_sends_no_further_word(stage: Stage) -> None:
+    password = plant("redis")
+
+    def loses_it(words: list[str]) -> bytes | None:
+        if words[0] == "AUTH" and len(words) == 2:
+            raise ConnectionResetError
+        return of_old(words)
+
+    server = stage.server(password=password)
+    found, tried = login(server, "default", password, stage, loses_it)
+    assert (found, set(tried)) == ("redis_unreachable", {f"default:{password}"})
+
+
 def test_newer_servers_are_sent_no_single_word(stage: Stage) -> None:
     password = plant("redis")
     found, tried = login(stage.server(password=password), "default", password, stage, lambda words: None)

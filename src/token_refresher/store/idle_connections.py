@@ -178,12 +178,17 @@ class _Synchronous(_Watched):
         return reply
 
     def _log_in_otherwise(self, error: Exception) -> Any:
-        """The reply to a login in one word. Raises `error` where that fails, too: redis-py then goes on."""
+        """The reply to a login in one word. Raises `error` where that is refused, too: redis-py then goes on.
+
+        Not where the connection is lost: redis-py would log in to the next one as it should, and then as somebody else.
+        """
         if word := self._word_to_try(error):
             try:
                 self.send_command("AUTH", word, check_health=False)
                 return super().read_response()
-            except redis.RedisError:
+            except redis.RedisError as refused:
+                if self._is_failure(refused):
+                    raise
                 raise AuthenticationWrongNumberOfArgsError(str(error)) from None
         if self._should_ask_role(error):
             self._refuse_a_sentinel(self._other(error))
@@ -286,7 +291,9 @@ class _Asynchronous(_Watched):
             try:
                 await self.send_command("AUTH", word, check_health=False)
                 return await super().read_response()
-            except redis.RedisError:
+            except redis.RedisError as refused:
+                if self._is_failure(refused):
+                    raise
                 raise AuthenticationWrongNumberOfArgsError(str(error)) from None
         if self._should_ask_role(error):
             await self._refuse_a_sentinel(self._other(error))
