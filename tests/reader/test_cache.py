@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from token_refresher.domain.errors import NoCredentialError, StoreError
 from token_refresher.domain.model import Kind, Target
 from token_refresher.domain.policy import Policy
-from token_refresher.reader.cache import CredentialCache, StoredValue
+from token_refresher.reader.cache import CachedCredential, CredentialCache, StoredValue
 
 TICKET = Target("app1", Kind.JS_TICKET)
 TOKEN = Target("app1", Kind.ACCESS_TOKEN)
@@ -107,9 +107,12 @@ def test_a_key_without_ttl_lives_as_long_as_its_value_says(cache: CredentialCach
 def test_what_is_no_code_takes_the_copy_away(cache: CredentialCache, clock: Clock, what: StoredValue, why: str) -> None:
     cache.put(TICKET, found("a"), clock.now)
     clock.now += 5
-    with pytest.raises(NoCredentialError, match=why) as caught:
+    with pytest.raises(NoCredentialError) as caught:
         cache.put(TICKET, what, clock.now)
-    assert caught.value.key == "type/js_ticket_info/app_id/app1"
+    error = caught.value
+    assert error.what == f"{why} under the key type/js_ticket_info/app_id/app1"
+    assert (error.key, error.app_id, error.kind) == ("type/js_ticket_info/app_id/app1", "app1", "js_ticket")
+    assert error.store_error is None
     # Withdrawn means refused: not even a Redis that fails brings it back.
     with pytest.raises(NoCredentialError):
         cache.serve_stale(TICKET, DOWN)
@@ -145,6 +148,36 @@ def test_one_outage_is_told_once_and_its_end_once(
         "Redis cannot be reached",
         "Redis answers again",
     ] * 2
+
+
+@pytest.mark.parametrize(
+    ("before", "serving"),
+    [
+        (True, "serving the last credentials that were read, until the platform may refuse them"),
+        (False, "no credential was read before, so there is none to serve"),
+    ],
+)
+def test_an_outage_says_what_is_served_and_what_to_do(
+    cache: CredentialCache, clock: Clock, caplog: pytest.LogCaptureFixture, before: bool, serving: str
+) -> None:
+    if before:
+        cache.put(TOKEN, found("a", kind=Kind.ACCESS_TOKEN), clock.now)
+    with pytest.raises(NoCredentialError) as caught:
+        cache.serve_stale(TICKET, DOWN)
+    (line,) = caplog.messages
+    assert line == f"Redis cannot be reached (redis_unreachable): {serving}. What to do: {DOWN.advice}"
+    key = "type/js_ticket_info/app_id/app1"
+    assert caught.value.what == f"Redis cannot be reached, and no credential is left from before under the key {key}"
+    assert caught.value.store_error is DOWN
+
+
+def test_a_credential_comes_with_all_that_its_value_says_under_the_key_with_its_prefix(clock: Clock) -> None:
+    cache = CredentialCache(5.0, "shop:", clock, clock.wall)
+    assert cache.keys_of(TICKET).value == "shop:type/js_ticket_info/app_id/app1"
+    value = {"js_ticket": "a", "expires_in": 1_800_000_000, "issued_at": 1_700_000_050, "fence": 9}
+    assert cache.put(TICKET, StoredValue(7_200_000, json.dumps(value).encode()), clock.now) == CachedCredential(
+        "a", 1_800_000_000, 1_700_000_050, 9
+    )
 
 
 def test_what_never_failed_does_not_end_an_outage_of_something_else(
