@@ -98,6 +98,14 @@ class _Watched(_Connection):  # type: ignore[misc]  # mypy sees a base of type A
         self._tried_one_word = self._tried_one_word or bool(word)
         return word
 
+    def _after_word(self, failure: Exception, refused: Exception) -> Exception:
+        """What to raise when a login in one word failed, after the ordinary one was refused.
+
+        Where that word is refused, too, redis-py goes on with the password alone. Not where the connection is lost: it
+        would dial again, log in as the user, and then as the default one.
+        """
+        return failure if self._is_failure(failure) else AuthenticationWrongNumberOfArgsError(str(refused))
+
     def _should_ask_role(self, error: Exception) -> bool:
         """Whether to find out, once in the life of a connection, that a sentinel says this."""
         ask = not self._asked_role and may_be_a_sentinel(error) and "connection_pool" not in self._made_with
@@ -178,18 +186,13 @@ class _Synchronous(_Watched):
         return reply
 
     def _log_in_otherwise(self, error: Exception) -> Any:
-        """The reply to a login in one word. Raises `error` where that is refused, too: redis-py then goes on.
-
-        Not where the connection is lost: redis-py would log in to the next one as it should, and then as somebody else.
-        """
+        """The reply to a login in one word."""
         if word := self._word_to_try(error):
             try:
                 self.send_command("AUTH", word, check_health=False)
                 return super().read_response()
-            except redis.RedisError as refused:
-                if self._is_failure(refused):
-                    raise
-                raise AuthenticationWrongNumberOfArgsError(str(error)) from None
+            except redis.RedisError as failure:
+                raise self._after_word(failure, error) from None
         if self._should_ask_role(error):
             self._refuse_a_sentinel(self._other(error))
         raise error
@@ -291,10 +294,8 @@ class _Asynchronous(_Watched):
             try:
                 await self.send_command("AUTH", word, check_health=False)
                 return await super().read_response()
-            except redis.RedisError as refused:
-                if self._is_failure(refused):
-                    raise
-                raise AuthenticationWrongNumberOfArgsError(str(error)) from None
+            except redis.RedisError as failure:
+                raise self._after_word(failure, error) from None
         if self._should_ask_role(error):
             await self._refuse_a_sentinel(self._other(error))
         raise error
