@@ -21,7 +21,7 @@ from token_refresher.store.keys import keys_of
 from verification.lab.__main__ import main
 from verification.lab.bounded import BOUNDED
 from verification.lab.chance import drawn
-from verification.lab.crew import Copy
+from verification.lab.crew import Copy, Crew
 from verification.lab.guests import SickCopy, with_wrong_secret
 from verification.lab.held import HeldRun
 from verification.lab.people import Lost
@@ -137,13 +137,18 @@ def test_what_keeps_its_bounds_is_not_broken() -> None:
     assert broken(QUIET, GOOD) == []
 
 
+def test_work_that_takes_its_time_breaks_no_bound_but_that_of_nothing() -> None:
+    assert broken(QUIET, replace(GOOD, none_s=10.2, heal_s=61)) == []
+    assert broken(QUIET, replace(GOOD, refused_s=0.1)) == ["0.1 s with a refused credential, 0 are allowed"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"refused_s": 20}, "20 s with a refused credential, 0 are allowed"),
-        ({"none_s": 11}, "11 s without a credential, 10 are allowed"),
+        ({"none_s": 16}, "16 s without a credential, 10 are allowed"),
         ({"fetches": 6}, "2 fetches beyond the ideal 4, 1 are allowed"),
-        ({"heal_s": 61}, "healed only after 61 s, 60 are allowed"),
+        ({"heal_s": 66}, "healed only after 66 s, 60 are allowed"),
         ({"heal_s": None}, "not healed at the end, 60 are allowed"),
         ({"questions": 6}, "6 questions, 5 are allowed"),
         ({"failed_runs": 1}, "1 failed runs, 0 are allowed"),
@@ -341,6 +346,32 @@ def test_a_fault_that_never_came_is_told() -> None:
     trouble = SomebodyElse(start=Due(HOUR_S))
     late = Scenario(name="too late", sentence="Nothing.", duration_s=600, troubles=(trouble,))
     assert broken(late, play(late, "ours", seed=1)) == ["the fault 'somebody else refreshes' never came or never ended"]
+
+
+class _BetweenSeconds(Place):
+    """Begins a tenth of a second before a whole one, so that what is issued next ends just after a timer fires."""
+
+    def __init__(self, **policy: float) -> None:
+        super().__init__(**policy)
+        self.world.advance(1.9 - self.world.now() % 1)
+        self.began = self.world.now()
+
+
+@_plays
+def test_a_fault_that_waits_for_a_fetch_comes_before_a_slow_run_that_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Crew.run
+
+    def slowly(crew: Crew, order: str) -> None:
+        place = crew._stage.place
+        place.pause(0.5 if place.elapsed_s() > 60 else 0.3)
+        run(crew, order)
+
+    monkeypatch.setattr(Crew, "run", slowly)
+    trouble = SomebodyElse(start=Due())
+    scenario = Scenario(
+        name="slow", sentence="Runs are slow.", place=_BetweenSeconds, duration_s=2 * HOUR_S, troubles=(trouble,)
+    )
+    assert play(scenario, "ours", seed=1).unfinished == ()
 
 
 @_plays

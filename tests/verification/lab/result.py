@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from .scenario import Scenario
 from .stage import Stage
 from .systems import SYSTEMS
 from .timeline import Held, Timeline, as_plain, refused_stretches
+
+# What work on a busy machine may add to a measured time (seconds); small beside the 60 between two runs.
+_WORK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -104,26 +107,27 @@ def ideal_fetches(duration_s: float, lifetime_s: float, margin_s: float) -> int:
 
 
 def broken(scenario: Scenario, result: Result) -> list[str]:
-    """Every way in which our system did not keep what the scenario promises, as sentences."""
+    """Every way in which our system did not keep what the scenario promises, as sentences.
+
+    Bounds in seconds are of virtual time; what work takes on this machine comes on top, except to a bound of 0.
+    """
     bounds = scenario.bounds
     found = [f"the fault {name!r} never came or never ended" for name in result.unfinished]
-    checks: Sequence[tuple[float | None, float | None, Callable[[], str]]] = (
-        (result.refused_s, bounds.refused_s, lambda: f"{result.refused_s:g} s with a refused credential"),
-        (result.none_s, bounds.none_s, lambda: f"{result.none_s:g} s without a credential"),
-        (result.extra, bounds.fetches, lambda: f"{result.extra} fetches beyond the ideal {result.ideal}"),
-        (result.questions, bounds.questions, lambda: f"{result.questions} questions"),
-        (result.failed_runs, bounds.failed_runs, lambda: f"{result.failed_runs} failed runs"),
-        (result.calm_runs, bounds.calm_runs, lambda: f"{result.calm_runs} runs that called a missing credential well"),
-        (
-            math.inf if result.heal_s is None else result.heal_s,
-            bounds.heal_s,
-            lambda: "not healed at the end" if result.heal_s is None else f"healed only after {result.heal_s:g} s",
-        ),
+    healed = "not healed at the end" if result.heal_s is None else f"healed only after {result.heal_s:g} s"
+    heal_s = math.inf if result.heal_s is None else result.heal_s
+    checks: Sequence[tuple[float, float | None, float, str]] = (
+        (result.refused_s, bounds.refused_s, _WORK_S, f"{result.refused_s:g} s with a refused credential"),
+        (result.none_s, bounds.none_s, _WORK_S, f"{result.none_s:g} s without a credential"),
+        (result.extra, bounds.fetches, 0, f"{result.extra} fetches beyond the ideal {result.ideal}"),
+        (result.questions, bounds.questions, 0, f"{result.questions} questions"),
+        (result.failed_runs, bounds.failed_runs, 0, f"{result.failed_runs} failed runs"),
+        (result.calm_runs, bounds.calm_runs, 0, f"{result.calm_runs} runs that called a missing credential well"),
+        (heal_s, bounds.heal_s, _WORK_S, healed),
     )
     found += [
-        f"{told()}, {bound:g} are allowed"
-        for value, bound, told in checks
-        if value is not None and bound is not None and value > bound
+        f"{told}, {bound:g} are allowed"
+        for value, bound, work, told in checks
+        if bound is not None and value > (bound and bound + work)
     ]
     if scenario.inside and bounds.refused_s != 0:
         found.append("inside the assumptions no second with a refused credential may be allowed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -27,6 +28,9 @@ SAMPLE_S = 20.0
 _ABOUT_S = 60.0
 # A credential that is due waits for the next tick, and a tick may fall out: not yet stale (ticks, seconds).
 _OVERDUE_TICKS, _OVERDUE_S = 2, 10.0
+# Ends are recorded in whole seconds, and work takes its time here, too: what is due so soon (seconds) after the timer
+# fires may be fetched by this run already, or only by the next.
+_NEARLY_S = 5.0
 # At the same instant readers look first, then faults begin or end, then the timer fires.
 _LOOK, _TROUBLE, _TIMER = range(3)
 
@@ -180,13 +184,14 @@ class Stage:
                     self.begin(trouble)
 
     def due(self) -> bool:
-        """Whether the system would fetch now, by what is stored."""
+        """Whether the system would fetch now, by what is stored; where it is nearly so, time passes until it is."""
         self.look()
-        return any(
-            raw is not None and expiry_in(raw) - self.place.now() <= self.system.margin_s
-            for found in self.read.values()
-            for _, raw in found
-        )
+        ends = [expiry_in(raw) for found in self.read.values() for _, raw in found if raw is not None]
+        ahead_s = min(ends, default=math.inf) - self.place.now() - self.system.margin_s
+        if ahead_s > _NEARLY_S:
+            return False
+        self.place.advance_to(self.place.elapsed_s() + ahead_s)
+        return True
 
     # -- readers -----------------------------------------------------------------------------
 
