@@ -164,11 +164,9 @@ VERBS = frozenset({
 })  # fmt: skip
 
 
-@pytest.mark.parametrize("code", CATALOGUE)
-def test_every_advice_begins_with_what_to_do(code: str) -> None:
-    advice = CATALOGUE[code].advice
-    assert not ODD.search(advice)
-    assert advice.split()[0].strip(",:") in VERBS
+def test_every_advice_begins_with_what_to_do() -> None:
+    advices = [entry.advice for entry in CATALOGUE.values()]
+    assert [advice for advice in advices if ODD.search(advice) or advice.split()[0].strip(",:") not in VERBS] == []
 
 
 def test_no_message_of_redis_uses_such_words() -> None:

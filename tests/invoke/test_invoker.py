@@ -40,12 +40,12 @@ KEY_ID = "LTAI5planted"
 REPORT = {"run_id": "r", "action": "refresh", "targets": []}
 
 _FC3 = importlib.util.find_spec("alibabacloud_fc20230330") is not None
-_without_fc3 = pytest.mark.skipif(not _FC3, reason="the extra fc3 (alibabacloud-fc20230330) is not installed: untested")
+_without_fc3 = pytest.mark.skipif(not _FC3, reason="alibabacloud-fc20230330 is not installed")
 # The client of FC 3.0 asks for the time in a way that newer Pythons warn of; every other warning stays an error.
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:datetime\.datetime\.utcnow:DeprecationWarning:alibabacloud_tea_openapi\.utils"
 )
-GENERATIONS = [pytest.param("2.0"), pytest.param("3.0", marks=_without_fc3)]
+GENERATIONS = [pytest.param("2.0"), pytest.param("3.0", marks=[pytest.mark.slow, _without_fc3])]
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -539,6 +539,7 @@ def test_others_who_use_the_client_still_get_its_log(caplog: pytest.LogCaptureFi
     assert fc2.client.retries == 5
 
 
+@pytest.mark.slow
 @_without_fc3
 def test_others_who_debug_the_newer_client_still_get_its_log(
     fc: FcServer, credentials: Credentials, caplog: pytest.LogCaptureFixture
