@@ -190,8 +190,39 @@ def test_several_are_limited_where_two_are_whose_limits_last_at_whatever_interfa
     assert not limits.several(HERE)
     limits.limited(token, "b", 10)
     assert [limits.several(each) for each in (HERE, token, THERE)] == [True, True, False]
+    clock.now += 71
+    assert not limits.several(HERE)
+
+
+def test_the_last_one_that_a_limit_meets_is_still_one_of_several(limits: Limits, clock: Clock) -> None:
+    for each in "ab":
+        limits.limited(HERE, each, 30)
+    limits.passed(HERE, "c")
+    clock.now += 80
+    assert limits.several(HERE)
+    limits.passed(HERE, "a")
+    assert limits.several(HERE)
     clock.now += 11
     assert not limits.several(HERE)
+
+
+def test_two_that_are_limited_again_and_again_while_others_are_not_have_limits_of_their_own(
+    limits: Limits, clock: Clock
+) -> None:
+    found = []
+    for _ in range(4):
+        for each in "ab":
+            limits.limited(HERE, each, 30)
+        limits.passed(HERE, "c")
+        clock.now += 40
+        found.append(limits.several(HERE))
+    assert found == [True, True, False, False]
+    # One that got through in between may show it again.
+    for each in "ab":
+        limits.passed(HERE, each)
+        limits.limited(HERE, each, 30)
+    limits.passed(HERE, "c")
+    assert limits.several(HERE)
 
 
 def test_a_fetch_that_waits_crowds_its_platform_in_this_run_alone(limits: Limits) -> None:

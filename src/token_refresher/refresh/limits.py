@@ -23,6 +23,9 @@ _TRIES, _PAUSE_S = 5, 5.0
 _LONGEST_POWER = 10
 # How long (s) it is remembered who was limited, after the limit is over.
 _REMEMBERED_S = 600.0
+# For so long (s) after their limits two applications still show that a platform limits all: the last one that it meets
+# is no exception. One that was limited so often in a row has a limit of its own, and shows nothing.
+_SHOWS_S, _OF_ITS_OWN = 60.0, 3
 
 
 class Interface(NamedTuple):
@@ -51,13 +54,13 @@ def _origin(url: PlatformUrl) -> str:
 class _Held:
     """The limits of one interface. Instants are of the steady clock.
 
-    `until` is the end of each application's own limit, `again` are those of which no request got through since, and
-    `row` those that were limited since the request of any got through. `trying` is the one that tries for all ("":
-    none), `tries` of such were limited, one after the other.
+    `until` is the end of each application's own limit, `again` how often those were limited of which no request got
+    through since, and `row` those that were limited since the request of any got through. `trying` is the one that
+    tries for all ("": none), `tries` of such were limited, one after the other.
     """
 
     until: dict[str, float] = field(default_factory=dict)
-    again: set[str] = field(default_factory=set)
+    again: dict[str, int] = field(default_factory=dict)
     row: set[str] = field(default_factory=set)
     trying: str = ""
     tries: int = 0
@@ -67,10 +70,15 @@ class _Held:
         """Those in the row whose limits have not ended yet."""
         return {app_id for app_id in self.row if self.until[app_id] > now}
 
+    def lately(self, now: float) -> set[str]:
+        """Those that were limited a short while ago, without those that have a limit of their own."""
+        ends = self.until.items()
+        return {app_id for app_id, until in ends if until > now - _SHOWS_S and self.again.get(app_id, 0) < _OF_ITS_OWN}
+
     def forget(self, now: float) -> None:
         """Drop what is long over."""
         self.until = {app_id: until for app_id, until in self.until.items() if until > now - _REMEMBERED_S}
-        self.again &= self.until.keys()
+        self.again = {app_id: times for app_id, times in self.again.items() if app_id in self.until}
         self.row &= self.until.keys()
 
 
@@ -149,7 +157,7 @@ class Limits:
         with self._changed:
             held, now = self._held[interface], self._clock()
             held.until[app_id] = max(held.until.get(app_id, 0.0), now + wait_s)
-            held.again.add(app_id)
+            held.again[app_id] = held.again.get(app_id, 0) + 1
             held.row.add(app_id)
             if held.trying == app_id:
                 held.tries += 1
@@ -163,11 +171,12 @@ class Limits:
             return app_id in self._held[interface].again
 
     def several(self, interface: Interface) -> bool:
-        """Whether several are limited at this platform: then its limit speaks of no application in particular."""
+        """Whether several are, or just were, limited at this platform: then its limit is not this application's."""
         with self._changed:
             now = self._clock()
             here = [held for other, held in self._held.items() if other.platform == interface.platform]
-            return len(set[str]().union(*(held.limited(now) for held in here))) >= _IN_A_ROW
+            found = set[str]().union(*(held.limited(now) | held.lately(now) for held in here))
+            return len(found) >= _IN_A_ROW
 
     def crowd(self, interface: Interface) -> None:
         """A fetch waits in this run for the end of a limit: audits at that platform come after it."""
@@ -183,7 +192,7 @@ class Limits:
         """A request of this application got through: whatever came of it, it was not limited."""
         with self._changed:
             held = self._held[interface]
-            held.again.discard(app_id)
+            held.again.pop(app_id, None)
             held.row.clear()
             held.trying, held.tries, held.paused_until = "", 0, 0.0
             self._changed.notify_all()
