@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,13 @@ def test_an_interface_is_known_by_scheme_host_and_port_and_by_what_it_does() -> 
     assert asking(app("https://A/in/a/folder")) == asking(app("https://a"))
     others = ("https://b", "http://a", "https://a:8443")
     assert len({asking(app(base)) for base in ("https://a", *others)}) == 4
+
+
+def test_each_credential_comes_from_the_host_of_its_own_address() -> None:
+    tokens, tickets = app("https://tokens"), app("https://tickets")
+    mixed = replace(tokens, endpoints=replace(tokens.endpoints, ticket_url=tickets.endpoints.ticket_url))
+    assert fetching(mixed, Kind.ACCESS_TOKEN) == fetching(tokens, Kind.ACCESS_TOKEN)
+    assert fetching(mixed, Kind.JS_TICKET) == fetching(tickets, Kind.JS_TICKET)
 
 
 # -- an application's own limit ---------------------------------------------------------------------------------------
@@ -162,6 +170,25 @@ def test_after_five_that_tried_in_vain_all_pause_each_time_for_twice_as_long(lim
     assert pauses == [10, 20, 40, 80, 300 - 155]
     limits.passed(HERE, "z")
     assert wait_s(limits, "y") == 0
+
+
+def test_after_one_that_got_through_the_next_row_has_five_tries_of_its_own(limits: Limits) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    assert [limited(limits, each) for each in "cd"] == [0, 0]
+    limits.passed(HERE, "e")
+    for app_id in "fg":
+        limits.limited(HERE, app_id, 300)
+    assert [limited(limits, each) for each in "hijklm"] == [0, 0, 0, 0, 0, 5]
+
+
+def test_a_new_run_makes_no_row_of_those_that_were_limited_before_one_got_through(limits: Limits) -> None:
+    for app_id in "ab":
+        limits.limited(HERE, app_id, 300)
+    limits.passed(HERE, "c")
+    limits.begin()
+    with limits.turn(HERE, "c"), limits.turn(HERE, "d") as at_once:
+        assert at_once == 0
 
 
 def test_a_pause_ends_with_the_first_limit(limits: Limits, clock: Clock) -> None:

@@ -17,6 +17,7 @@ from support.planted import plant
 from support.redis_server import RedisServer
 from token_refresher.domain.command import Command
 from token_refresher.domain.decision import decide, retry_delay_s
+from token_refresher.domain.errors import NotSentError
 from token_refresher.domain.model import App, Kind, Lease, Outcome, Record, Secret, Snapshot, Target, Word
 from token_refresher.domain.platform_answer import Issued
 from token_refresher.domain.policy import Policy
@@ -428,6 +429,26 @@ def test_refusals_are_counted_and_waited_after_by_this_copy_alone(stage: Stage) 
         assert (shown.outcome, shown.locked_until, shown.ended) == ("refused: no_permission", 0, True)
     assert brief(stage.renew())[0] is Reason.BACKING_OFF
     assert decide(stage.seen(), POLICY, Command(), OTHER).reason is Reason.MISSING
+
+
+def test_with_little_left_a_refusal_is_waited_after_for_a_quarter_of_it(stage: Stage) -> None:
+    stage.holds_a_code(seconds_left=400, age_s=6800, callers=f"{ME}:0:5:0:no_permission")
+    stage.platform_says(TOKEN_PATH, NO_PERMISSION)
+    assert stage.renew().outcome is Outcome.REFUSED
+    wait_ms = stage.lease().caller(ME).until - stage.seen().now_ms
+    assert wait_ms == pytest.approx(100_000, abs=NEARLY_MS)
+
+
+def test_a_request_that_could_not_be_sent_ends_its_attempt_and_shortens_no_life(stage: Stage) -> None:
+    def refused() -> None:
+        raise NotSentError("as the test says", code="not_sent_connect")
+
+    stage.holds_a_code(seconds_left=1700)
+    stage.platform.before = refused
+    assert brief(stage.renew()) == (Reason.NEAR_EXPIRY, Outcome.NOT_SENT, "not_sent_connect", 0, 0, 0)
+    lease = stage.lease()
+    assert (lease.locked_until, lease.ended, lease.settled) == (0, True, True)
+    assert stage.ttl_s() == pytest.approx(1700, abs=NEARLY_MS / 1000)
 
 
 def test_during_the_wait_nothing_is_tried_but_at_once(stage: Stage) -> None:

@@ -506,6 +506,8 @@ def test_what_a_reader_complains_of_comes_first_of_all(stage: Stage) -> None:
         code = stage.simulator.issue(app_id, "access_token").code
         stage.put(Target(app_id, TOKEN), left_s, code, age_s=7200 - left_s)
         stage.redis.hset(keys_of(Target(app_id, TOKEN)).lease, "audited_at", int((time.time() - 70) * 1000))
+    # Even where its last attempt failed, which would let another one that is due go first.
+    stage.redis.hset(keys_of(Target("app0001", TOKEN)).lease, "callers", f"{ME}:0:1:0:no_permission")
     stage.redis.set(keys_of(Target("app0001", TOKEN)).refused, fingerprint(code), ex=600)
     stage.run(Command(kinds=(TOKEN,)))
     assert order(stage, TOKEN_PATH, CHECK_PATH) == ["app0001", "app0000"]

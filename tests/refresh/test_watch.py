@@ -418,6 +418,14 @@ def test_a_check_notes_nothing(accepted: bool, desk: Desk) -> None:
     assert result.outcome is (Outcome.KEPT if accepted else None)
 
 
+def test_a_check_shows_an_earlier_end(desk: Desk) -> None:
+    result = desk.seen()
+    desk.watch(Says(desk.alive(400)), command=Command(Action.CHECK)).look(APP, result)
+    assert (result.word, result.decision.reason) == (Word.ENDS, Reason.SUPERSEDED)
+    assert "the platform ends this one in 400 s" in result.decision.sentence
+    assert result.snapshot.seconds_left == 5000
+
+
 def test_silence_prolongs_a_marked_code_to_the_question_and_the_grace(desk: Desk) -> None:
     desk.holds(mark="dead")
     desk.redis.expire(KEYS.value, 100)
