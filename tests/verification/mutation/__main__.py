@@ -35,8 +35,8 @@ _ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHON
 # What mutmut calls a mutant that no test noticed.
 _SURVIVED = ("survived", "no tests")
 # Percent that must be noticed, a little below what was measured: all of decision and life, all of each ninth mutant of
-# the scripts, and of 48 others, chosen at random, 43.
-_AT_LEAST = {"domain.decision": 99.0, "domain.life": 99.0, "Lua": 97.0, "Python": 88.0}
+# the scripts, and of 150 others, chosen at random, 129, which makes 88 of all Python.
+_AT_LEAST = {"domain.decision": 99.0, "domain.life": 99.0, "Lua": 97.0, "Python": 86.0}
 
 
 class Survivor(NamedTuple):
