@@ -13,6 +13,7 @@ from token_refresher.domain.model import App, Kind, Secret
 from token_refresher.refresh.limits import Interface, Limits, asking, fetching
 
 HERE, THERE = Interface("https://a", "checkCode"), Interface("https://b", "checkCode")
+FETCH, OTHER_FETCH = Interface("https://a", "access_token"), Interface("https://a", "js_ticket")
 # Only a defect makes a test wait so long (s).
 _WAIT_S = 10
 
@@ -221,16 +222,16 @@ def test_several_are_limited_where_two_are_whose_limits_last_at_whatever_interfa
     assert not limits.several(HERE)
 
 
-def test_the_last_one_that_a_limit_meets_is_still_one_of_several(limits: Limits, clock: Clock) -> None:
+def test_the_last_one_that_a_limit_of_fetches_meets_is_still_one_of_several(limits: Limits, clock: Clock) -> None:
     for each in "ab":
-        limits.limited(HERE, each, 30)
-    limits.passed(HERE, "c")
+        limits.limited(FETCH, each, 30)
+    limits.passed(FETCH, "c")
     clock.now += 80
-    assert limits.several(HERE)
-    limits.passed(HERE, "a")
-    assert limits.several(HERE)
+    assert [limits.several(each) for each in (FETCH, OTHER_FETCH)] == [True, True]
+    limits.passed(FETCH, "a")
+    assert limits.several(FETCH)
     clock.now += 11
-    assert not limits.several(HERE)
+    assert not limits.several(FETCH)
 
 
 def test_two_that_are_limited_again_and_again_while_others_are_not_have_limits_of_their_own(
@@ -239,17 +240,26 @@ def test_two_that_are_limited_again_and_again_while_others_are_not_have_limits_o
     found = []
     for _ in range(4):
         for each in "ab":
-            limits.limited(HERE, each, 30)
-        limits.passed(HERE, "c")
+            limits.limited(FETCH, each, 30)
+        limits.passed(FETCH, "c")
         clock.now += 40
-        found.append(limits.several(HERE))
+        found.append(limits.several(FETCH))
     assert found == [True, True, False, False]
     # One that got through in between may show it again.
     for each in "ab":
-        limits.passed(HERE, each)
+        limits.passed(FETCH, each)
+        limits.limited(FETCH, each, 30)
+    limits.passed(FETCH, "c")
+    assert limits.several(FETCH)
+
+
+def test_questions_that_were_limited_say_nothing_of_a_fetch_once_another_got_through(limits: Limits) -> None:
+    for each in "ab":
         limits.limited(HERE, each, 30)
+    assert limits.several(FETCH)
     limits.passed(HERE, "c")
-    assert limits.several(HERE)
+    limits.limited(FETCH, "d", 30)
+    assert not limits.several(FETCH)
 
 
 def test_a_fetch_that_waits_crowds_its_platform_in_this_run_alone(limits: Limits) -> None:

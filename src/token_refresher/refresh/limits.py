@@ -23,9 +23,10 @@ _TRIES, _PAUSE_S = 5, 5.0
 _LONGEST_POWER = 10
 # How long (s) it is remembered who was limited, after the limit is over.
 _REMEMBERED_S = 600.0
-# For so long (s) after their limits two applications still show that a platform limits all: the last one that it meets
-# is no exception. One that was limited so often in a row has a limit of its own, and shows nothing.
+# For so long (s) after their limits two applications still show that a platform limits all fetches: the last one that
+# it limits is no exception. One that was limited so often in a row has a limit of its own, and shows nothing.
 _SHOWS_S, _OF_ITS_OWN = 60.0, 3
+_QUESTIONS = "checkCode"
 
 
 class Interface(NamedTuple):
@@ -43,7 +44,7 @@ def fetching(app: App, kind: Kind) -> Interface:
 
 def asking(app: App) -> Interface:
     """The checkCode of this application."""
-    return Interface(_origin(app.endpoints.check_code_url), "checkCode")
+    return Interface(_origin(app.endpoints.check_code_url), _QUESTIONS)
 
 
 def _origin(url: PlatformUrl) -> str:
@@ -174,8 +175,11 @@ class Limits:
         """Whether several are, or just were, limited at this platform: then its limit is not this application's."""
         with self._changed:
             now = self._clock()
-            here = [held for other, held in self._held.items() if other.platform == interface.platform]
-            found = set[str]().union(*(held.limited(now) | held.lately(now) for held in here))
+            found = set[str]()
+            for other, held in self._held.items():
+                if other.platform == interface.platform:
+                    # Questions are many: there, some application may meet a limit of its own at any time.
+                    found |= held.limited(now) | (set() if other.name == _QUESTIONS else held.lately(now))
             return len(found) >= _IN_A_ROW
 
     def crowd(self, interface: Interface) -> None:

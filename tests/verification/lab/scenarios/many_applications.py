@@ -136,7 +136,7 @@ def _thirty(name: str, place: type[Place], hours: float) -> Scenario:
         # To fetch all takes four minutes at that rate. Where one waits, the lab's time moves on for a request that is
         # under way: it may have no answer in time, and is sent again two minutes and a tick later. The limit is just
         # enough to ask about each credential every four minutes.
-        bounds=Bounds(none_s=2 * 480, fetches=4, heal_s=None, questions=int(120 * 20 * hours)),
+        bounds=Bounds(none_s=2 * 600, fetches=4, heal_s=None, questions=int(120 * 20 * hours)),
         baseline=False,
         place=place,
     )
