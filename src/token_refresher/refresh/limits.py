@@ -6,7 +6,7 @@ What one interface, one application or one platform said is never taken for the 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class _Held:
     """
 
     until: dict[str, float] = field(default_factory=dict)
-    again: dict[str, int] = field(default_factory=dict)
+    again: Counter[str] = field(default_factory=Counter)
     row: set[str] = field(default_factory=set)
     trying: str = ""
     tries: int = 0
@@ -73,13 +73,13 @@ class _Held:
 
     def lately(self, now: float) -> set[str]:
         """Those that were limited a short while ago, without those that have a limit of their own."""
-        ends = self.until.items()
-        return {app_id for app_id, until in ends if until > now - _SHOWS_S and self.again.get(app_id, 0) < _OF_ITS_OWN}
+        just = (app_id for app_id, until in self.until.items() if until > now - _SHOWS_S)
+        return {app_id for app_id in just if self.again[app_id] < _OF_ITS_OWN}
 
     def forget(self, now: float) -> None:
         """Drop what is long over."""
         self.until = {app_id: until for app_id, until in self.until.items() if until > now - _REMEMBERED_S}
-        self.again = {app_id: times for app_id, times in self.again.items() if app_id in self.until}
+        self.again = Counter({app_id: times for app_id, times in self.again.items() if app_id in self.until})
         self.row &= self.until.keys()
 
 
@@ -158,7 +158,7 @@ class Limits:
         with self._changed:
             held, now = self._held[interface], self._clock()
             held.until[app_id] = max(held.until.get(app_id, 0.0), now + wait_s)
-            held.again[app_id] = held.again.get(app_id, 0) + 1
+            held.again[app_id] += 1
             held.row.add(app_id)
             if held.trying == app_id:
                 held.tries += 1
@@ -175,11 +175,10 @@ class Limits:
         """Whether several are, or just were, limited at this platform: then its limit is not this application's."""
         with self._changed:
             now = self._clock()
-            found = set[str]()
-            for other, held in self._held.items():
-                if other.platform == interface.platform:
-                    # Questions are many: there, some application may meet a limit of its own at any time.
-                    found |= held.limited(now) | (set() if other.name == _QUESTIONS else held.lately(now))
+            here = {other.name: held for other, held in self._held.items() if other.platform == interface.platform}
+            found = set[str]().union(*(held.limited(now) for held in here.values()))
+            # Questions are many: there, some application may meet a limit of its own at any time.
+            found.update(*(held.lately(now) for name, held in here.items() if name != _QUESTIONS))
             return len(found) >= _IN_A_ROW
 
     def crowd(self, interface: Interface) -> None:
@@ -196,7 +195,7 @@ class Limits:
         """A request of this application got through: whatever came of it, it was not limited."""
         with self._changed:
             held = self._held[interface]
-            held.again.pop(app_id, None)
+            del held.again[app_id]
             held.row.clear()
             held.trying, held.tries, held.paused_until = "", 0, 0.0
             self._changed.notify_all()
