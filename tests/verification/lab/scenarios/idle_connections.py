@@ -16,7 +16,7 @@ _PLACES: dict[str, type[Place]] = {
 }
 
 
-def _dead(way: str, many: str, **more: object) -> Scenario:
+def _dead(way: str, many: str) -> Scenario:
     return Scenario(
         name=f"idle connections: {way}, {many}",
         sentence=f"Redis's address moves to another server, and old connections are {way}: {many}, three times.",
